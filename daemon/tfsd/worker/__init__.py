@@ -1,0 +1,1 @@
+"""The data plane in Python: the Bottle application that runs user code or the converter."""
