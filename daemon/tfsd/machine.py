@@ -1,0 +1,22 @@
+"""What this container may use of the machine. Reads the kernel's files and never changes anything."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def available_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """CPUs that this process may use: its affinity, cut by a container's quota (cgroup v2 or v1)."""
+    cpus = len(os.sched_getaffinity(0))
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (cgroup / "cpu/cpu.cfs_quota_us").read_text().strip()
+            period = (cgroup / "cpu/cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return cpus
+    if not quota.isdigit():  # "max", or -1 in v1
+        return cpus
+    return max(1, min(cpus, -(-int(quota) // int(period))))

@@ -1,0 +1,100 @@
+"""The plan of a running stack: which models, model servers and worker pools there are, and where they listen.
+
+`stack` makes it, workers and control read it. It is one JSON file in the run directory, `plan.json`, that is
+replaced atomically; this module owns its format and imports nothing of tfsd.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+FILE_NAME = "plan.json"
+DEFAULT_POOL = "default"  # of the models that have no user code
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelServer:
+    """One model server process: its supervisord program and its ports on 127.0.0.1."""
+
+    program: str
+    rest_port: int
+    grpc_port: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A servable: `base_path` holds the version directories; `versions` ascend; `pool` names its workers."""
+
+    name: str
+    base_path: str
+    versions: tuple[int, ...]
+    servers: tuple[ModelServer, ...]
+    pool: str = DEFAULT_POOL
+
+    @property
+    def latest(self) -> int:
+        return self.versions[-1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Worker:
+    """One worker process: its supervisord program and the unix socket that supervisord holds open for it."""
+
+    program: str
+    socket: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool:
+    """Worker processes that run one set of user code, or none (`script` is None: the converter alone).
+
+    `python` is the interpreter, which may be that of a virtual environment with the user's requirements.
+    `python_path` comes first on the workers' `sys.path`: `code/lib`, then the source directory.
+    """
+
+    name: str
+    python: str
+    workers: tuple[Worker, ...]
+    script: str | None = None
+    python_path: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """All models by name and all pools by name. `default_model` serves requests that name no model."""
+
+    models: Mapping[str, Model]
+    pools: Mapping[str, Pool]
+    default_model: str | None = None
+
+    def save(self, run_dir: Path) -> None:
+        """Write `plan.json` in `run_dir`, atomically."""
+        path = run_dir / FILE_NAME
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(dataclasses.asdict(self), indent=1))
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, run_dir: Path) -> Plan:
+        """Read the plan of the stack in `run_dir`. Raises OSError if there is none."""
+        document = json.loads((run_dir / FILE_NAME).read_text())
+        return cls(
+            models={name: _model(value) for name, value in document["models"].items()},
+            pools={name: _pool(value) for name, value in document["pools"].items()},
+            default_model=document["default_model"],
+        )
+
+
+def _model(value: dict[str, Any]) -> Model:
+    servers = tuple(ModelServer(**server) for server in value["servers"])
+    return Model(**{**value, "versions": tuple(value["versions"]), "servers": servers})
+
+
+def _pool(value: dict[str, Any]) -> Pool:
+    workers = tuple(Worker(**worker) for worker in value["workers"])
+    return Pool(**{**value, "workers": workers, "python_path": tuple(value["python_path"])})

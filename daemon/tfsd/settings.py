@@ -1,0 +1,398 @@
+"""Every environment variable that the stack reads: name, type, default and one line of documentation.
+
+`Settings.from_environ` parses them once into a frozen object and refuses all bad values together, each by
+name. The README's table is printed by `python -m tfsd.settings`. Nothing else in tfsd reads the environment
+for configuration, and this module never imports another room of tfsd.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tfsd.machine import available_cpus
+
+NGINX_LOG_LEVELS = ("debug", "info", "notice", "warn", "error", "crit", "alert", "emerg")
+GATEWAY_MARGIN_SECONDS = 2  # nginx waits this much longer than the worker, so that the worker's 504 arrives
+
+
+class SettingsError(Exception):
+    """Some variables have values that cannot be used; `problems` has one line for each, with its name."""
+
+    def __init__(self, problems: list[str]):
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+def _boolean(text: str) -> bool:
+    values = {"true": True, "false": False}
+    if text.lower() not in values:
+        raise ValueError("must be true or false")
+    return values[text.lower()]
+
+
+def _integer(low: int, high: int | None = None) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        wanted = f"must be a whole number of at least {low}" if high is None else f"must be {low} to {high}"
+        if not text.isascii() or not text.isdigit() or int(text) < low or (high and int(text) > high):
+            raise ValueError(wanted)
+        return int(text)
+
+    return parse
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise ValueError("must be a number from 0 up to, not including, 1")
+    return value
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e6:
+        raise ValueError("must be a positive number of seconds")
+    return value
+
+
+def _choice(choices: tuple[str, ...]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return text.lower()
+
+    return parse
+
+
+def _log_level(text: str) -> int:
+    if text.isascii() and text.isdigit():
+        return int(text)
+    level = logging.getLevelNamesMapping().get(text.upper())
+    if level is None:
+        raise ValueError("must be debug, info, warning, error, critical or a number such as 20")
+    return level
+
+
+def _port_range(text: str) -> tuple[int, int]:
+    low, dash, high = text.partition("-")
+    port = _integer(1, 65535)
+    try:
+        ports = port(low.strip()), port(high.strip())
+    except ValueError:
+        ports = 1, 0
+    if not dash or ports[0] > ports[1]:
+        raise ValueError("must be a range of ports such as 9000-9999")
+    return ports
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+@dataclasses.dataclass(frozen=True)
+class Variable:
+    """What the environment offers for one setting: its names (the first that is set wins) and its parser."""
+
+    names: tuple[str, ...]
+    parse: Callable[[str], Any]
+    doc: str
+    shown_default: str | None = None
+    ignored: bool = False
+
+
+def _variable(names: str, parse: Callable[[str], Any], default: Any, doc: str, **more: Any) -> Any:
+    return dataclasses.field(
+        default=default, metadata={"variable": Variable(tuple(names.split()), parse, doc, **more)}
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The configuration of one container. Variables: hosting contract, section 8. Times are in seconds."""
+
+    base_dir: Path = _variable(
+        "SAGEMAKER_BASE_DIR", Path, Path("/opt/ml"), "Where `model/`, `models/` and `code/` lie."
+    )
+    port: int = _variable("SAGEMAKER_BIND_TO_PORT", _integer(1, 65535), 8080, "Port of the endpoint.")
+    safe_port_range: tuple[int, int] | None = _variable(
+        "SAGEMAKER_SAFE_PORT_RANGE",
+        _port_range,
+        None,
+        "Inclusive range `LOW-HIGH` for the model servers' REST and gRPC ports.",
+        shown_default="any free port",
+    )
+    multi_model: bool = _variable(
+        "SAGEMAKER_MULTI_MODEL", _boolean, False, "Multi-model mode: models are loaded through `/models`."
+    )
+    default_model_name: str | None = _variable(
+        "SAGEMAKER_TFS_DEFAULT_MODEL_NAME",
+        str,
+        None,
+        "Model of a request that names none.",
+        shown_default="the only model; with several, the first by name",
+    )
+    nginx_log_level: str = _variable(
+        "SAGEMAKER_TFS_NGINX_LOGLEVEL", _choice(NGINX_LOG_LEVELS), "error", "Level of nginx's error log."
+    )
+    model_server_binary: str | None = _variable(
+        "SAGEMAKER_TFS_BINARY",
+        str,
+        None,
+        "Path of the model server to run.",
+        shown_default="`tensorflow_model_server` from PATH, else the embedded server",
+    )
+    model_server_args: tuple[str, ...] = _variable(
+        "SAGEMAKER_TFS_EXTRA_ARGS",
+        _words,
+        (),
+        "Further flags for every model server, separated by blanks.",
+        shown_default="none",
+    )
+    instance_count: int = _variable(
+        "SAGEMAKER_TFS_INSTANCE_COUNT", _integer(1), 1, "Model server processes for each model."
+    )
+    gpu_memory_margin: float = _variable(
+        "SAGEMAKER_TFS_FRACTIONAL_GPU_MEM_MARGIN",
+        _fraction,
+        0.2,
+        "Part of a GPU's memory left free when several model servers share it.",
+    )
+    inter_op_parallelism: int | None = _variable(
+        "SAGEMAKER_TFS_INTER_OP_PARALLELISM",
+        _integer(0),
+        None,
+        "Model server flag `--tensorflow_inter_op_parallelism`.",
+        shown_default="flag omitted",
+    )
+    intra_op_parallelism: int | None = _variable(
+        "SAGEMAKER_TFS_INTRA_OP_PARALLELISM",
+        _integer(0),
+        None,
+        "Model server flag `--tensorflow_intra_op_parallelism`.",
+        shown_default="flag omitted",
+    )
+    load_timeout: float = _variable(
+        "SAGEMAKER_TFS_WAIT_TIME_SECONDS", _seconds, 300.0, "How long a model may take to load."
+    )
+    enable_batching: bool = _variable(
+        "SAGEMAKER_TFS_ENABLE_BATCHING", _boolean, False, "Batch requests in the model server."
+    )
+    max_batch_size: int = _variable("SAGEMAKER_TFS_MAX_BATCH_SIZE", _integer(1), 8, "`max_batch_size`.")
+    batch_timeout_micros: int = _variable(
+        "SAGEMAKER_TFS_BATCH_TIMEOUT_MICROS", _integer(0), 1000, "`batch_timeout_micros`."
+    )
+    num_batch_threads: int = _variable(
+        "SAGEMAKER_TFS_NUM_BATCH_THREADS",
+        _integer(1),
+        None,
+        "`num_batch_threads`.",
+        shown_default="number of CPUs",
+    )
+    max_enqueued_batches: int = _variable(
+        "SAGEMAKER_TFS_MAX_ENQUEUED_BATCHES",
+        _integer(1),
+        None,
+        "`max_enqueued_batches`.",
+        shown_default="number of CPUs; 100000000 with SAGEMAKER_BATCH",
+    )
+    batch: bool = _variable("SAGEMAKER_BATCH", _boolean, False, "The container serves a batch transform job.")
+    max_payload_mb: int | None = _variable(
+        "SAGEMAKER_MAX_PAYLOAD_IN_MB",
+        _integer(0),
+        None,
+        "Batch transform's own setting, repeated by `/execution-parameters`.",
+        shown_default="6",
+    )
+    batch_strategy: str | None = _variable(
+        "SAGEMAKER_BATCH_STRATEGY",
+        str,
+        None,
+        "Batch transform's own setting, repeated by `/execution-parameters`.",
+        shown_default="MultiRecord",
+    )
+    max_concurrent_transforms: int | None = _variable(
+        "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS",
+        _integer(0),
+        None,
+        "Batch transform's own setting, repeated by `/execution-parameters`.",
+        shown_default="4 for each worker",
+    )
+    workers: int = _variable(
+        "SAGEMAKER_GUNICORN_WORKERS SAGEMAKER_MODEL_SERVER_WORKERS",
+        _integer(1),
+        None,
+        "gevent worker processes for each set of user code.",
+        shown_default="number of CPUs",
+    )
+    gunicorn_threads: str | None = _variable(
+        "SAGEMAKER_GUNICORN_THREADS", str, None, "Accepted and ignored: the workers are gevent.", ignored=True
+    )
+    gunicorn_worker_class: str | None = _variable(
+        "SAGEMAKER_GUNICORN_WORKER_CLASS",
+        str,
+        None,
+        "Accepted and ignored: the workers are gevent.",
+        ignored=True,
+    )
+    request_timeout: float = _variable(
+        "SAGEMAKER_GUNICORN_TIMEOUT_SECONDS SAGEMAKER_MODEL_SERVER_TIMEOUT",
+        _seconds,
+        60.0,
+        "One request's time limit, answered 504; every other timeout is derived from it.",
+    )
+    log_level: int = _variable(
+        "SAGEMAKER_GUNICORN_LOGLEVEL SAGEMAKER_CONTAINER_LOG_LEVEL",
+        _log_level,
+        logging.INFO,
+        "Log level of the Python processes, a name or a number.",
+        shown_default="info",
+    )
+    proxy_read_timeout: float = _variable(
+        "SAGEMAKER_NGINX_PROXY_READ_TIMEOUT_SECONDS",
+        _seconds,
+        None,
+        "nginx's wait for an answer; raised when it is lower than the request's time limit allows.",
+        shown_default="derived from the request's time limit",
+    )
+    universal_bucket: str | None = _variable(
+        "SAGEMAKER_MULTI_MODEL_UNIVERSAL_BUCKET",
+        str,
+        None,
+        "S3 bucket with one `inference.py` for all models (multi-model mode).",
+        shown_default="none",
+    )
+    universal_prefix: str | None = _variable(
+        "SAGEMAKER_MULTI_MODEL_UNIVERSAL_PREFIX",
+        str,
+        None,
+        "Prefix of the universal code in that bucket.",
+        shown_default="none",
+    )
+    program: str = _variable(
+        "SAGEMAKER_PROGRAM", str, "inference.py", "The user's script, relative to the source directory."
+    )
+    submit_directory: str | None = _variable(
+        "SAGEMAKER_SUBMIT_DIRECTORY",
+        str,
+        None,
+        "The source directory.",
+        shown_default="`code/` of the model directory",
+    )
+    requirements: str | None = _variable(
+        "SAGEMAKER_REQUIREMENTS",
+        str,
+        None,
+        "The user's requirements, relative to the source directory.",
+        shown_default="`requirements.txt`, if there is one",
+    )
+    default_accept: str = _variable(
+        "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT",
+        str,
+        "application/json",
+        "Used when Accept is absent or `*/*`.",
+    )
+    grpc_timeout: float = _variable(
+        "SAGEMAKER_TFS_GRPC_REQUEST_TIMEOUT",
+        _seconds,
+        None,
+        "Time limit of one gRPC call of the `input_fn`/`output_fn` endpoint.",
+        shown_default="10, 30 with an accelerator",
+    )
+    accelerator_present: bool = _variable(
+        "SAGEMAKER_INFERENCE_ACCELERATOR_PRESENT",
+        _boolean,
+        False,
+        "An Elastic Inference accelerator is attached.",
+    )
+    omp_num_threads: int = _variable(
+        "OMP_NUM_THREADS", _integer(1), 1, "OpenMP threads; inherited by the model servers."
+    )
+    ignored: tuple[str, ...] = ()
+    """Names of the variables that are set and have no effect."""
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str], cpus: int | None = None) -> Settings:
+        """Parse `environ`; an empty value counts as unset.
+
+        `cpus` is the number of CPUs that defaults are derived from (default: what this process may use).
+        Raises SettingsError that lists every bad variable.
+        """
+        values: dict[str, Any] = {}
+        problems: list[str] = []
+        ignored: list[str] = []
+        for field, variable in variables():
+            name = next((n for n in variable.names if environ.get(n, "").strip()), None)
+            if name is None:
+                continue
+            if variable.ignored:
+                ignored.append(name)
+            text = environ[name].strip()
+            try:
+                values[field] = variable.parse(text)
+            except ValueError as error:
+                problems.append(f"{name}={text!r} {error}")
+        if problems:
+            raise SettingsError(problems)
+        return cls(
+            **_with_derived(values, available_cpus() if cpus is None else cpus), ignored=tuple(ignored)
+        )
+
+    @property
+    def model_dir(self) -> Path:
+        """Where the platform lays the model of a single-model endpoint (contract section 1)."""
+        return self.base_dir / "model"
+
+
+def _with_derived(values: dict[str, Any], cpus: int) -> dict[str, Any]:
+    """Add the defaults that depend on the machine or on other variables."""
+    defaults = {
+        "num_batch_threads": cpus,
+        "max_enqueued_batches": 100_000_000 if values.get("batch") else cpus,
+        "workers": cpus,
+        "grpc_timeout": 30.0 if values.get("accelerator_present") else 10.0,
+    }
+    values = {**defaults, **values}
+    gateway = values.get("request_timeout", 60.0) + GATEWAY_MARGIN_SECONDS
+    values["proxy_read_timeout"] = max(values.get("proxy_read_timeout", gateway), gateway)
+    return values
+
+
+def variables() -> list[tuple[str, Variable]]:
+    """The settings that come from the environment, as (field name, variable), in the order of the README."""
+    return [
+        (field.name, field.metadata["variable"])
+        for field in dataclasses.fields(Settings)
+        if "variable" in field.metadata
+    ]
+
+
+def markdown_table() -> str:
+    """The README's table of variables."""
+    lines = ["| variable | default | effect |", "|---|---|---|"]
+    defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
+    for field, variable in variables():
+        default = variable.shown_default
+        if default is None:
+            default = "" if defaults[field] is None else _shown(defaults[field])
+        names = ", ".join(f"`{name}`" for name in variable.names)
+        lines.append(f"| {names} | {default} | {variable.doc} |")
+    return "\n".join(lines) + "\n"
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+if __name__ == "__main__":
+    print(markdown_table(), end="")
