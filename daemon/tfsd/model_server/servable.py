@@ -1,0 +1,41 @@
+"""One loaded version of a model: its signatures and how to run them.
+
+Owns the arrays in, arrays out contract. Never decides whether it may be used: `core` counts references.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+
+
+class Servable(Protocol):
+    """What REST, gRPC, batching and warm-up see of a loaded model version."""
+
+    name: str
+    version: int
+
+    @property
+    def signature_defs(self) -> Mapping[str, Any]:
+        """Signature name -> `tensorflow.SignatureDef`, `__saved_model_init_op` included."""
+
+    def signature(self, name: str) -> Any | None:
+        """The `SignatureDef` of that exact name, or None. An empty name is not mapped to a default."""
+
+    def run(
+        self, signature_name: str, inputs: Mapping[str, np.ndarray], output_names: Sequence[str] | None = None
+    ) -> Arrays:
+        """Compute a signature's outputs, batched with other callers' requests when batching is on.
+
+        Args:
+            signature_name: a key of `signature_defs`.
+            inputs: alias -> array; strings are object arrays of bytes. Exactly the signature's inputs
+                (those with a default value may be left out).
+            output_names: the output aliases wanted; None for all.
+        Returns: alias -> array; strings are object arrays of bytes, scalars arrays of rank 0.
+        Raises ServingError: whatever the graph or the batching queue says.
+        """
