@@ -1,0 +1,77 @@
+"""`python -m tfsd.control --run-dir RUN`: serve the control plane on the socket that supervisord hands us.
+
+Owns the process: its arguments, its parts and its end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import stat
+import sys
+import time
+from pathlib import Path
+
+import gevent
+import gevent.socket
+from gevent.event import AsyncResult
+from gevent.pywsgi import WSGIServer
+
+from tfsd import logs
+from tfsd.control.app import make_app
+from tfsd.control.health import Health
+from tfsd.control.poller import Poller
+from tfsd.control.supervisor_client import SupervisorClient
+from tfsd.control.watch import STUCK_MARGIN_SECONDS, Heartbeats
+from tfsd.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Run until SIGTERM; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tfsd.control")
+    parser.add_argument("--run-dir", type=Path, required=True, help="run directory of the stack")
+    run_dir = parser.parse_args().run_dir
+    settings = Settings.from_environ(os.environ)
+    logs.setup("control", settings.log_level)
+    if not stat.S_ISSOCK(os.fstat(0).st_mode):
+        print(
+            "control: fd 0 is no socket; supervisord's [fcgi-program:control] hands it one", file=sys.stderr
+        )
+        return 2
+    return serve(run_dir, settings)
+
+
+def serve(run_dir: Path, settings: Settings) -> int:
+    """Poll and answer until SIGTERM or SIGINT; returns the exit code, 1 when a part of control broke."""
+    silence_limit = settings.request_timeout + STUCK_MARGIN_SECONDS
+    health = Health(
+        Heartbeats(silence_limit, settings.load_timeout),
+        time.monotonic,
+        needs_models=not settings.multi_model,
+        busy_limit=silence_limit,
+        load_timeout=settings.load_timeout,
+    )
+    poller = Poller(run_dir, health, SupervisorClient(run_dir), silence_limit)
+
+    def missing() -> list[str]:
+        poller.wait_until_current()
+        return health.missing()
+
+    listener = gevent.socket.socket(fileno=os.dup(0))
+    server = WSGIServer(listener, make_app(settings, missing, lambda: b""), log=None, error_log=log)
+    ended = AsyncResult()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        gevent.signal_handler(number, ended.set, 0)
+    server.start()
+    poller.start(on_crash=lambda _: ended.set(1))
+    code: int = ended.get()
+    server.stop(timeout=0.5)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""The routes of the control plane: /ping, /execution-parameters, /metrics, and the errors in JSON.
+
+Owns HTTP and nothing else: what it answers is handed in. `/models` (multi-model endpoints) is not offered yet.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from bottle import Bottle, HTTPError, HTTPResponse, response
+
+from tfsd.settings import Settings
+
+METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+TRANSFORMS_PER_WORKER = 4
+BATCH_STRATEGIES = {"multirecord": "MultiRecord", "singlerecord": "SingleRecord"}
+
+
+def make_app(settings: Settings, missing: Callable[[], list[str]], metrics: Callable[[], bytes]) -> Bottle:
+    """The WSGI application.
+
+    `missing` returns what keeps the endpoint from being healthy (nothing: it is healthy), `metrics` the page
+    in Prometheus's text format.
+    """
+    app = Bottle()
+    parameters = execution_parameters(settings)
+
+    @app.get("/ping")
+    def ping() -> Any:
+        """Contract, section 2: 200 with an empty body is healthy."""
+        problems = missing()
+        if problems:
+            return json_response(503, {"error": "not healthy: " + "; ".join(problems), "missing": problems})
+        return ""
+
+    @app.get("/execution-parameters")
+    def show_execution_parameters() -> HTTPResponse:
+        return json_response(200, parameters)
+
+    @app.get("/metrics")
+    def show_metrics() -> bytes:
+        response.content_type = METRICS_CONTENT_TYPE
+        return metrics()
+
+    app.default_error_handler = _error
+    return app
+
+
+def execution_parameters(settings: Settings) -> dict[str, object]:
+    """What batch transform may ask of the container (contract, section 5); a user's settings are repeated.
+
+    MaxPayloadInMB 0 means unlimited. 0 concurrent transforms is the platform's way of asking for our choice.
+    """
+    strategy = settings.batch_strategy or "MultiRecord"
+    payload = settings.max_payload_mb
+    return {
+        "MaxConcurrentTransforms": settings.max_concurrent_transforms
+        or TRANSFORMS_PER_WORKER * settings.workers,
+        "BatchStrategy": BATCH_STRATEGIES.get(strategy.replace("_", "").lower(), strategy),
+        "MaxPayloadInMB": 6 if payload is None else payload,
+    }
+
+
+def json_response(status: int, document: object) -> HTTPResponse:
+    """An answer with a JSON body."""
+    return HTTPResponse(json.dumps(document), status, headers={"Content-Type": "application/json"})
+
+
+def _error(error: HTTPError) -> str:
+    response.content_type = "application/json"
+    texts = {404: "no such path here", 405: "this path does not take this method"}
+    return json.dumps({"error": texts.get(error.status_code, str(error.body))})

@@ -1,0 +1,107 @@
+"""control as supervisord runs it: a real process on an inherited socket, with a worker that beats."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tfsd.control.connections import UnixConnection, fetch
+from tfsd.control.supervisor_client import SupervisorClient
+from tfsd.plan import Model, ModelServer, Plan, Pool, Worker
+
+from .parts import ModelServerStub, Supervisord, eventually
+
+WORKER = "import os, pathlib, time\nwhile True:\n    pathlib.Path(BEAT).touch()\n    time.sleep(0.2)\n"
+
+
+@pytest.fixture
+def stack(
+    tmp_path: Path, model_server: ModelServerStub, start_supervisord: Callable[[str], Supervisord]
+) -> Path:
+    """The run directory of a running control with one model and one worker."""
+    (tmp_path / "heartbeats").mkdir()
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER.replace("BEAT", repr(str(tmp_path / "heartbeats" / "worker-default"))))
+    server = ModelServer("model-m", model_server.port, 0)
+    Plan(
+        models={"m": Model("m", "/nowhere", (1,), (server,))},
+        pools={"default": Pool("default", sys.executable, (Worker("worker-default", "unused"),))},
+        default_model="m",
+    ).save(tmp_path)
+    start_supervisord(f"""
+[program:worker-default]
+command = {sys.executable} {script}
+startsecs = 0
+[fcgi-program:control]
+command = {sys.executable} -m tfsd.control --run-dir {tmp_path}
+socket = unix://{tmp_path}/control.sock
+startsecs = 0
+environment = SAGEMAKER_GUNICORN_TIMEOUT_SECONDS="1"
+stderr_logfile = {tmp_path}/control.log
+""")
+    return tmp_path
+
+
+def get(stack: Path, path: str) -> tuple[int, str]:
+    try:
+        status, body = fetch(UnixConnection(stack / "control.sock", 10), path)
+    except OSError as error:
+        return 0, str(error)
+    return status, body.decode()
+
+
+def test_ping_follows_the_model_server(stack: Path, model_server: ModelServerStub) -> None:
+    eventually(lambda: get(stack, "/ping") == (200, ""))
+    assert get(stack, "/ping") == (200, "")
+
+    model_server.states = {"1": "END"}
+    model_server.error_message = "Missing ops"
+
+    _, body = eventually(lambda: (a := get(stack, "/ping"))[0] == 503 and a)
+    assert json.loads(body)["missing"] == [
+        "model 'm' is not available (model-m: version 1 is END (UNKNOWN: Missing ops))"
+    ]
+
+
+def test_a_killed_control_comes_back_telling_the_truth_at_once(stack: Path) -> None:
+    eventually(lambda: get(stack, "/ping")[0] == 200)
+    client = SupervisorClient(stack)
+    pid = client.processes()["control"].pid
+
+    os.kill(pid, signal.SIGKILL)
+    answers = [get(stack, "/ping")]
+    while client.processes()["control"].pid in (0, pid):
+        answers.append(get(stack, "/ping"))
+    answers.append(get(stack, "/ping"))
+
+    cut_off = 0  # the connection that the dying process may have accepted; nginx tries again
+    assert {status for status, _ in answers} - {cut_off} == {200}
+    assert answers[-1] == (200, "")
+
+
+def test_a_hung_worker_is_restarted(stack: Path) -> None:
+    eventually(lambda: get(stack, "/ping")[0] == 200)
+    client = SupervisorClient(stack)
+    pid = client.processes()["worker-default"].pid
+
+    os.kill(pid, signal.SIGSTOP)
+
+    eventually(lambda: client.processes()["worker-default"].pid not in (0, pid))
+    assert "worker-default" in (stack / "control.log").read_text()
+    eventually(lambda: get(stack, "/ping")[0] == 200)
+
+
+def test_control_stops_on_sigterm(stack: Path) -> None:
+    eventually(lambda: get(stack, "/ping")[0] == 200)
+    client = SupervisorClient(stack)
+    process = client.processes()["control"]
+
+    client.signal(process, "TERM")
+
+    eventually(lambda: client.processes()["control"].pid != process.pid)
