@@ -16,7 +16,7 @@ class OneLineFormatter(logging.Formatter):
     def __init__(self, program: str) -> None:
         super().__init__(f"%(asctime)s {program.replace('%', '%%')} %(levelname)s %(message)s")
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802, the name is logging's
+    def formatMessage(self, record: logging.LogRecord) -> str:
         """A message never forges a second line, whatever a request has put into it."""
         return super().formatMessage(record).replace("\r", "\\r").replace("\n", "\\n")
 

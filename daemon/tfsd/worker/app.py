@@ -1,0 +1,135 @@
+"""The Bottle application of a worker: from a WSGI request to a reply, within the time limit.
+
+Owns the limit, the rendering of errors and the log of failures. What an invocation means is the mode's.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import bottle
+import gevent
+
+from tfsd.errors import HttpError
+from tfsd.worker import replies
+from tfsd.worker.context import current_deadline
+from tfsd.worker.modes import Call, Mode
+from tfsd.worker.replies import Reply, Stream
+from tfsd.worker.targets import Target, Targets
+
+ATTRIBUTES = "HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"
+
+log = logging.getLogger(__name__)
+
+
+class StreamFailed(Exception):
+    """A streamed reply ended in an error, which is logged; the connection must be cut to tell the client."""
+
+
+class Invocations:
+    """Answers invocations with a mode."""
+
+    def __init__(self, targets: Targets, mode: Mode, limit: float) -> None:
+        """`limit` is a request's time limit in seconds (SAGEMAKER_GUNICORN_TIMEOUT_SECONDS)."""
+        self._targets = targets
+        self._mode = mode
+        self._limit = limit
+
+    def reply(self, environ: dict[str, Any], model_name: str | None = None) -> Reply:
+        """Answer one request, for the model that its path names, if it does. Raises nothing.
+
+        The reply names the effective model, percent-encoded, in X-Tfsd-Model (for the metrics).
+        """
+        deadline = time.monotonic() + self._limit
+        current_deadline.set(deadline)
+        target: Target | None = None
+        timer = gevent.Timeout.start_new(self._limit)
+        try:
+            target = self._targets.find(environ.get(ATTRIBUTES), model_name)
+            reply = self._mode(Call(environ, target, deadline))
+        except HttpError as error:
+            reply = replies.from_exception(error)
+        except gevent.Timeout as expired:
+            reply = self._expired(target) if expired is timer else _failed(expired, target)
+        except (Exception, SystemExit) as error:
+            reply = _failed(error, target)
+        finally:
+            timer.close()
+        if isinstance(reply.body, Stream):
+            reply.headers.append(("X-Accel-Buffering", "no"))  # nginx passes each piece on as it comes
+            reply.body = Stream(self._pieces(reply.body), reply.body.close)
+        if target is not None:
+            reply.headers.append(("X-Tfsd-Model", target.encoded_name))
+        reply.headers.append(("X-Tfsd-Route", "worker"))
+        return reply
+
+    def _expired(self, target: Target | None) -> Reply:
+        log.error("model %s: a request took longer than %g s", _name(target), self._limit)
+        return replies.from_error(504, self._limit_message())
+
+    def _limit_message(self) -> str:
+        return (
+            f"The request took longer than {self._limit:g} s; SAGEMAKER_GUNICORN_TIMEOUT_SECONDS (or "
+            "SAGEMAKER_MODEL_SERVER_TIMEOUT) sets the limit."
+        )
+
+    def _pieces(self, stream: Stream) -> Iterator[bytes]:
+        """The stream's pieces, each of which must come within the limit. Raises StreamFailed."""
+        pieces = iter(stream)
+        while True:
+            timer = gevent.Timeout.start_new(self._limit)
+            try:
+                piece = next(pieces, None)
+            except gevent.Timeout as expired:
+                log.error(
+                    "a streamed reply failed: %s", self._limit_message() if expired is timer else expired
+                )
+                raise StreamFailed from None
+            except Exception as error:
+                log.exception("a streamed reply failed: %s", error)
+                raise StreamFailed from None
+            finally:
+                timer.close()
+            if piece is None:
+                return
+            yield piece
+
+
+def _name(target: Target | None) -> str:
+    return "?" if target is None else target.name
+
+
+def _failed(error: BaseException, target: Target | None) -> Reply:
+    reply = replies.from_exception(error)
+    if reply.status >= 500:
+        log.error("model %s: user code failed: %r", _name(target), error, exc_info=error)
+    return reply
+
+
+def make_app(invocations: Invocations) -> bottle.Bottle:
+    """The application: `POST /invocations`; everything else is a JSON error."""
+    app = bottle.Bottle()
+    app.default_error_handler = _error_page
+
+    @app.post("/invocations")
+    def invoke() -> bottle.HTTPResponse:
+        reply = invocations.reply(bottle.request.environ)
+        return bottle.HTTPResponse(reply.body, reply.status_line, reply.headers)
+
+    return app
+
+
+def _error_page(error: bottle.HTTPError) -> bytes:
+    """Bottle's own errors: no such path, wrong method."""
+    bottle.response.content_type = "application/json"
+    request = bottle.request
+    what = {
+        404: f"There is no {request.path} here; invocations are posted to /invocations.",
+        405: f"{request.method} is not allowed for {request.path}; use POST.",
+    }.get(error.status_code, str(error.body))
+    body = replies.from_error(error.status_code, what).body
+    assert isinstance(body, bytes)
+    return body

@@ -1,0 +1,56 @@
+"""`Context`: what a handler is told about its request. The fields and their order are user interface."""
+
+from __future__ import annotations
+
+import time
+from contextvars import ContextVar
+from typing import NamedTuple
+
+current_deadline: ContextVar[float] = ContextVar("current_deadline")
+"""The deadline of the request that this greenlet works on, on the clock of time.monotonic()."""
+
+
+class _Fields(NamedTuple):
+    model_name: str
+    model_version: str
+    method: str
+    rest_uri: str
+    grpc_uri: str
+    custom_attributes: str
+    request_content_type: str
+    accept_header: str
+    content_length: int
+
+
+class Context(_Fields):
+    """A named tuple of nine fields, all of them always filled in, and properties that are no fields.
+
+    Fields:
+        model_name: the model that is asked for, or the default one.
+        model_version: the version that is asked for, or the latest one, for example '5'.
+        method: 'predict', 'classify' or 'regress'.
+        rest_uri: where to post to, 'http://localhost:8501/v1/models/half_plus_three:predict'. It names a
+            version only if the request did, so that a newer version is used as soon as it is there.
+        grpc_uri: the model server's gRPC port, for example '9000'.
+        custom_attributes: the X-Amzn-SageMaker-Custom-Attributes header, '' if there is none.
+        request_content_type: the Content-Type header, 'application/json' if there is none.
+        accept_header: the Accept header; SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT if it is absent or '*/*'.
+        content_length: bytes of the body, 0 if the request does not say.
+    """
+
+    _deadline: float
+
+    @property
+    def grpc_port(self) -> str:
+        """The same as `grpc_uri`, which never was a URI."""
+        return self.grpc_uri
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that are left of the request's time limit; never negative."""
+        return max(0.0, self._deadline - time.monotonic())
+
+    def with_deadline(self, deadline: float) -> Context:
+        """Note the request's deadline, on the clock of time.monotonic()."""
+        self._deadline = deadline
+        return self

@@ -1,0 +1,61 @@
+"""A worker's signs of life and its end: the heartbeat file and SIGTERM."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+
+import gevent
+from gevent.event import Event
+
+BEAT_SECONDS = 1.0
+DRAIN_SECONDS = 10.0
+STUCK_SECONDS = 12  # after SIGTERM; a little more than draining takes
+
+log = logging.getLogger(__name__)
+
+
+class Heartbeat:
+    """The file whose modification time says that the worker's event loop turned just then."""
+
+    def __init__(self, run_dir: Path, program: str) -> None:
+        self.path = run_dir / "heartbeats" / program
+
+    def beat(self, grace: float = 0.0) -> None:
+        """Touch the file. With a grace the time is that far ahead: the loop will not turn until then."""
+        now = time.time() + grace
+        try:
+            self.path.parent.mkdir(exist_ok=True)
+            self.path.touch()
+            os.utime(self.path, (now, now))
+        except OSError as error:
+            log.error("heartbeat: %s", error)
+
+    def start(self) -> None:
+        """Beat every second from now on."""
+        gevent.spawn(self._run)
+
+    def _run(self) -> None:
+        while True:
+            self.beat()
+            gevent.sleep(BEAT_SECONDS)
+
+
+def stop_on_sigterm() -> Event:
+    """An event that SIGTERM sets. If the process still runs some time later, the kernel ends it, even when
+    user code never returns to the event loop."""
+    stop = Event()
+    wake = gevent.get_hub().loop.async_()
+    wake.start(stop.set)
+
+    def on_sigterm(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(STUCK_SECONDS)
+        wake.send()
+
+    signal.signal(signal.SIGTERM, on_sigterm)
+    return stop

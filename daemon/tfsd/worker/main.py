@@ -1,0 +1,116 @@
+"""The command line of the worker: serve a pool, or check a script.
+
+Owns the wiring of a worker's parts. The standard library is already patched for gevent (`__main__`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from tfsd import logs
+from tfsd.plan import Plan, Pool
+from tfsd.settings import Settings
+from tfsd.worker import requests_patch, script
+from tfsd.worker.app import Invocations, make_app
+from tfsd.worker.client import ModelServers
+from tfsd.worker.lifecycle import DRAIN_SECONDS, Heartbeat, stop_on_sigterm
+from tfsd.worker.modes import mode_of
+from tfsd.worker.server import Server, inherited_listener
+from tfsd.worker.targets import Targets
+
+TRACEBACK_LINES = 12  # of a script that fails to import; its end says what is wrong
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    if options.check:
+        return check(options.script, options.python_path)
+    settings = Settings.from_environ(os.environ)
+    logs.setup(options.worker, settings.log_level)
+    plan = Plan.load(options.run_dir)
+    return serve(plan, plan.pools[options.pool], options.worker, options.run_dir, settings)
+
+
+def serve(plan: Plan, pool: Pool, program: str, run_dir: Path, settings: Settings) -> int:
+    """Serve `pool` on the listening socket that is file descriptor 0, until SIGTERM."""
+    stop = stop_on_sigterm()
+    listener = inherited_listener(_take_stdin())
+    heartbeat = Heartbeat(run_dir, program)
+    heartbeat.beat(grace=settings.load_timeout)  # importing user code may take long and stops the loop
+    servers = ModelServers(plan.models)
+    requests_patch.install(servers, settings.request_timeout)
+    try:
+        loaded = script.load(Path(pool.script), pool.python_path) if pool.script else None
+    except script.ScriptError as error:
+        log.error("%s", error)
+        return 1
+    except (Exception, SystemExit) as error:
+        log.error("%s does not import: %r", pool.script, error, exc_info=error)
+        return 1
+    mode = mode_of(loaded, settings.default_accept)
+    invocations = Invocations(Targets(plan, pool.name, servers), mode, settings.request_timeout)
+    server = Server(listener, make_app(invocations))
+    server.start()
+    heartbeat.start()
+    log.info("ready: pool %s, %s", pool.name, loaded.style if loaded else "no user code")
+    stop.wait()
+    log.info("stopping, %d requests in flight", server.in_flight)
+    unfinished = server.drain(DRAIN_SECONDS)
+    if unfinished:
+        log.error("%d requests did not finish within %g s", unfinished, DRAIN_SECONDS)
+    return 0
+
+
+def check(path: Path, python_path: Sequence[str]) -> int:
+    """Import a script and print its style as JSON on stdout, or one clear line and what Python said on stderr.
+
+    What the script itself prints goes to stderr.
+    """
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        style = script.load(path, python_path).style
+    except script.ScriptError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except (Exception, SystemExit) as error:
+        lines = "".join(traceback.format_exception(error)).splitlines()
+        print(f"{path.name} does not import: {type(error).__name__}: {error}", file=sys.stderr)
+        print("\n".join(lines[-TRACEBACK_LINES:]), file=sys.stderr)
+        return 1
+    finally:
+        sys.stdout.flush()
+        os.dup2(stdout, 1)
+        os.close(stdout)
+    print(json.dumps({"style": style}), flush=True)
+    return 0
+
+
+def _take_stdin() -> int:
+    """Move file descriptor 0 to another one and leave /dev/null there, for user code and its children."""
+    taken = os.dup(0)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    return taken
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tfsd.worker", description=__doc__)
+    parser.add_argument("--run-dir", type=Path, help="where plan.json lies")
+    parser.add_argument("--pool", help="the pool's name in the plan")
+    parser.add_argument("--worker", help="this process's program name")
+    parser.add_argument("--check", action="store_true", help="only import --script and print its style")
+    parser.add_argument("--script", type=Path)
+    parser.add_argument("--python-path", action="append", default=[], help="may be given several times")
+    return parser

@@ -1,0 +1,146 @@
+"""What a worker does with an invocation: convert it, or hand it to one of the kinds of user code.
+
+A mode is a function from a Call to a Reply; it raises HttpError, or whatever user code raises. Another kind
+of user code is another mode here and a line in `mode_of`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gevent
+
+from tfsd.worker.answers import ModelServerResponse
+from tfsd.worker.connection import Answer
+from tfsd.worker.context import Context
+from tfsd.worker.convert import convert_request, convert_response
+from tfsd.worker.replies import BadResult, Reply, Stream, encode, from_error, from_result
+from tfsd.worker.script import Script
+from tfsd.worker.targets import Target
+
+LARGEST_INFLATED_BYTES = 1 << 30  # of a compressed body: as much as an asynchronous endpoint takes plain
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Call:
+    """One invocation. `deadline` is on the clock of time.monotonic()."""
+
+    environ: Mapping[str, Any]
+    target: Target
+    deadline: float
+
+    @property
+    def data(self) -> Any:
+        """The body: a binary stream that is read from the connection as it is asked for."""
+        return self.environ["wsgi.input"]
+
+    def post(self, body: bytes) -> Answer:
+        """Post JSON to the model server of the target. Raises ModelServerDown."""
+        return self.target.group.send(self.target.post_head + b"%d\r\n\r\n" % len(body), body, self.deadline)
+
+
+Mode = Callable[[Call], Reply]
+
+
+def mode_of(script: Script | None, default_accept: str) -> Mode:
+    """The mode for a pool's script; None means the converter."""
+    if script is None:
+        return Converter(default_accept)
+    if script.style == "handler":
+        return SingleHandler(script.functions[0], default_accept)
+    input_handler, output_handler = script.functions
+    return HandlerPair(input_handler, output_handler, default_accept)
+
+
+class Converter:
+    """No user code: the hosting contract, section 9."""
+
+    def __init__(self, default_accept: str) -> None:
+        self._default_accept = default_accept
+
+    def __call__(self, call: Call) -> Reply:
+        environ = call.environ
+        body = convert_request(
+            call.data.read(),
+            environ.get("CONTENT_TYPE"),
+            environ.get("HTTP_CONTENT_ENCODING"),
+            LARGEST_INFLATED_BYTES,
+        )
+        answer = call.post(body)
+        if answer.status != 200:
+            return from_error(answer.status, answer.body.decode("utf-8", "replace"))
+        converted, content_type = convert_response(
+            answer.body, environ.get("HTTP_ACCEPT"), self._default_accept
+        )
+        return Reply(200, [("Content-Type", content_type)], converted)
+
+
+class SingleHandler:
+    """`handler(data, context)` does everything itself."""
+
+    def __init__(self, handler: Callable[..., Any], default_accept: str) -> None:
+        self._handler = handler
+        self._default_accept = default_accept
+
+    def __call__(self, call: Call) -> Reply:
+        context = context_of(call, self._default_accept)
+        gevent.sleep(0)
+        return from_result(self._handler(call.data, context))
+
+
+class HandlerPair:
+    """`input_handler(data, context)` makes the model server's request, `output_handler(response, context)`
+    makes the reply from its answer, whatever its status."""
+
+    def __init__(
+        self, input_handler: Callable[..., Any], output_handler: Callable[..., Any], default_accept: str
+    ) -> None:
+        self._input_handler = input_handler
+        self._output_handler = output_handler
+        self._default_accept = default_accept
+
+    def __call__(self, call: Call) -> Reply:
+        context = context_of(call, self._default_accept)
+        gevent.sleep(0)
+        body = _model_server_request(self._input_handler(call.data, context))
+        started = time.monotonic()
+        answer = call.post(body)
+        response = ModelServerResponse(answer, "POST", context.rest_uri, time.monotonic() - started)
+        return from_result(self._output_handler(response, context))
+
+
+def context_of(call: Call, default_accept: str) -> Context:
+    """The Context of a call; gevent.sleep(0) after it lets waiting requests go first, which is only fair
+    before user code that may compute for long."""
+    environ, target = call.environ, call.target
+    accept = environ.get("HTTP_ACCEPT")
+    return Context(
+        target.name,
+        target.version,
+        target.method,
+        target.rest_uri,
+        target.grpc_port,
+        environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES", ""),
+        environ.get("CONTENT_TYPE") or "application/json",
+        default_accept if not accept or accept == "*/*" else accept,
+        int(environ.get("CONTENT_LENGTH") or 0),
+    ).with_deadline(call.deadline)
+
+
+def _model_server_request(result: Any) -> bytes:
+    """The body to post for what `input_handler` returned: str, bytes, dict, list or a file."""
+    if result is None:
+        raise BadResult(
+            "input_handler returned None; return the model server's request as str, bytes, dict, list or a "
+            "file-like object."
+        )
+    body = encode(result)
+    if isinstance(body, Stream):
+        try:
+            return b"".join(body)
+        finally:
+            body.close()
+    return body

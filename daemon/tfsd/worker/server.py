@@ -1,0 +1,159 @@
+"""gevent's WSGI server on the inherited socket: what it reads and writes per request, and draining.
+
+Nginx is the only client: it has checked and buffered requests, keeps connections alive and retries on
+another connection when one is closed before an answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket as flags
+import time
+from functools import lru_cache
+from typing import Any, BinaryIO
+from urllib.parse import unquote_to_bytes
+
+import gevent
+from gevent import pywsgi, socket
+
+from tfsd.worker.app import StreamFailed
+
+MOST_HEADERS = 200
+LONGEST_LINE_BYTES = 64 * 1024
+ONE_WRITE_BYTES = 64 * 1024  # up to here copying head and body together is cheaper than a second system call
+
+log = logging.getLogger(__name__)
+
+
+class Headers:
+    """Request headers as pywsgi wants them; its default, email.message, costs as much as all the rest."""
+
+    __slots__ = ("_values", "pairs", "status")
+
+    def __init__(self, stream: BinaryIO) -> None:
+        """Read header lines up to the empty one. A non-empty `status` says why they are refused."""
+        self.status = ""
+        self.pairs: list[tuple[str, str]] = []
+        self._values: dict[str, str] = {}
+        while (line := stream.readline(LONGEST_LINE_BYTES)) not in (b"\r\n", b"\n"):
+            name, colon, value = line.decode("latin-1").partition(":")
+            if not colon or line[-1:] != b"\n" or name[0] in " \t" or len(self.pairs) == MOST_HEADERS:
+                self.status = "bad header line"
+                return
+            self.pairs.append((name, value := value.strip()))
+            self._values[name.lower()] = value
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        return self._values.get(name.lower(), default)
+
+    def __delitem__(self, name: str) -> None:
+        del self._values[name.lower()]
+
+
+@lru_cache(256)
+def _cgi_name(name: str) -> str | None:
+    """The name in the WSGI environment; None for one with an underscore, which could pass for another."""
+    if "_" in name:
+        return None
+    cgi = name.upper().replace("-", "_")
+    return cgi if cgi in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + cgi
+
+
+class Handler(pywsgi.WSGIHandler):
+    """One connection. Overrides of pywsgi's methods, to spend less and to log in our way."""
+
+    server: Server
+
+    def MessageClass(self, stream: BinaryIO, _seekable: int) -> Headers:
+        return Headers(stream)
+
+    def get_environ(self) -> dict[str, Any]:
+        environ = self.server.get_environ()
+        path, _, query = self.path.partition("?")
+        environ["REQUEST_METHOD"] = self.command
+        environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1") if "%" in path else path
+        environ["QUERY_STRING"] = query
+        environ["SERVER_PROTOCOL"] = self.request_version
+        for name, value in self.headers.pairs:
+            key = _cgi_name(name)
+            if key is not None:
+                environ[key] = f"{environ[key]},{value}" if key in environ else value
+        chunked = self.headers.get("transfer-encoding", "").lower() == "chunked"
+        self.wsgi_input = pywsgi.Input(
+            self.rfile,
+            self.content_length,
+            socket=self.socket if environ.get("HTTP_EXPECT") == "100-continue" else None,
+            chunked_input=chunked,
+        )
+        environ["wsgi.input"] = self.wsgi_input
+        environ["wsgi.input_terminated"] = True
+        return environ
+
+    def handle_one_response(self) -> None:
+        self.server.in_flight += 1
+        try:
+            super().handle_one_response()
+        finally:
+            self.server.in_flight -= 1
+
+    def finalize_headers(self) -> None:
+        self.provided_date = ""  # nginx sends a Date of its own
+        super().finalize_headers()
+        if self.server.draining:
+            self.response_headers.append((b"Connection", b"close"))
+            self.close_connection = True
+
+    def _write_with_headers(self, data: bytes) -> None:
+        """Head and body in one write, which wakes nginx once."""
+        self.headers_sent = True
+        self.finalize_headers()
+        lines = [b"HTTP/1.1 " + self.status]
+        lines += [name + b": " + value for name, value in self.response_headers]
+        head = b"\r\n".join(lines) + b"\r\n\r\n"
+        if not self.response_use_chunked and len(data) <= ONE_WRITE_BYTES:
+            self._sendall(head + data)
+        else:
+            self._sendall(head)
+            self._write(data)
+
+    def log_request(self) -> None:
+        """Nginx has the access log."""
+
+    def log_error(self, message: str, *args: Any) -> None:
+        log.warning(message, *args)
+
+    def _log_error(self, kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        if not issubclass(kind, (gevent.GreenletExit, StreamFailed)):
+            log.error("a request failed: %r", error, exc_info=(kind, error, trace))
+
+
+class Server(pywsgi.WSGIServer):
+    """Serves an application on a listening socket."""
+
+    def __init__(self, listener: Any, application: Any) -> None:
+        super().__init__(listener, application, log=None, error_log=log, handler_class=Handler)
+        self.in_flight = 0
+        self.draining = False
+
+    def drain(self, seconds: float) -> int:
+        """Accept nothing more and wait for what is in flight; returns how many requests are unfinished.
+
+        Connections that wait in the socket's backlog stay there for the next process.
+        """
+        self.draining = True
+        self.stop_accepting()
+        deadline = time.monotonic() + seconds
+        while self.in_flight and time.monotonic() < deadline:
+            gevent.sleep(0.02)
+        return self.in_flight
+
+
+def inherited_listener(descriptor: int) -> Any:
+    """The listening socket behind an inherited file descriptor, as a gevent socket that children don't get.
+
+    Raises OSError: it is not a socket, or does not listen.
+    """
+    listener = socket.socket(fileno=descriptor)
+    if not listener.getsockopt(flags.SOL_SOCKET, flags.SO_ACCEPTCONN):
+        raise OSError("it does not listen")
+    return listener

@@ -1,0 +1,98 @@
+"""Which model, version and method a request is for, and under which URI its model server has them.
+
+Owns the check against the plan. Whatever a header says, a URI is built from a planned model's name
+(percent-encoded), a planned version's number and a known method, so no request reaches another path.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import lru_cache
+from urllib.parse import quote
+
+from tfsd import attributes
+from tfsd.errors import NotFound
+from tfsd.plan import Model, Plan
+from tfsd.worker.client import Group, ModelServers
+
+CACHED_HEADERS = 512  # distinct values of the attributes header whose target is remembered
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Target:
+    """One model, version and method, ready to be used.
+
+    Attributes:
+        name, version, method: as in the Context.
+        encoded_name: the name, percent-encoded, for headers and paths.
+        rest_uri, grpc_port: as in the Context.
+        post_head: the head of a POST of JSON to the model server, up to the value of Content-Length.
+        group: the model's servers.
+    """
+
+    name: str
+    version: str
+    method: str
+    encoded_name: str
+    rest_uri: str
+    grpc_port: str
+    post_head: bytes
+    group: Group
+
+
+class Targets:
+    """The targets of one pool: the models whose pool it is."""
+
+    def __init__(self, plan: Plan, pool: str, servers: ModelServers) -> None:
+        self._models = {name: model for name, model in plan.models.items() if model.pool == pool}
+        self._default = plan.default_model
+        self._servers = servers
+        self.find = lru_cache(CACHED_HEADERS)(self._find)
+        """`find(attributes_header, model_name=None) -> Target`, see `_find`."""
+
+    def _find(self, header: str | None, model_name: str | None = None) -> Target:
+        """The target of a request with that X-Amzn-SageMaker-Custom-Attributes header.
+
+        Args:
+            header: the header's value, None if there is none.
+            model_name: the model that the path names, if it does; the header's is then ignored.
+        Raises BadRequest (header) or NotFound (model or version, saying what exists).
+        """
+        asked = attributes.parse(header)
+        model = self._model(model_name or asked.model_name)
+        if asked.model_version is not None and asked.model_version not in model.versions:
+            versions = ", ".join(str(version) for version in model.versions)
+            raise NotFound(
+                f"Model {model.name!r} has no version {asked.model_version}; versions here: {versions}."
+            )
+        return self._target(model, asked.model_version, asked.method)
+
+    def _model(self, name: str | None) -> Model:
+        wanted = self._default if name is None else name
+        model = self._models.get(wanted) if wanted is not None else None
+        if model is None:
+            names = ", ".join(repr(known) for known in sorted(self._models)) or "none"
+            what = "There is no default model" if wanted is None else f"There is no model {wanted!r}"
+            raise NotFound(
+                f"{what}; models here: {names}. Name one in X-Amzn-SageMaker-Custom-Attributes: "
+                "tfs-model-name=NAME."
+            )
+        return model
+
+    def _target(self, model: Model, version: int | None, method: str) -> Target:
+        encoded = quote(model.name, safe="")
+        versions = "" if version is None else f"/versions/{version}"
+        path = f"/v1/models/{encoded}{versions}:{method}"
+        server = model.servers[0]  # any will do for the handler: `requests_patch` chooses among them
+        return Target(
+            name=model.name,
+            version=str(model.latest if version is None else version),
+            method=method,
+            encoded_name=encoded,
+            rest_uri=f"http://localhost:{server.rest_port}{path}",
+            grpc_port=str(server.grpc_port),
+            post_head=(
+                f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
+            ).encode("ascii"),
+            group=self._servers.of_model(model.name),
+        )
