@@ -1,0 +1,70 @@
+"""Virtual environments for user code: one for each set of requirements, built on top of our own packages.
+
+Environments live in the run directory and are reused while requirements and interpreter stay the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+PIP_LINES_SHOWN = 8
+STAMP = "requirements.sha256"
+
+log = logging.getLogger(__name__)
+
+
+class RequirementsError(Exception):
+    """pip could not install the requirements; the text ends with pip's own last lines."""
+
+
+def prepare(directory: Path, requirements: Path) -> str:
+    """The interpreter of the virtual environment in `directory`, with `requirements` installed.
+
+    Our own packages are visible in it, after its own: a requirement that we have too may be of any version.
+    Raises RequirementsError.
+    """
+    python = str(directory / "bin" / "python")
+    stamp, wanted = directory / STAMP, _digest(requirements)
+    if stamp.is_file() and stamp.read_text() == wanted:
+        log.info("requirements of %s are installed already", requirements)
+        return python
+    shutil.rmtree(directory, ignore_errors=True)
+    log.info("installing %s", requirements)
+    venv.create(directory, symlinks=True, system_site_packages=True)
+    _show_our_packages(directory)
+    _install(python, requirements)
+    stamp.write_text(wanted)
+    return python
+
+
+def _show_our_packages(directory: Path) -> None:
+    """Make the packages of this interpreter's own environment importable; in an image they are the system's."""
+    ours = sysconfig.get_path("purelib")
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(directory)}, scheme="venv"))
+    (site / "_tfsd.pth").write_text(f"import site; site.addsitedir({ours!r})\n")
+
+
+def _install(python: str, requirements: Path) -> None:
+    options = ["--no-input", "--disable-pip-version-check", "--no-cache-dir", "--progress-bar", "off"]
+    command = [sys.executable, "-m", "pip", "--python", python, "install", *options, "-r", str(requirements)]
+    done = subprocess.run(
+        command, cwd=requirements.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if done.returncode:
+        lines = [line for line in done.stdout.splitlines() if line.strip()][-PIP_LINES_SHOWN:]
+        raise RequirementsError(f"cannot install {requirements}; pip says:\n  " + "\n  ".join(lines))
+
+
+def _digest(requirements: Path) -> str:
+    """What an environment depends on: the interpreter and every text file that may be one of the requirements."""
+    parts = [sys.version.encode(), sys.prefix.encode(), requirements.name.encode()]
+    parts += [path.name.encode() + path.read_bytes() for path in sorted(requirements.parent.glob("*.txt"))]
+    parts.append(requirements.read_bytes())
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()

@@ -1,0 +1,101 @@
+"""The verbs of bin/local: serve a model directory on this machine, and test, debug and measure it.
+
+Runs inside the environment that bin/local made. Never used in a container, whose entry point is `serve`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tfsd.local.stack import LocalError, Request, serve
+
+ROOT = Path(__file__).resolve().parents[3]
+DEFAULT_RUN_DIR = ROOT / ".run"
+EXAMPLE = ROOT / "examples" / "digits"
+EXAMPLE_REQUEST = Request("application/x-image", EXAMPLE / "sample.png")
+BENCHMARKS = ROOT / "test" / "bench"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; its arguments may stand before it as well. Returns the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    verb = next(word for word in words if word in VERBS)
+    words.remove(verb)
+    try:
+        return VERBS[verb](words)
+    except LocalError as error:
+        print(f"bin/local: {error}", file=sys.stderr)
+        return 1
+
+
+def _serve(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="bin/local serve")
+    parser.add_argument("model", nargs="?", type=Path, help="a model directory or a model.tar.gz")
+    parser.add_argument("--port", type=int, help="port of the endpoint")
+    parser.add_argument(
+        "--run-dir", type=Path, default=DEFAULT_RUN_DIR, help="where the stack keeps its files"
+    )
+    options = parser.parse_args(words)
+    environ = dict(os.environ)
+    if options.port is not None:
+        environ["SAGEMAKER_BIND_TO_PORT"] = str(options.port)
+    if options.model is None and not environ.get("SAGEMAKER_BASE_DIR"):
+        return serve(EXAMPLE, options.run_dir.absolute(), environ, EXAMPLE_REQUEST)
+    return serve(options.model, options.run_dir.absolute(), environ)
+
+
+def _test(words: list[str]) -> int:
+    return subprocess.call([sys.executable, "-m", "pytest", *words], cwd=ROOT)
+
+
+def _ctl(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="bin/local ctl", add_help=False)
+    parser.add_argument("--run-dir", type=Path, default=DEFAULT_RUN_DIR)
+    options, command = parser.parse_known_args(words)
+    configuration = options.run_dir.absolute() / "supervisord.conf"
+    if not configuration.is_file():
+        raise LocalError(f"there is no stack in {options.run_dir}; start one with bin/local serve")
+    supervisorctl = [sys.executable, "-m", "supervisor.supervisorctl"]
+    return subprocess.call([*supervisorctl, "-c", str(configuration), *command])
+
+
+def _bench(words: list[str]) -> int:
+    names = words or sorted(path.stem for path in BENCHMARKS.glob("bench_*.py"))
+    for name in names:
+        script = BENCHMARKS / f"{name}.py"
+        if not script.is_file():
+            raise LocalError(f"there is no benchmark {name}; there are {', '.join(_benchmarks())}")
+        status = subprocess.call([sys.executable, str(script)], cwd=ROOT)
+        if status:
+            return status
+    return 0
+
+
+def _benchmarks() -> list[str]:
+    return sorted(path.stem for path in BENCHMARKS.glob("*.py"))
+
+
+def _exec(words: list[str]) -> int:
+    if not words:
+        raise LocalError("exec needs a command")
+    try:
+        os.execvp(words[0], words)
+    except OSError as error:
+        raise LocalError(f"cannot run {words[0]}: {error.strerror}") from error
+
+
+VERBS: dict[str, Callable[[list[str]], int]] = {
+    "serve": _serve,
+    "test": _test,
+    "ctl": _ctl,
+    "bench": _bench,
+    "exec": _exec,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,183 @@
+"""A stack on one's own machine: started as a child, shown to work with a real request, stopped without a trace.
+
+Owns the laptop's side of `serve` only; what is started is the container's own entry point.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+
+import requests
+
+from tfsd.plan import Plan
+from tfsd.local.sample_request import sample_request
+from tfsd.settings import Settings, SettingsError
+
+STOP_SECONDS = 30  # as the platform: SIGTERM, then SIGKILL (contract section 1)
+LONGEST_ANSWER_SHOWN = 600
+
+
+class LocalError(Exception):
+    """What was asked for cannot be done here; the text says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """A request that shows an endpoint at work: a file and its content type."""
+
+    content_type: str
+    body: Path
+
+
+def serve(
+    model: Path | None, run_dir: Path, environ: Mapping[str, str], request: Request | None = None
+) -> int:
+    """Serve `model` (a directory or tar archive; None: what SAGEMAKER_BASE_DIR holds) until a signal comes.
+
+    Once the endpoint is healthy, prints a curl line for `request`, or for one made from the model's signature,
+    and the answer to it. Returns the exit status. Raises LocalError.
+    """
+    environ = dict(environ)
+    if model is not None:
+        environ["SAGEMAKER_BASE_DIR"] = str(_base_dir(model, run_dir))
+    try:
+        settings = Settings.from_environ(environ)
+    except SettingsError as error:
+        raise LocalError("; ".join(error.problems)) from error
+    stack = _Child([sys.executable, "-m", "tfsd.serve", "--run-dir", str(run_dir)], environ)
+    try:
+        if stack.wait_for(f"http://localhost:{settings.port}/ping", settings.load_timeout):
+            _show(settings.port, run_dir, request)
+        status = stack.wait()
+    finally:
+        stack.sweep()
+        if stack.owned_run_dir(run_dir):
+            for name in ("sockets", "control.sock", "supervisor.sock"):
+                _remove(run_dir / name)
+    return status
+
+
+def _base_dir(model: Path, run_dir: Path) -> Path:
+    """A directory whose `model/` is the model, as the platform would lay it."""
+    base = run_dir / "base"
+    target = base / "model"
+    if not model.exists():
+        raise LocalError(f"{model} does not exist")
+    base.mkdir(parents=True, exist_ok=True)
+    _remove(target)
+    if model.is_dir():
+        target.symlink_to(model.resolve())
+        return base
+    try:
+        with tarfile.open(model) as archive:
+            archive.extractall(target, filter="data")
+    except tarfile.TarError as error:
+        raise LocalError(f"{model} is neither a directory nor a tar archive: {error}") from error
+    return base
+
+
+class _Child:
+    """The stack's process and, as its session, everything that it starts."""
+
+    def __init__(self, command: list[str], environ: Mapping[str, str]):
+        self.stopping = 0
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._stop)
+        self.process = subprocess.Popen(command, env=environ, start_new_session=True)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        """The first signal stops the stack, which drains; the second kills it."""
+        self.stopping += 1
+        if self.stopping == 1:
+            print("bin/local: stopping; once more to kill", file=sys.stderr, flush=True)
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGTERM if self.stopping == 1 else signal.SIGKILL)
+
+    def wait_for(self, url: str, seconds: float) -> bool:
+        """Whether `url` answered 200 within `seconds` while the process lived and nobody wanted to stop."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and self.process.poll() is None and not self.stopping:
+            with contextlib.suppress(requests.RequestException):
+                if requests.get(url, timeout=2).status_code == 200:
+                    return True
+            time.sleep(0.2)
+        return False
+
+    def wait(self) -> int:
+        """Wait for the end; after a signal not longer than STOP_SECONDS. 0 when we were told to stop."""
+        while not self.stopping:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return self.process.wait(0.5)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(STOP_SECONDS)
+        return 0
+
+    def sweep(self) -> None:
+        """Kill what a killed supervisord has left behind: every process of its session."""
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError, ValueError):
+                session = int((process / "stat").read_text().rpartition(")")[2].split()[3])
+                if session == self.process.pid:
+                    os.kill(int(process.name), signal.SIGKILL)
+
+    def owned_run_dir(self, run_dir: Path) -> bool:
+        """Whether the stack in the run directory was this one, rather than one that was there before."""
+        with contextlib.suppress(OSError, ValueError):
+            return int((run_dir / "supervisord.pid").read_text()) == self.process.pid
+        return not (run_dir / "supervisor.sock").exists()
+
+
+def _show(port: int, run_dir: Path, request: Request | None) -> None:
+    """Print a curl line that works when pasted, and its answer."""
+    url = f"http://localhost:{port}/invocations"
+    if request is None:
+        request = _request_for_default_model(run_dir)
+    if request is None:
+        print(f"\nbin/local: serving at {url}", flush=True)
+        return
+    line = f"curl -s --data-binary @{shlex.quote(str(request.body))} -H 'Content-Type: {request.content_type}' {url}"
+    headers = {"Content-Type": request.content_type}
+    answer = requests.post(url, data=request.body.read_bytes(), headers=headers, timeout=120)
+    shown = (
+        answer.text if len(answer.text) <= LONGEST_ANSWER_SHOWN else answer.text[:LONGEST_ANSWER_SHOWN] + " …"
+    )
+    print(f"\nbin/local: serving at {url}; try\n\n  {line}\n\n{shown}\n", flush=True)
+    if answer.status_code != 200:
+        print(
+            "bin/local: this request was made from the model's signature; send what your code expects",
+            flush=True,
+        )
+
+
+def _request_for_default_model(run_dir: Path) -> Request | None:
+    """A request made from the signature of the default model, written into the run directory."""
+    plan = Plan.load(run_dir)
+    if plan.default_model is None:
+        return None
+    model = plan.models[plan.default_model]
+    document = sample_request(model.name, model.servers[0].rest_port)
+    if document is None:
+        return None
+    path = run_dir / "sample.json"
+    path.write_text(json.dumps(document))
+    return Request("application/json", path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path)

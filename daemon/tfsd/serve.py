@@ -1,0 +1,178 @@
+"""The container's entry point: look at the model, prepare, render, and become supervisord.
+
+Exits with 1 after one clear line when the container cannot serve. It never outlives that: once everything is
+in place this process is replaced by supervisord, which then is PID 1 of the container.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import logging
+import os
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from tfsd import environments, logs, machine, nginx, ports
+from tfsd.environments import RequirementsError
+from tfsd.models import CODE_DIRECTORY, FoundModel, ModelError, UserCode, find_models, find_user_code
+from tfsd.nginx import NginxError
+from tfsd.plan import DEFAULT_POOL
+from tfsd.ports import PortError
+from tfsd.settings import Settings, SettingsError
+from tfsd.stack import Code, Machine, Stack, StackError, design, pool_name, program_names
+
+DEFAULT_RUN_DIR = Path("/run/tfsd")
+MOST_OPEN_FILES = 65_536
+LEFT_BY_A_RUN = ("sockets", "heartbeats", "nginx", "models", "supervisor.sock", "control.sock")
+
+log = logging.getLogger(__name__)
+
+FATAL = (SettingsError, ModelError, NginxError, PortError, StackError, RequirementsError)
+
+
+class ScriptError(Exception):
+    """The user's script cannot be served; the text is the checker's own."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`serve [--run-dir DIR]`: become supervisord, or say why not and return 1."""
+    parser = argparse.ArgumentParser(prog="serve", description="Serve the model of this SageMaker container.")
+    parser.add_argument(
+        "--run-dir", type=Path, default=DEFAULT_RUN_DIR, help="for rendered files and sockets"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        stack = prepare(os.environ, options.run_dir.absolute())
+    except SettingsError as error:
+        for problem in error.problems:
+            print(f"serve: {problem}", file=sys.stderr)
+        return 1
+    except (*FATAL, ScriptError, ValueError) as error:
+        print(f"serve: {error}", file=sys.stderr)
+        return 1
+    become_supervisord(stack)
+
+
+def prepare(environ: Mapping[str, str], run_dir: Path) -> Stack:
+    """Everything up to starting processes: settings, models, user code, the run directory's files.
+
+    Raises one of FATAL, or ScriptError.
+    """
+    settings = Settings.from_environ(environ)
+    logs.setup("serve", settings.log_level)
+    for name in settings.ignored:
+        log.warning("%s has no effect: the workers are gevent", name)
+    if settings.multi_model:
+        raise StackError("SAGEMAKER_MULTI_MODEL=true: multi-model endpoints are not supported yet")
+    _refuse_second_stack(run_dir)
+    if not ports.is_free(settings.port):
+        raise StackError(f"port {settings.port} is in use; set SAGEMAKER_BIND_TO_PORT to another")
+    models = find_models(settings.model_dir.resolve())
+    run_dir.mkdir(parents=True, exist_ok=True)
+    for name in LEFT_BY_A_RUN:
+        _remove(run_dir / name)
+    stack = design(
+        settings,
+        run_dir,
+        models,
+        _user_codes(settings, models, run_dir),
+        _this_machine(environ),
+        nginx.find(environ.get("PATH")),
+        model_server_command(settings, environ),
+    )
+    stack.write()
+    for model in models:
+        log.info(
+            "model %s, versions %s, at %s", model.name, ", ".join(map(str, model.versions)), model.base_path
+        )
+    return stack
+
+
+def become_supervisord(stack: Stack) -> NoReturn:
+    """Replace this process by supervisord in the foreground."""
+    os.environ["OMP_NUM_THREADS"] = str(stack.settings.omp_num_threads)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(stack.run_dir / "supervisord.conf")]
+    os.execv(sys.executable, command)
+
+
+def model_server_command(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """SAGEMAKER_TFS_BINARY, else `tensorflow_model_server` from PATH, else the embedded server.
+
+    Raises StackError for a binary that is not there.
+    """
+    if settings.model_server_binary:
+        found = shutil.which(settings.model_server_binary, path=environ.get("PATH"))
+        if not found:
+            raise StackError(f"SAGEMAKER_TFS_BINARY={settings.model_server_binary} cannot be executed")
+        return [found]
+    found = shutil.which("tensorflow_model_server", path=environ.get("PATH"))
+    return [found] if found else [sys.executable, "-m", "tfsd.model_server"]
+
+
+def _user_codes(settings: Settings, models: Sequence[FoundModel], run_dir: Path) -> dict[str | None, Code]:
+    """The user's code for all models (key None) and the models' own, each checked and with its requirements."""
+    found: dict[str | None, UserCode] = {}
+    shared = find_user_code(settings.model_dir.resolve() / CODE_DIRECTORY, settings)
+    if shared:
+        found[None] = shared
+    for model in models:
+        own = model.base_path / CODE_DIRECTORY
+        if model.base_path != settings.model_dir.resolve() and (own / settings.program).is_file():
+            code = find_user_code(own, _without_source_directory(settings))
+            if code:
+                found[model.name] = code
+    return {name: _ready(name, code, run_dir) for name, code in found.items()}
+
+
+def _without_source_directory(settings: Settings) -> Settings:
+    return dataclasses.replace(settings, submit_directory=None)
+
+
+def _ready(model: str | None, code: UserCode, run_dir: Path) -> Code:
+    """Install the code's requirements and check its script. Raises RequirementsError, ScriptError."""
+    pool = DEFAULT_POOL if model is None else pool_name(model)
+    python = sys.executable
+    if code.requirements:
+        directory = run_dir / "environments" / program_names("worker", pool, 1)[0]
+        python = environments.prepare(directory, code.requirements)
+    command = [python, "-m", "tfsd.worker", "--check", "--script", str(code.script)]
+    for entry in code.python_path:
+        command += ["--python-path", entry]
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(run_dir / "pycache")}
+    checked = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=run_dir)
+    if checked.returncode:
+        raise ScriptError(checked.stderr.strip() or f"{code.script} ended with status {checked.returncode}")
+    return Code(code, python)
+
+
+def _this_machine(environ: Mapping[str, str]) -> Machine:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
+    return Machine(machine.available_cpus(), machine.gpus(environ), limit, root=os.geteuid() == 0)
+
+
+def _refuse_second_stack(run_dir: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+        probe.connect(str(run_dir / "supervisor.sock"))
+        raise StackError(f"a stack is running in {run_dir} already; stop it, or use another --run-dir")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

