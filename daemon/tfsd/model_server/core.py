@@ -5,37 +5,126 @@ Never touches a transport: gRPC and REST are thin layers over this and `inferenc
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import logging
+import threading
+from collections.abc import Callable
+from types import TracebackType
 from typing import Any
 
+from tensorflow_serving.apis import get_model_status_pb2
+
+from tfsd.model_server import model_config
+from tfsd.model_server.errors import Code, ServingError, invalid
+from tfsd.model_server.lifecycle import Lifecycle, Version
 from tfsd.model_server.servable import Servable
+from tfsd.model_server.source import VersionSource
 from tfsd.model_server.spec import ModelSpec
+
+log = logging.getLogger(__name__)
 
 __all__ = ["ModelSpec", "ServerCore"]
 
 
-class ServerCore:
-    """All models of this process."""
+class _Lease:
+    """A servable that is not unloaded while the context is open."""
 
-    def servable(self, spec: ModelSpec) -> AbstractContextManager[Servable]:
-        """The servable for a request; while the context is open it is not unloaded.
+    __slots__ = ("_lifecycle", "_version")
+
+    def __init__(self, lifecycle: Lifecycle, version: Version) -> None:
+        self._lifecycle = lifecycle
+        self._version = version
+
+    def __enter__(self) -> Servable:
+        return self._version.servable
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lifecycle.release(self._version)
+
+
+class ServerCore:
+    """All models of this process.
+
+    Args:
+        lenient_labels: --allow_version_labels_for_unavailable_models.
+    """
+
+    def __init__(self, lifecycle: Lifecycle, source: VersionSource, lenient_labels: bool = False) -> None:
+        self._lifecycle = lifecycle
+        self._source = source
+        self._lenient_labels = lenient_labels
+        self._configuring = threading.Lock()
+        self._configured: frozenset[str] = frozenset()
+        self._labels: dict[str, dict[str, int]] = {}
+        self._last_config: Any = None
+
+    def servable(self, spec: ModelSpec) -> _Lease:
+        """The servable for a request: enter the context at once; while it is open it is not unloaded.
 
         Raises ServingError: INVALID_ARGUMENT (`ModelSpec has no name specified.`, `Unrecognized servable
             version label: L`) or NOT_FOUND (`Servable not found for request: Latest(m)` / `Specific(m, 9)`).
         """
-        raise NotImplementedError
+        if not spec.name:
+            raise invalid("ModelSpec has no name specified.")
+        number = spec.version
+        if spec.label is not None:
+            number = self._labels.get(spec.name, {}).get(spec.label)
+            if number is None:
+                raise invalid(f"Unrecognized servable version label: {spec.label}")
+        version = self._lifecycle.acquire(spec.name, number)
+        if version is None:
+            wanted = f"Latest({spec.name})" if number is None else f"Specific({spec.name}, {number})"
+            raise ServingError(Code.NOT_FOUND, f"Servable not found for request: {wanted}")
+        return _Lease(self._lifecycle, version)
 
     def model_status(self, spec: ModelSpec) -> Any:
         """A `GetModelStatusResponse`, versions newest first; labels are ignored as the real server does.
 
         Raises ServingError: NOT_FOUND `Could not find any versions of model m` /
-            `Could not find version 9 of model m`; INVALID_ARGUMENT `Missing ModelSpec`.
+            `Could not find version 9 of model m`.
         """
-        raise NotImplementedError
+        states = self._lifecycle.states(spec.name)
+        if spec.version is not None:
+            states = [entry for entry in states if entry[0] == spec.version]
+            if not states:
+                raise ServingError(
+                    Code.NOT_FOUND, f"Could not find version {spec.version} of model {spec.name}"
+                )
+        if not states:
+            raise ServingError(Code.NOT_FOUND, f"Could not find any versions of model {spec.name}")
+        response = get_model_status_pb2.GetModelStatusResponse()
+        for number, state, error in states:
+            entry = response.model_version_status.add(version=number, state=state.value)
+            entry.status.SetInParent()
+            if error is not None:
+                entry.status.error_code = error.code.value
+                entry.status.error_message = error.message
+        return response
 
-    def reload_config(self, config: Any) -> None:
-        """Make the served models those of a `ModelServerConfig`; returns when they are loaded.
+    def reload_config(self, config: Any, cancelled: Callable[[], bool] = lambda: False) -> None:
+        """Make the served models those of a `ModelServerConfig`; returns when the new ones can serve.
 
-        Raises ServingError: the configuration is refused (nothing changed) or a model did not load.
+        Args:
+            cancelled: asked now and then whether the caller still waits.
+        Raises ServingError: the configuration is refused (nothing has changed then) or a model did not load.
         """
-        raise NotImplementedError
+        with self._configuring:
+            kind = config.WhichOneof("config")
+            if kind is None:
+                log.info("Taking no action for empty config.")
+                return
+            if kind != "model_config_list":
+                raise invalid("Only a model_config_list is supported in ModelServerConfig")
+            configs = model_config.models(config, self._configured)
+            labels = model_config.check_labels(
+                configs, self._lifecycle.available(), self._labels, self._lenient_labels
+            )
+            if config != self._last_config:
+                log.info("Adding/updating models: %s", ", ".join(one.name for one in configs) or "none")
+            new = [one.name for one in configs if one.name not in self._configured]
+            self._source.set_models(configs)
+            self._configured = frozenset(one.name for one in configs)
+            self._labels = labels
+            self._last_config = config
+            self._lifecycle.wait_available(new, cancelled)

@@ -14,20 +14,29 @@ Arrays = dict[str, np.ndarray]
 
 
 class Servable(Protocol):
-    """What REST, gRPC, batching and warm-up see of a loaded model version."""
+    """What REST, gRPC, batching and warm-up see of a loaded model version.
+
+    Attributes:
+        name: the model's name.
+        version: its number.
+        signature_defs: signature name -> `tensorflow.SignatureDef`, `__saved_model_init_op` included.
+        check_method_names: --enable_signature_method_name_check; `inference` heeds it.
+    """
 
     name: str
     version: int
-
-    @property
-    def signature_defs(self) -> Mapping[str, Any]:
-        """Signature name -> `tensorflow.SignatureDef`, `__saved_model_init_op` included."""
+    signature_defs: Mapping[str, Any]
+    check_method_names: bool
 
     def signature(self, name: str) -> Any | None:
         """The `SignatureDef` of that exact name, or None. An empty name is not mapped to a default."""
 
     def run(
-        self, signature_name: str, inputs: Mapping[str, np.ndarray], output_names: Sequence[str] | None = None
+        self,
+        signature_name: str,
+        inputs: Mapping[str, np.ndarray],
+        output_names: Sequence[str] | None = None,
+        timeout_ms: int | None = None,
     ) -> Arrays:
         """Compute a signature's outputs, batched with other callers' requests when batching is on.
 
@@ -36,6 +45,8 @@ class Servable(Protocol):
             inputs: alias -> array; strings are object arrays of bytes. Exactly the signature's inputs
                 (those with a default value may be left out).
             output_names: the output aliases wanted; None for all.
+            timeout_ms: time limit of the computation. Use few different values: each costs a prepared call.
         Returns: alias -> array; strings are object arrays of bytes, scalars arrays of rank 0.
-        Raises ServingError: whatever the graph or the batching queue says.
+        Raises ServingError: DEADLINE_EXCEEDED `Timed out waiting for notification`, or whatever the graph or
+            the batching queue says.
         """

@@ -1,0 +1,249 @@
+"""The life of every version: waiting, loading, available, unloading, ended.
+
+Owns the states and the references. A version is unloaded only when another one can serve (or none is wanted)
+and nobody uses it. Never looks at the file system and never imports TensorFlow: how to load is handed in.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from tfsd.model_server.errors import Code, ServingError
+from tfsd.model_server.flags import cpus
+
+log = logging.getLogger(__name__)
+
+#: (model, version, directory) -> servable with a close(); raises ServingError.
+Load = Callable[[str, int, str], Any]
+
+
+class State(enum.Enum):
+    """The states that GetModelStatus reports; values as in ModelVersionStatus.State."""
+
+    START = 10
+    LOADING = 20
+    AVAILABLE = 30
+    UNLOADING = 40
+    END = 50
+
+
+class Version:
+    """One version of a model. Its fields belong to `Lifecycle`'s lock."""
+
+    def __init__(self, model: str, number: int, path: str) -> None:
+        self.model = model
+        self.number = number
+        self.path = path
+        self.state = State.START
+        self.error: ServingError | None = None
+        self.servable: Any = None
+        self.references = 0
+        self.aspired = True
+        self.tries = 0
+
+    def __str__(self) -> str:
+        return f"{{name: {self.model} version: {self.number}}}"
+
+
+class Lifecycle:
+    """All versions of all models."""
+
+    def __init__(self, load: Load, max_retries: int, retry_seconds: float, load_threads: int) -> None:
+        self._load = load
+        self._max_retries = max(0, max_retries)
+        self._retry_seconds = max(0.0, retry_seconds)
+        self._load_threads = max(1, load_threads)
+        self._changed = threading.Condition(threading.Lock())
+        self._versions: dict[str, dict[int, Version]] = {}
+        # The first models are loaded by many threads, as the real server does: nobody is served yet.
+        self._loaders = ThreadPoolExecutor(4 * cpus(), "load")
+        self._unloader = ThreadPoolExecutor(1, "unload")
+        self._timers: set[threading.Timer] = set()
+        self._closed = False
+
+    def started(self) -> None:
+        """The first models are there: from now on load with `load_threads` threads."""
+        with self._changed:
+            old, self._loaders = self._loaders, ThreadPoolExecutor(self._load_threads, "load")
+        old.shutdown(wait=False)
+
+    def close(self) -> None:
+        """Give up on whatever is still loading. Nothing is unloaded: the process is about to end."""
+        with self._changed:
+            self._closed = True
+            timers, self._timers = self._timers, set()
+            self._changed.notify_all()
+        for timer in timers:
+            timer.cancel()
+        self._loaders.shutdown(wait=False, cancel_futures=True)
+        self._unloader.shutdown(wait=False, cancel_futures=True)
+
+    def aspire(self, model: str, versions: Mapping[int, str]) -> None:
+        """Say which versions (number -> directory) of a model shall be served; the others go."""
+        with self._changed:
+            known = self._versions.setdefault(model, {})
+            for number, path in versions.items():
+                version = known.get(number)
+                if version is None or (version.state is State.END and not version.aspired):
+                    known[number] = Version(model, number, path)
+                else:
+                    version.aspired = True
+            for number, version in known.items():
+                version.aspired = number in versions
+            if not known:
+                del self._versions[model]
+            self._reconcile(model)
+
+    def acquire(self, model: str, number: int | None) -> Version | None:
+        """The available version asked for (None: the newest), referenced until `release`; None if there is none."""
+        with self._changed:
+            known = self._versions.get(model, {})
+            if number is None:
+                number = max((n for n, v in known.items() if v.state is State.AVAILABLE), default=None)
+                if number is None:
+                    return None
+            version = known.get(number)
+            if version is None or version.state is not State.AVAILABLE:
+                return None
+            version.references += 1
+            return version
+
+    def release(self, version: Version) -> None:
+        """Give back what `acquire` gave."""
+        with self._changed:
+            version.references -= 1
+            if version.state is State.UNLOADING and not version.references:
+                self._unloader.submit(self._unload, version)
+
+    def states(self, model: str) -> list[tuple[int, State, ServingError | None]]:
+        """Every version ever seen of a model, newest first, with the error that ended it."""
+        with self._changed:
+            known = self._versions.get(model, {})
+            return [(n, known[n].state, known[n].error) for n in sorted(known, reverse=True)]
+
+    def available(self) -> set[tuple[str, int]]:
+        """The (model, version) pairs that can serve."""
+        with self._changed:
+            return {
+                (version.model, version.number)
+                for known in self._versions.values()
+                for version in known.values()
+                if version.state is State.AVAILABLE
+            }
+
+    def wait_available(self, models: Iterable[str], cancelled: Callable[[], bool] = lambda: False) -> None:
+        """Wait until each model has a version that can serve and has tried its other versions once.
+
+        Raises ServingError: UNKNOWN, all versions of some model have failed for good; CANCELLED.
+        """
+        waiting = list(models)
+        with self._changed:
+            while True:
+                failed = [version for model in waiting for version in self._failures(model)]
+                waiting = [model for model in waiting if not self._is_settled(model)]
+                if failed:
+                    raise ServingError(
+                        Code.UNKNOWN,
+                        f"{len(failed)} servable(s) did not become available: {{"
+                        + "".join(f"{{{version} due to error: {version.error}}}, " for version in failed)
+                        + "}",
+                    )
+                if not waiting:
+                    return
+                if self._closed or cancelled():
+                    raise ServingError(Code.CANCELLED, f"Gave up waiting for models: {', '.join(waiting)}")
+                self._changed.wait(0.5)
+
+    def _aspired(self, model: str) -> list[Version]:
+        return [version for version in self._versions.get(model, {}).values() if version.aspired]
+
+    def _failures(self, model: str) -> list[Version]:
+        aspired = self._aspired(model)
+        failed = [version for version in aspired if version.state is State.END and version.error is not None]
+        return failed if len(failed) == len(aspired) else []
+
+    def _is_settled(self, model: str) -> bool:
+        known = self._versions.get(model, {}).values()
+        return any(version.state is State.AVAILABLE for version in known) and all(
+            version.tries or version.state is State.AVAILABLE for version in self._aspired(model)
+        )
+
+    def _reconcile(self, model: str) -> None:
+        """Start what must be loaded, stop what may go. The lock is held."""
+        known = self._versions.get(model, {})
+        aspired = self._aspired(model)
+        may_unload = not aspired or any(version.state is State.AVAILABLE for version in aspired)
+        for number in sorted(known, reverse=True):
+            version = known[number]
+            if version.aspired and version.state is State.START:
+                version.state = State.LOADING
+                self._submit_load(version)
+            elif not version.aspired and version.state is State.AVAILABLE and may_unload:
+                version.state = State.UNLOADING
+                log.info("Quiescing servable version %s", version)
+                if not version.references:
+                    self._unloader.submit(self._unload, version)
+        self._changed.notify_all()
+
+    def _submit_load(self, version: Version) -> None:
+        if not self._closed:
+            self._loaders.submit(self._try_load, version)
+
+    def _try_load(self, version: Version) -> None:
+        """One try to load, on a loader thread."""
+        servable, error = None, None
+        if version.aspired:
+            log.info("Loading servable version %s from %s", version, version.path)
+            started = time.monotonic()
+            try:
+                servable = self._load(version.model, version.number, version.path)
+            except ServingError as failure:
+                error = failure
+            except Exception as failure:
+                log.exception("Loading servable: %s failed", version)
+                error = ServingError(Code.INTERNAL, f"{type(failure).__name__}: {failure}")
+            else:
+                seconds = time.monotonic() - started
+                log.info("Successfully loaded servable version %s in %.2f s", version, seconds)
+        with self._changed:
+            version.tries += 1
+            version.servable = servable
+            if servable is not None:
+                version.state = State.AVAILABLE
+            else:
+                self._failed(version, error)
+            self._reconcile(version.model)
+
+    def _failed(self, version: Version, error: ServingError | None) -> None:
+        """Try again later, or give up. The lock is held."""
+        again = version.aspired and error is not None and version.tries <= self._max_retries
+        if error is not None:
+            then = f"try {version.tries + 1} in {self._retry_seconds:g} s" if again else "giving up"
+            log.error("Loading servable: %s failed: %s (%s)", version, error, then)
+        if again and not self._closed:
+            timer = threading.Timer(self._retry_seconds, self._retry, [version])
+            timer.daemon = True
+            self._timers.add(timer)
+            timer.start()
+        else:
+            version.state = State.END
+            version.error = error
+
+    def _retry(self, version: Version) -> None:
+        with self._changed:
+            self._timers = {timer for timer in self._timers if timer.is_alive()}
+            self._submit_load(version)
+
+    def _unload(self, version: Version) -> None:
+        servable, version.servable = version.servable, None
+        servable.close()
+        log.info("Done unloading servable version %s", version)
+        with self._changed:
+            version.state = State.END
+            self._reconcile(version.model)
