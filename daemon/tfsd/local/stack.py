@@ -22,8 +22,8 @@ from types import FrameType
 
 import requests
 
-from tfsd.plan import Plan
 from tfsd.local.sample_request import sample_request
+from tfsd.plan import Plan
 from tfsd.settings import Settings, SettingsError
 
 STOP_SECONDS = 30  # as the platform: SIGTERM, then SIGKILL (contract section 1)
