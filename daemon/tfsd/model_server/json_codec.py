@@ -11,7 +11,8 @@ from tfsd.model_server import json_decode, json_fast
 from tfsd.model_server.json_decode import FindInputs, Inputs
 from tfsd.model_server.json_encode import encode_classifications, encode_predictions, encode_regressions
 from tfsd.model_server.json_examples import decode_examples
-from tfsd.model_server.json_parse import parse
+from tfsd.model_server.json_parse import JsonValue
+from tfsd.model_server.json_parse import parse as parse_bytes
 from tfsd.model_server.json_text import error_body
 
 __all__ = [
@@ -23,10 +24,18 @@ __all__ = [
     "encode_predictions",
     "encode_regressions",
     "error_body",
+    "parse",
 ]
 
 
-def decode_predict(body: bytes, find_inputs: FindInputs) -> tuple[str, bool, dict[str, np.ndarray]]:
+def parse(body: bytes | bytearray) -> JsonValue:
+    """The JSON value of a body, for `decode_examples`. Raises ServingError: INVALID_ARGUMENT."""
+    return parse_bytes(bytes(body))
+
+
+def decode_predict(
+    body: bytes | bytearray, find_inputs: FindInputs
+) -> tuple[str, bool, dict[str, np.ndarray]]:
     """A :predict body.
 
     Args:

@@ -22,7 +22,7 @@ INTEGERS = {
     UINT32: (0, 2**32 - 1),
     UINT64: (0, 2**64 - 1),
 }
-_ARRAYS = {
+_ARRAYS: dict[int, np.dtype] = {
     FLOAT: np.dtype(np.float32),
     DOUBLE: np.dtype(np.float64),
     INT32: np.dtype(np.int32),
@@ -48,6 +48,11 @@ _OTHERS |= {
 }
 _NAMES = {number: dtype.name for number, dtype in _ARRAYS.items()} | _OTHERS
 _NAMES |= {FLOAT: "float", DOUBLE: "double", STRING: "string", BOOL: "bool"}
+
+
+def has_json_form(dtype: int) -> bool:
+    """Whether values of a dtype can be written as JSON."""
+    return dtype in _ARRAYS
 
 
 def dtype_name(dtype: int) -> str:

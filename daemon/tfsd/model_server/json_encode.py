@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from tfsd.model_server.errors import ServingError, invalid
+from tfsd.model_server.errors import invalid
+from tfsd.model_server.json_dtypes import dtype_name, has_json_form
 from tfsd.model_server.json_text import PrettyWriter, decimal, quote
 
 #: Up to this many values an answer is written in the real server's layout.
@@ -22,23 +23,29 @@ SMALL = 32
 _NUMBERS = frozenset(
     ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint32", "uint64", "bool")
 )
-_TENSORFLOW_NAMES = {"float32": "float", "float64": "double", "float16": "half", "object": "string"}
+_TENSORFLOW_NAMES = {"float16": "half"}
 _NULL = b"null"
 _BYTES_SUFFIX = "_bytes"
 
 
-def encode_predictions(outputs: Mapping[str, np.ndarray], row_format: bool) -> bytes:
+def encode_predictions(
+    outputs: Mapping[str, np.ndarray], row_format: bool, dtypes: Mapping[str, int] | None = None
+) -> bytes:
     """The body of a :predict answer.
 
     Args:
         outputs: output name -> array; strings are object arrays of bytes.
         row_format: `predictions` (a list with one element per row) rather than `outputs`.
+        dtypes: output name -> number of its TensorFlow dtype, where the array may not tell: quantized
+            integers come as plain ones.
     Raises ServingError: INVALID_ARGUMENT for outputs that the format, or JSON, cannot hold.
     """
     if not outputs:
         raise invalid("Cannot convert empty tensor map to JSON")
     if row_format:
         _check_rows(outputs)
+    for name, array in outputs.items():
+        _check_type(array, (dtypes or {}).get(name))
     if sum(array.size for array in outputs.values()) > SMALL and all(
         map(_is_plain, outputs, outputs.values())
     ):
@@ -71,9 +78,14 @@ def _is_plain(name: str, array: np.ndarray) -> bool:
     return _is_number(array) and _NULL.decode() not in name
 
 
-def _unwritable(dtype: np.dtype) -> ServingError:
-    name = dtype.names[0] if dtype.names else _TENSORFLOW_NAMES.get(dtype.name, dtype.name)
-    return invalid(f"Failed to write JSON value for tensor type: {name}")
+def _check_type(array: np.ndarray, dtype: int | None) -> None:
+    """Refuse types that JSON has no form for. An array without values needs none."""
+    writable = array.dtype.kind == "O" or _is_number(array)
+    if array.size and not (writable and (dtype is None or has_json_form(dtype))):
+        kind = (
+            _TENSORFLOW_NAMES.get(array.dtype.name, array.dtype.name) if dtype is None else dtype_name(dtype)
+        )
+        raise invalid(f"Failed to write JSON value for tensor type: {kind}")
 
 
 def _write_rows(writer: PrettyWriter, outputs: Mapping[str, np.ndarray]) -> None:
@@ -124,10 +136,6 @@ def _scalar_writer(name: str, array: np.ndarray) -> Callable[[PrettyWriter, Any]
         return (
             _write_base64 if name.endswith(_BYTES_SUFFIX) else lambda writer, value: writer.raw(quote(value))
         )
-    if not _is_number(array):
-        if array.size:
-            raise _unwritable(array.dtype)
-        return lambda writer, value: None
     if kind == "f":
         single = array.dtype == np.float32
         return lambda writer, value: writer.raw(decimal(value, single))

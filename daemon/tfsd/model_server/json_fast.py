@@ -55,7 +55,7 @@ class _Strings:
         """Numbers as they were read: one that overflowed has no `Infinity` in the text."""
         self.letters[b"I"] += int(np.count_nonzero(np.isinf(array)))
 
-    def check(self, body: bytes) -> None:
+    def check(self, body: bytes | bytearray) -> None:
         """Raises _Unsure."""
         if body.count(b'"') != 2 * self.count:
             raise _Unsure
@@ -65,7 +65,9 @@ class _Strings:
             raise _Unsure  # zero to a big exponent is an error in the real server
 
 
-def decode_predict(body: bytes, find_inputs: FindInputs) -> tuple[str, bool, dict[str, np.ndarray]] | None:
+def decode_predict(
+    body: bytes | bytearray, find_inputs: FindInputs
+) -> tuple[str, bool, dict[str, np.ndarray]] | None:
     """As `json_decode.decode_predict`, from the bytes of a body; None when unsure or wrong."""
     try:
         return _decode(body, find_inputs)
@@ -73,7 +75,7 @@ def decode_predict(body: bytes, find_inputs: FindInputs) -> tuple[str, bool, dic
         return None
 
 
-def _decode(body: bytes, find_inputs: FindInputs) -> tuple[str, bool, dict[str, np.ndarray]]:
+def _decode(body: bytes | bytearray, find_inputs: FindInputs) -> tuple[str, bool, dict[str, np.ndarray]]:
     if b"\\" in body:
         raise _Unsure
     document = _load(body)
@@ -83,6 +85,8 @@ def _decode(body: bytes, find_inputs: FindInputs) -> tuple[str, bool, dict[str, 
     if type(signature) is not str or len(document) != 1 + (_SIGNATURE in document):
         raise _Unsure
     inputs = find_inputs(signature)
+    if not inputs:
+        raise _Unsure
     strings = _Strings()
     strings.add(document)
     if _SIGNATURE in document:
@@ -95,7 +99,7 @@ def _decode(body: bytes, find_inputs: FindInputs) -> tuple[str, bool, dict[str, 
     return signature, row_format, arrays
 
 
-def _load(body: bytes) -> Any:
+def _load(body: bytes | bytearray) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -5,6 +5,7 @@ Owns the writing of single values and of values quoted in error messages. Never 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import struct
@@ -122,10 +123,8 @@ class PrettyWriter:
 def quoted_value(value: JsonValue) -> str:
     """A value as error messages show it, cut when long. Bytes that are no UTF-8 are kept (surrogateescape)."""
     writer = PrettyWriter(single_line=True, limit=QUOTE_LIMIT)
-    try:
+    with contextlib.suppress(_Full):
         _write(writer, value)
-    except _Full:
-        pass
     return writer.text().decode("utf-8", "surrogateescape")
 
 
