@@ -3,6 +3,8 @@
 Patches the standard library for gevent before anything imports ssl; `main` does the rest.
 """
 
+import sys
+
 from gevent import monkey
 
 monkey.patch_all()
@@ -10,4 +12,4 @@ monkey.patch_all()
 from tfsd.worker.main import main  # noqa: E402
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tfsd import logs
 from tfsd.plan import Plan, Pool
@@ -55,7 +56,7 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: Path, settings: Setting
         log.error("%s", error)
         return 1
     except (Exception, SystemExit) as error:
-        log.error("%s does not import: %r", pool.script, error, exc_info=error)
+        log.error("%s does not import: %r", pool.script, error, exc_info=_in_script(error, pool.script))
         return 1
     mode = mode_of(loaded, settings.default_accept)
     invocations = Invocations(Targets(plan, pool.name, servers), mode, settings.request_timeout)
@@ -84,7 +85,7 @@ def check(path: Path, python_path: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     except (Exception, SystemExit) as error:
-        lines = "".join(traceback.format_exception(error)).splitlines()
+        lines = "".join(traceback.format_exception(*_in_script(error, path))).splitlines()
         print(f"{path.name} does not import: {type(error).__name__}: {error}", file=sys.stderr)
         print("\n".join(lines[-TRACEBACK_LINES:]), file=sys.stderr)
         return 1
@@ -94,6 +95,14 @@ def check(path: Path, python_path: Sequence[str]) -> int:
         os.close(stdout)
     print(json.dumps({"style": style}), flush=True)
     return 0
+
+
+def _in_script(error: BaseException, path: object) -> Any:
+    """The exception with its traceback from the script on, without our own frames."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename != str(path):
+        trace = trace.tb_next
+    return type(error), error, trace
 
 
 def _take_stdin() -> int:

@@ -5,6 +5,7 @@ Run as a program it serves until it is killed, for measurements: `python stub_mo
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -106,10 +107,8 @@ class _Connection:
         return Request(line.decode().strip(), headers, body)
 
     def close_now(self) -> None:
-        try:
+        with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
         self._socket.close()
 
 

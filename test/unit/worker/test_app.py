@@ -1,0 +1,400 @@
+import http.client
+import json
+import logging
+
+import bottle
+import gevent
+import pytest
+from stub_model_server import PREDICTIONS, answer
+
+from tfsd.worker import requests_patch, script
+
+
+def echo_context(data, context):
+    return context._asdict()
+
+
+def test_context_of_a_plain_request(serve, stub):
+    got = serve(echo_context).invoke(b"12345").json()
+    assert list(got) == [
+        "model_name",
+        "model_version",
+        "method",
+        "rest_uri",
+        "grpc_uri",
+        "custom_attributes",
+        "request_content_type",
+        "accept_header",
+        "content_length",
+    ]
+    assert got == {
+        "model_name": "half_plus_three",
+        "model_version": "5",
+        "method": "predict",
+        "rest_uri": f"http://localhost:{stub.port}/v1/models/half_plus_three:predict",
+        "grpc_uri": "9000",
+        "custom_attributes": "",
+        "request_content_type": "application/json",
+        "accept_header": "application/json",
+        "content_length": 5,
+    }
+
+
+def test_context_of_a_request_that_says_all(serve, stub):
+    attributes = "tfs-model-name=half_plus_two, tfs-model-version=3, tfs-method=classify, note=x"
+    got = (
+        serve(echo_context)
+        .invoke(
+            b"",
+            X_Amzn_SageMaker_Custom_Attributes=attributes,
+            Content_Type="application/x-image",
+            Accept="text/csv",
+        )
+        .json()
+    )
+    assert got["rest_uri"] == f"http://localhost:{stub.port}/v1/models/half_plus_two/versions/3:classify"
+    assert got["model_version"] == "3"
+    assert got["custom_attributes"] == attributes
+    assert got["request_content_type"] == "application/x-image"
+    assert got["accept_header"] == "text/csv"
+
+
+def test_default_accept_stands_for_anything(serve):
+    client = serve(echo_context, default_accept="application/jsonlines")
+    assert client.invoke(Accept="*/*").json()["accept_header"] == "application/jsonlines"
+
+
+def test_time_left_is_the_requests(serve):
+    client = serve(lambda data, context: [context.timeout, context.grpc_port], limit=20.0)
+    left, port = client.invoke().json()
+    assert 0 < left <= 20
+    assert port == "9000"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "status", "said"),
+    [
+        ("tfs-model-name=nobody", 404, ["'nobody'", "'half_plus_three'", "'half_plus_two'"]),
+        ("tfs-model-name=elsewhere", 404, ["'elsewhere'"]),
+        ("tfs-model-name=../../v1/models/half_plus_two", 404, ["half_plus_two"]),
+        ("tfs-model-version=9", 404, ["9", "3, 5", "'half_plus_three'"]),
+        ("tfs-model-version=3:predict", 400, ["tfs-model-version"]),
+        ("tfs-method=metadata", 400, ["predict"]),
+        ("tfs-modle-name=half_plus_two", 400, ["tfs-modle-name"]),
+    ],
+)
+def test_a_request_for_what_is_not_there(serve, stub, attributes, status, said):
+    response = serve(echo_context).ask(attributes)
+    assert response.status == status
+    assert all(text in response.json()["error"] for text in said)
+    assert not stub.requests
+
+
+def test_a_models_name_cannot_leave_its_place_in_the_uri(serve, stub):
+    name = "a b/../c:predict?x"
+    client = serve(lambda data, context: "{}", lambda response, context: response.content, names=(name,))
+    client.invoke()
+    assert stub.requests[0].path == "/v1/models/a%20b%2F..%2Fc%3Apredict%3Fx:predict"
+    assert client.invoke().headers["X-Tfsd-Model"] == "a%20b%2F..%2Fc%3Apredict%3Fx"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/invocations", 405), ("POST", "/other", 404)]
+)
+def test_other_requests_are_json_errors(serve, method, path, status):
+    client = serve()
+    response = client.request(method, path, b"")
+    assert response.status == status
+    assert response.headers["Content-Type"] == "application/json"
+    assert path in response.json()["error"]
+    assert client.invoke(b"[1.0]").status == 200  # on the same connection
+
+
+def test_converter(serve, stub):
+    response = serve().invoke(b"1.0,2.0\n3.0,4.0\n", Content_Type="text/csv")
+    assert (response.status, response.body) == (200, PREDICTIONS)
+    assert response.headers["Content-Type"] == "application/json"
+    assert response.headers["X-Tfsd-Model"] == "half_plus_three"
+    assert stub.requests[0].json() == {"instances": [[1.0, 2.0], [3.0, 4.0]]}
+    assert stub.requests[0].path == "/v1/models/half_plus_three:predict"
+
+
+def test_converter_keeps_the_model_servers_error(serve, stub):
+    stub.usual = answer(b'{ "error": "Malformed request" }', "400 Bad Request")
+    response = serve().invoke(b"[1.0]", Accept="text/csv")
+    assert (response.status, response.json()) == (400, {"error": "Malformed request"})
+
+
+def test_converter_makes_json_of_an_error_page(serve, stub):
+    stub.usual = answer(b"<HTML>404</HTML>", "404 Not Found")
+    response = serve().invoke(b"[1.0]")
+    assert (response.status, response.json()) == (404, {"error": "<HTML>404</HTML>"})
+
+
+@pytest.fixture
+def documented(serve, request):
+    """The examples of the documentation, unchanged."""
+
+    def start(name, **more):
+        path = request.path.parents[2] / "resources" / "handlers" / f"{name}.py"
+        client = serve(script=script.load(path, []), **more)
+        request.addfinalizer(requests_patch.install(client.servers, 20.0))
+        return client
+
+    return start
+
+
+@pytest.mark.parametrize("name", ["pair", "single"])
+class TestDocumentedExamples:
+    def test_json_and_csv(self, documented, stub, name):
+        client = documented(name)
+        response = client.invoke(b'{"instances": [1.0]}', Content_Type="application/json", Accept="text/x")
+        assert (response.status, response.body) == (200, PREDICTIONS)
+        assert response.headers["Content-Type"] == "text/x"
+        assert client.invoke(b"1.0,2.0", Content_Type="text/csv").status == 200
+        assert [request.json() for request in stub.requests] == [
+            {"instances": [1.0]},
+            {"instances": [1.0, 2.0]},
+        ]
+        assert stub.connections == 1
+
+    def test_the_error_of_an_unknown_type(self, documented, name):
+        response = documented(name).invoke(b"x", Content_Type="text/weird")
+        assert (response.status, response.json()) == (500, {"error": "unsupported content type text/weird"})
+
+    def test_the_model_servers_error_keeps_its_shape(self, documented, stub, name):
+        stub.usual = answer(b'{ "error": "no such signature" }', "400 Bad Request")
+        response = documented(name).invoke(b"{}", Content_Type="application/json")
+        assert (response.status, response.json()) == (500, {"error": "no such signature"})
+
+    def test_a_restarted_model_server_is_not_noticed(self, documented, stub, name):
+        client = documented(name)
+        assert client.invoke(b"{}").status == 200
+        stub.die()
+        gevent.spawn_later(0.3, stub.start)
+        assert client.invoke(b"{}").status == 200
+
+
+def test_documented_image_example(documented, stub):
+    client = documented("image")
+    assert client.invoke(b"\x89PNG", Content_Type="application/x-image").body == PREDICTIONS
+    assert stub.requests[0].json() == {"instances": [{"b64": "iVBORw=="}]}
+    response = client.invoke(b"x", Content_Type="image/png")
+    assert response.json() == {"error": 'Error: 415, Unsupported content type "image/png"'}
+
+
+@pytest.mark.parametrize(
+    ("made", "sent"),
+    [("text", b"text"), (b"bytes", b"bytes"), ({"instances": [1]}, b'{"instances": [1]}'), ([1], b"[1]")],
+)
+def test_what_input_handler_may_return(serve, stub, made, sent):
+    client = serve(lambda data, context: made, lambda response, context: response.json())
+    assert client.invoke().json() == {"predictions": [3.5, 4.0, 5.5]}
+    assert stub.requests[0].body == sent
+
+
+def test_input_handler_may_return_its_stream(serve, stub):
+    body = b"x" * 1_000_000
+    assert serve(lambda data, context: data, lambda response, _: response.text).invoke(body).status == 200
+    assert stub.requests[0].body == body
+
+
+def test_input_handler_must_return_something(serve, stub):
+    response = serve(lambda data, context: None, lambda response, context: b"").invoke()
+    assert response.status == 500
+    assert "input_handler returned None" in response.json()["error"]
+    assert not stub.requests
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda data: data.read(),
+        lambda data: data.read(-1),
+        lambda data: b"".join(iter(lambda: data.read(3), b"")),
+        lambda data: b"".join(data),
+        lambda data: data.readline() + data.read(),
+        lambda data: b"".join(data.readlines()),
+    ],
+)
+@pytest.mark.parametrize("chunked", [False, True])
+def test_ways_to_read_the_data(serve, read, chunked):
+    body = b"one\ntwo\nthree"
+    client = serve(lambda data, context: read(data))
+    response = client.invoke(iter([body[:5], body[5:]]) if chunked else body)
+    assert response.body == body
+
+
+def test_unread_data_does_not_disturb_the_next_request(serve):
+    client = serve(lambda data, context: "unread")
+    assert [client.invoke(b"x" * 300_000).body for _ in range(2)] == [b"unread", b"unread"]
+
+
+def raising(error):
+    def handler(data, context):
+        raise error
+
+    return handler
+
+
+class TeapotError(Exception):
+    status_code = 418
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "text"),
+    [
+        (ValueError("no good"), 500, "no good"),
+        (ValueError('{"error": "no {good}", "code": 7}'), 500, "no {good}"),
+        (ValueError("{not json"), 500, "{not json"),
+        (KeyError("size"), 500, "KeyError: 'size'"),
+        (ValueError(), 500, "ValueError()"),
+        (TeapotError("short and stout"), 418, "short and stout"),
+        (bottle.HTTPError(415, "only PNG"), 415, "only PNG"),
+        (bottle.HTTPResponse(b'{"error": "slow down"}', 429), 429, "slow down"),
+        (SystemExit(3), 500, "3"),
+        (gevent.Timeout(1), 500, "1 second"),
+    ],
+)
+def test_exceptions(serve, caplog, error, status, text):
+    client = serve(raising(error))
+    response = client.invoke()
+    assert response.status == status
+    assert response.json()["error"] == text
+    events = [record for record in caplog.records if record.exc_info]
+    assert len(events) == (status == 500)
+    assert client.invoke().status == status  # the worker lives, the connection is in order
+
+
+def test_a_request_that_takes_too_long(serve):
+    client = serve(lambda data, context: gevent.sleep(30), limit=0.2)
+    response = client.invoke()
+    assert response.status == 504
+    assert "0.2 s" in response.json()["error"]
+    assert "SAGEMAKER_GUNICORN_TIMEOUT_SECONDS" in response.json()["error"]
+
+
+def test_a_model_server_that_takes_too_long(serve, stub):
+    stub.behaviours = [lambda *_: gevent.sleep(30)]
+    client = serve(limit=0.3)
+    assert client.invoke(b"[1]").status == 504
+    assert client.invoke(b"[1]").body == PREDICTIONS  # never the late answer to the first request
+
+
+def test_a_model_server_that_stays_down(serve, stub):
+    stub.die()
+    response = serve(limit=0.5).invoke(b"[1]")
+    assert (response.status, response.headers["Retry-After"]) == (503, "1")
+    assert "model-0" in response.json()["error"]
+
+
+def test_a_handlers_headers(serve):
+    headers = {"X-Amzn-SageMaker-New-Session-Id": "abc; Expires=2030-01-01T00:00:00Z", "Content-Length": "1"}
+    response = serve(lambda data, context: (b"body", "text/plain", headers)).invoke()
+    assert response.body == b"body"
+    assert response.headers["Content-Type"] == "text/plain"
+    assert response.headers["X-Amzn-SageMaker-New-Session-Id"] == "abc; Expires=2030-01-01T00:00:00Z"
+
+
+def test_no_header_injection(serve):
+    response = serve(lambda data, context: (b"", "text/plain\r\nX-Evil: 1", {})).invoke()
+    assert response.status == 500
+    assert "X-Evil" not in response.headers
+    assert "Content-Type" in response.json()["error"]
+
+
+class TestStreaming:
+    def test_pieces_come_as_they_are_made(self, serve):
+        go_on = gevent.event.Event()
+
+        def handler(data, context):
+            yield "first\n"
+            go_on.wait()
+            yield b""
+            yield b"second\n"
+
+        response = serve(handler).open("POST", "/invocations", b"")
+        assert response.getheader("Transfer-Encoding") == "chunked"
+        assert response.getheader("Content-Type") == "application/json"
+        assert response.readline() == b"first\n"
+        go_on.set()
+        assert response.read() == b"second\n"
+
+    def test_content_type(self, serve):
+        response = serve(lambda data, context: (iter(["a", "b"]), "text/event-stream")).invoke()
+        assert (response.body, response.headers["Content-Type"]) == (b"ab", "text/event-stream")
+
+    def test_an_error_before_the_first_piece_has_a_status(self, serve):
+        def handler(data, context):
+            raise bottle.HTTPError(400, "bad image")
+            yield
+
+        assert serve(handler).invoke().status == 400
+
+    def test_a_later_error_cuts_the_connection(self, serve, caplog):
+        def handler(data, context):
+            yield b"first"
+            raise ValueError("broken later")
+
+        client = serve(handler)
+        response = client.open("POST", "/invocations", b"")
+        with pytest.raises(http.client.IncompleteRead):
+            response.read()
+        client.connection.close()
+        assert [str(r.exc_info[1]) for r in caplog.records if r.exc_info] == ["broken later"]
+
+    def test_a_client_that_leaves_closes_the_generator(self, serve):
+        closed = gevent.event.Event()
+
+        def handler(data, context):
+            try:
+                while True:
+                    yield b"x" * 100_000
+                    gevent.sleep(0)
+            finally:
+                closed.set()
+
+        client = serve(handler)
+        client.open("POST", "/invocations", b"").read(10)
+        client.connection.close()
+        client.connection.sock = None
+        assert closed.wait(10)
+
+    def test_an_empty_stream(self, serve):
+        assert serve(lambda data, context: iter(())).invoke().body == b""
+
+
+def test_many_at_once(serve, stub):
+    """A handler that waits does not hold up others."""
+    arrived = []
+    everybody = gevent.event.Event()
+
+    def handler(data, context):
+        arrived.append(1)
+        if len(arrived) == 5:
+            everybody.set()
+        everybody.wait()
+        return json.dumps(len(arrived))
+
+    client = serve(handler)
+    others = [type(client)(client.path) for _ in range(5)]
+    jobs = [gevent.spawn(other.invoke) for other in others]
+    gevent.joinall(jobs)
+    assert {job.value.body for job in jobs} == {b"5"}
+    for other in others:
+        other.connection.close()
+
+
+def test_draining(serve, caplog):
+    caplog.set_level(logging.INFO)
+    release = gevent.event.Event()
+    client = serve(lambda data, context: release.wait() and "done")
+    request = gevent.spawn(client.invoke)
+    gevent.sleep(0.05)
+    drain = gevent.spawn(client.server.drain, 20.0)
+    gevent.sleep(0.05)
+    assert not drain.ready()
+    release.set()
+    assert request.get().body == b"done"
+    assert request.get().headers["Connection"] == "close"
+    assert drain.get() == 0

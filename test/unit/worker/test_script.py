@@ -1,0 +1,104 @@
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from tfsd.worker.script import ScriptError, choose, load
+
+
+def function(*_):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def _import_state(monkeypatch):
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    ("names", "style", "used"),
+    [
+        (["handler"], "handler", 1),
+        (["input_handler", "output_handler"], "handlers", 2),
+        (["handler", "input_handler", "output_handler"], "handler", 1),
+        (["handler", "input_handler"], "handler", 1),
+    ],
+)
+def test_styles(names, style, used):
+    script = choose(SimpleNamespace(**dict.fromkeys(names, function)), "inference.py")
+    assert (script.style, len(script.functions)) == (style, used)
+
+
+def test_input_comes_first():
+    module = SimpleNamespace(output_handler=print, input_handler=len)
+    assert choose(module, "inference.py").functions == (len, print)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["input_handler"], ["`input_handler`", "without `output_handler`"]),
+        (["output_handler"], ["`output_handler`", "without `input_handler`"]),
+        ([], ["`handler(data, context)`", "`input_handler(data, context)`", "`output_handler("]),
+        (["handler", "input_fn"], ["`handler`", "`input_fn`"]),
+        (["input_handler", "output_handler", "transform_fn"], ["`input_handler`", "`transform_fn`"]),
+        (["input_fn", "output_fn"], ["`input_fn` and `output_fn`", "not supported yet"]),
+    ],
+)
+def test_refused(names, said):
+    with pytest.raises(ScriptError) as raised:
+        choose(SimpleNamespace(**dict.fromkeys(names, function)), "serve.py")
+    assert all(text in str(raised.value) for text in ["serve.py", *said])
+
+
+def test_a_name_that_is_no_function():
+    with pytest.raises(ScriptError, match="`handler` is not a function"):
+        choose(SimpleNamespace(handler={}), "inference.py")
+
+
+def test_python_path_comes_first(tmp_path):
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "tfsd_test_helper.py").write_text("WHERE = 'lib'")
+    (tmp_path / "tfsd_test_helper.py").write_text("WHERE = 'source'")
+    script = tmp_path / "tfsd_test_script.py"
+    script.write_text("import tfsd_test_helper\ndef handler(data, context): return tfsd_test_helper.WHERE")
+    loaded = load(script, [str(tmp_path / "lib"), str(tmp_path)])
+    assert loaded.functions[0](None, None) == "lib"
+    assert sys.path[:2] == [str(tmp_path / "lib"), str(tmp_path)]
+
+
+def test_a_script_may_be_called_like_a_library(tmp_path):
+    import json
+
+    script = tmp_path / "json.py"
+    script.write_text("def handler(data, context): return 'mine'")
+    assert load(script, []).functions[0](None, None) == "mine"
+    assert sys.modules["json"] is json
+
+
+def test_a_script_is_found_under_its_name(tmp_path):
+    """Pickles and dataclasses look their module up."""
+    script = tmp_path / "tfsd_test_script.py"
+    script.write_text(
+        "import dataclasses, pickle\n"
+        "@dataclasses.dataclass\nclass Point:\n    x: 'int'\n"
+        "def handler(data, context): return pickle.loads(pickle.dumps(Point(1))).x"
+    )
+    assert load(script, []).functions[0](None, None) == 1
+
+
+def test_a_script_that_fails_leaves_nothing(tmp_path):
+    script = tmp_path / "tfsd_test_script.py"
+    script.write_text("1 / 0")
+    with pytest.raises(ZeroDivisionError):
+        load(script, [])
+    assert "tfsd_test_script" not in sys.modules
+
+
+def test_not_a_python_file(tmp_path):
+    with pytest.raises(ScriptError, match=r"must end in \.py"):
+        load(tmp_path / "inference.txt", [])
