@@ -1,0 +1,68 @@
+"""Undoing of a request's Content-Encoding.
+
+Owns decompression and the limit on what a body may grow to. Nothing else in the worker handles compressed
+bytes.
+"""
+
+import zlib
+
+from tfsd.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
+
+_GZIP = 16 + zlib.MAX_WBITS  # zlib's way of asking for a gzip header and trailer
+# What is fed at once. A body of many small gzip members copies the rest of a piece for each of them.
+_PIECE = 16 * 1024
+
+
+def decode(body: bytes, content_encoding: str | None, max_size: int) -> bytes:
+    """Return the body without its Content-Encoding: `gzip` (`x-gzip`) or `identity`, in any case.
+
+    Args:
+        max_size: what the decompressed body may grow to, in bytes.
+
+    Raises:
+        UnsupportedMediaType: another coding, or several.
+        BadRequest: not gzip, damaged or cut short.
+        PayloadTooLarge: larger than `max_size`.
+    """
+    if not content_encoding:
+        return body
+    codings = [coding.strip().lower() for coding in content_encoding.split(",")]
+    codings = [coding for coding in codings if coding not in ("", "identity")]
+    if not codings:
+        return body
+    if codings not in (["gzip"], ["x-gzip"]):
+        raise UnsupportedMediaType(
+            f"Content-Encoding {content_encoding[:60]!r} is not supported; send gzip, or no encoding"
+        )
+    return _gunzip(body, max_size)
+
+
+def _gunzip(body: bytes, max_size: int) -> bytes:
+    inflated: list[bytes] = []
+    room = max_size
+    member = zlib.decompressobj(_GZIP)
+    untouched = True  # whether the current member has seen any byte
+    view = memoryview(body)
+    for start in range(0, len(body), _PIECE):
+        piece: bytes | memoryview = view[start : start + _PIECE]
+        while piece:
+            if untouched and inflated and not bytes(piece).strip(b"\0"):
+                break  # gzip pads with zeros
+            try:
+                data = member.decompress(piece, room + 1)
+            except zlib.error as error:
+                raise BadRequest(
+                    f"Content-Encoding is gzip but the body is not valid gzip ({error});"
+                    " compress it again, or leave the header out"
+                ) from None
+            inflated.append(data)
+            untouched = False
+            room -= len(data)
+            if room < 0:
+                raise PayloadTooLarge(f"the body inflates to more than {max_size} bytes; send less at a time")
+            piece = member.unused_data
+            if member.eof:
+                member, untouched = zlib.decompressobj(_GZIP), True
+    if not untouched or not inflated:
+        raise BadRequest("Content-Encoding is gzip but the body is cut short; send all of it")
+    return b"".join(inflated)
