@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,8 @@ def gpus(environ: Mapping[str, str], devices: Path = Path("/dev")) -> tuple[str,
     """The GPUs that model servers may use, as CUDA_VISIBLE_DEVICES names them."""
     visible = environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return tuple(name for name in (part.strip() for part in visible.split(",")) if name and name != "-1")
+        names = [part.strip() for part in visible.split(",")]
+        # CUDA ignores all that follows an index that names no device.
+        return tuple(itertools.takewhile(lambda name: name not in ("", "-1"), names))
     found = (path.name.removeprefix("nvidia") for path in devices.glob("nvidia[0-9]*"))
     return tuple(sorted(found, key=int))

@@ -16,6 +16,7 @@ from typing import Any
 from tfsd.machine import available_cpus
 
 NGINX_LOG_LEVELS = ("debug", "info", "notice", "warn", "error", "crit", "alert", "emerg")
+LARGEST_INTEGER = 2**31 - 1  # of the model server's flags
 GATEWAY_MARGIN_SECONDS = 2  # nginx waits this much longer than the worker, so that the worker's 504 arrives
 
 
@@ -34,11 +35,12 @@ def _boolean(text: str) -> bool:
     return values[text.lower()]
 
 
-def _integer(low: int, high: int | None = None) -> Callable[[str], int]:
+def _integer(low: int, high: int = LARGEST_INTEGER) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        wanted = f"must be a whole number of at least {low}" if high is None else f"must be {low} to {high}"
-        if not text.isascii() or not text.isdigit() or int(text) < low or (high and int(text) > high):
-            raise ValueError(wanted)
+        # The length comes first: int() refuses thousands of digits with an error of its own.
+        is_number = text.isascii() and text.isdigit() and len(text.lstrip("0")) <= len(str(high))
+        if not is_number or not low <= int(text) <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
         return int(text)
 
     return parse

@@ -1,0 +1,50 @@
+"""The plan file: what is saved is what is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfsd.plan import FILE_NAME, Model, ModelServer, Plan, Pool, Worker
+
+NAMES = st.text(min_size=1, max_size=20)
+PORTS = st.integers(1, 65535)
+SERVERS = st.lists(st.builds(ModelServer, NAMES, PORTS, PORTS), max_size=3).map(tuple)
+VERSIONS = st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=4).map(tuple)
+MODELS = st.builds(Model, NAMES, NAMES, VERSIONS, SERVERS, NAMES)
+WORKERS = st.lists(st.builds(Worker, NAMES, NAMES), max_size=3).map(tuple)
+POOLS = st.builds(Pool, NAMES, NAMES, WORKERS, st.none() | NAMES, st.lists(NAMES, max_size=2).map(tuple))
+PLANS = st.builds(
+    Plan,
+    st.lists(MODELS, max_size=3).map(lambda models: {model.name: model for model in models}),
+    st.lists(POOLS, max_size=3).map(lambda pools: {pool.name: pool for pool in pools}),
+    st.none() | NAMES,
+)
+
+
+@given(plan=PLANS)
+def test_round_trip(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> None:
+    run_dir = tmp_path_factory.getbasetemp()
+    plan.save(run_dir)
+    assert Plan.load(run_dir) == plan
+
+
+def test_saving_leaves_one_file_and_replaces_it(tmp_path: Path) -> None:
+    Plan({}, {}).save(tmp_path)
+    before = (tmp_path / FILE_NAME).stat().st_ino
+    Plan({}, {}, "m").save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+    assert (tmp_path / FILE_NAME).stat().st_ino != before
+    assert Plan.load(tmp_path).default_model == "m"
+
+
+def test_no_plan_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=FILE_NAME):
+        Plan.load(tmp_path)
+
+
+def test_the_latest_version_is_the_highest() -> None:
+    assert Model("m", "/m", (1, 2, 10), ()).latest == 10
