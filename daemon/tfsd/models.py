@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,7 @@ KERAS_SUFFIXES = (".h5", ".hdf5", ".keras")
 ROOT_MODEL_NAME = "model"  # of version directories that lie in the model directory itself
 LARGEST_VERSION = 2**63 - 1  # TensorFlow Serving keeps versions as int64
 CODE_DIRECTORY = "code"
+UNUSABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # in a path; surrogates stand for what is not UTF-8
 
 
 class ModelError(Exception):
@@ -51,10 +54,13 @@ def find_models(model_dir: Path) -> tuple[FoundModel, ...]:
     """All servables below `model_dir`, by name.
 
     Raises ModelError when there is none (saying what is there instead), when two directories mean the same
-    version of a model, or when two directories hold models of the same name.
+    version of a model, when two directories hold models of the same name, or when a path cannot be written
+    in a configuration file.
     """
     found: dict[str, FoundModel] = {}
     for base_path, versions in _version_directories(model_dir):
+        if UNUSABLE.search(str(base_path)):
+            raise ModelError(f"{str(base_path)!r} has a control character or is not UTF-8; rename it")
         name = ROOT_MODEL_NAME if base_path == model_dir else base_path.name
         if name in found:
             raise ModelError(
@@ -74,11 +80,11 @@ def version_of(name: str) -> int | None:
 
 
 def is_saved_model(directory: Path) -> bool:
-    return any((directory / name).is_file() for name in SAVED_MODEL_FILES)
+    return any(os.path.isfile(directory / name) for name in SAVED_MODEL_FILES)
 
 
 def _version_directories(model_dir: Path) -> Iterator[tuple[Path, list[str]]]:
-    """(directory, names of its version directories) of all directories that have any, sorted by path."""
+    """(directory, names of its version directories) of all directories that have any."""
     for directory, names in _walk(model_dir):
         versions = [
             name for name in names if version_of(name) is not None and is_saved_model(directory / name)
@@ -88,29 +94,40 @@ def _version_directories(model_dir: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def _walk(model_dir: Path) -> Iterator[tuple[Path, list[str]]]:
-    """(directory, names of its directories) below `model_dir`, but not hidden ones, `code/` or loops."""
-    seen = set()
-    for path, names, _ in os.walk(model_dir, followlinks=True):
-        real = os.path.realpath(path)
-        if real in seen or is_saved_model(Path(path)):
-            names.clear()
+    """(directory, names of its directories) from `model_dir` down, but not hidden ones, `code/` or loops.
+
+    Links come last, so that a model keeps its own name when a link to it lies beside it.
+    """
+    seen: set[str] = set()
+    directories, links = deque([model_dir]), deque[Path]()
+    while directories or links:
+        directory = (directories or links).popleft()
+        real = os.path.realpath(directory)
+        if real in seen or is_saved_model(directory):
             continue
         seen.add(real)
-        directory = Path(path)
-        names[:] = sorted(
-            name
-            for name in names
-            if not name.startswith(".") and not (name == CODE_DIRECTORY and _is_code(directory / name))
-        )
-        yield directory, list(names)
+        names = [name for name in _subdirectories(directory) if not _is_code(directory / name)]
+        yield directory, names
+        for name in names:
+            (links if (directory / name).is_symlink() else directories).append(directory / name)
+
+
+def _subdirectories(directory: Path) -> list[str]:
+    """Names of the directories in `directory` that are not hidden; none when it may not be read."""
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError:
+        return []
+    return [name for name in names if not name.startswith(".") and os.path.isdir(directory / name)]
 
 
 def _is_code(directory: Path) -> bool:
-    """Whether a directory named `code` holds the user's code rather than the versions of a model so named."""
-    return not any(
-        version_of(entry.name) is not None and is_saved_model(entry)
-        for entry in directory.iterdir()
-        if entry.is_dir()
+    """Whether `directory` holds the user's code; a model may be called `code` too, but has no script in it."""
+    if directory.name != CODE_DIRECTORY:
+        return False
+    return any(directory.glob("*.py")) or not any(
+        version_of(name) is not None and is_saved_model(directory / name)
+        for name in _subdirectories(directory)
     )
 
 
@@ -140,10 +157,14 @@ def _nothing_to_serve(model_dir: Path) -> str:
             return f"no version directory: {place!r} of {model_dir} has a saved_model.pb, but {wanted}"
         keras += [os.path.join(path, name) for name in files if name.lower().endswith(KERAS_SUFFIXES)]
     if keras:
-        return f"no SavedModel: {keras[0]} is a Keras file; export it with model.export(), because {wanted}"
-    entries = sorted(entry.name for entry in model_dir.iterdir())
+        return f"no SavedModel: {_shown(keras[0])} is a Keras file; export it with model.export(), because {wanted}"
+    entries = sorted(_shown(entry.name) for entry in model_dir.iterdir())
     listed = ", ".join(entries[:8]) + (", …" if len(entries) > 8 else "")
     return f"no SavedModel in {model_dir}, which {'has ' + listed if entries else 'is empty'}; {wanted}"
+
+
+def _shown(path: str) -> str:
+    return repr(path) if UNUSABLE.search(path) else path
 
 
 def find_user_code(default_dir: Path, settings: Settings) -> UserCode | None:
