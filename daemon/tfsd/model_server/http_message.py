@@ -6,8 +6,10 @@ Owns the grammar and which headers an answer carries. Never touches a socket and
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 
 from tfsd.model_server.http_uri import split_target
@@ -94,7 +96,7 @@ def render_head(request: Request | None, response: Response) -> bytes:
     lines.append(f"Content-Type: {response.content_type}")
     lines += [f"{name}: {value}" for name, value in response.headers]
     if minor >= 1:
-        lines.append(f"Date: {formatdate(usegmt=True)}")
+        lines.append(f"Date: {_date(int(time.time()))}")
     if (minor >= 1 or keep_alive) and not (request and request.method == "HEAD"):
         lines.append(f"Content-Length: {len(response.body)}")
     if not keep_alive:
@@ -102,6 +104,11 @@ def render_head(request: Request | None, response: Response) -> bytes:
     elif minor == 0:
         lines.append("Connection: keep-alive")
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
+
+
+@lru_cache(1)
+def _date(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
 
 
 def stays_open(request: Request | None, response: Response) -> bool:

@@ -24,6 +24,7 @@ Inputs = Mapping[str, int]
 FindInputs = Callable[[str], Inputs]
 
 _MAX_TENSOR_RANK, _MAX_ARRAY_RANK = 254, 64
+_SMALLEST = {dtype: np.finfo(dtype).tiny for dtype in map(numpy_dtype, FLOATS)}
 _WORDS = {type(None): "Null", JsonObject: "Object", list: "Array", bytes: "String"}
 _BASE64_SPACE = re.compile(rb"[ \t\n\v\f\r]+")
 _BASE64 = re.compile(rb"([A-Za-z0-9+/]*)([=.]*)")
@@ -212,7 +213,7 @@ def narrow(array: np.ndarray, target: np.dtype) -> np.ndarray:
     if array.dtype != target:
         with np.errstate(over="ignore", under="ignore"):
             array = array.astype(target)
-    small = (array != 0) & (np.abs(array) < np.finfo(target).tiny)
+    small = np.abs(array) < _SMALLEST[target]
     if small.any():
         array[small] *= 0
     return array

@@ -21,7 +21,8 @@ from tfsd.model_server.json_text import PrettyWriter, decimal, quote
 SMALL = 32
 
 _NUMBERS = frozenset(
-    ("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint32", "uint64", "bool")
+    np.dtype(name)
+    for name in ("bool", "int8", "int16", "int32", "int64", "uint8", "uint32", "uint64", "float32", "float64")
 )
 _TENSORFLOW_NAMES = {"float16": "half"}
 _NULL = b"null"
@@ -71,7 +72,7 @@ def _check_rows(outputs: Mapping[str, np.ndarray]) -> None:
 
 
 def _is_number(array: np.ndarray) -> bool:
-    return array.dtype.name in _NUMBERS
+    return array.dtype in _NUMBERS
 
 
 def _is_plain(name: str, array: np.ndarray) -> bool:
