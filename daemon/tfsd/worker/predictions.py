@@ -75,7 +75,7 @@ def _numeric_tensor(answer: bytes) -> tuple[bytes, int] | None:
     skeleton = array[1:-1].translate(None, b"0123456789+-.eENaInfity") + b","
     end = skeleton.find(b"]" * inner + b",")
     prediction = skeleton[: end + inner + 1]
-    if array == b"[]" or end < 0 or skeleton != prediction * (len(skeleton) // len(prediction)):
+    if b"[]" in array or end < 0 or skeleton != prediction * (len(skeleton) // len(prediction)):
         return None
     return array, inner
 
