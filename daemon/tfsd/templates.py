@@ -49,10 +49,10 @@ def nginx(value: object) -> str:
 
 def nginx_regex(value: object) -> str:
     """A regular expression that matches `value` itself, to be put inside a quoted parameter of nginx."""
-    hexadecimal = (
-        f"\\\\x{byte:02x}" if not chr(byte).isalnum() else chr(byte) for byte in str(value).encode()
+    return "".join(
+        chr(byte) if byte < 128 and chr(byte).isalnum() else f"\\\\x{byte:02x}"
+        for byte in str(value).encode()
     )
-    return "".join(hexadecimal)
 
 
 def js(value: Any) -> str:
@@ -61,10 +61,20 @@ def js(value: Any) -> str:
 
 
 def ini(value: object) -> str:
-    """A value of supervisord's configuration, in which `%` begins an expansion."""
-    return str(value).replace("%", "%%")
+    """A value of supervisord's configuration, in which `%` begins an expansion.
+
+    Raises ValueError for what supervisord would cut off or read as something else.
+    """
+    text = str(value)
+    if text != text.strip() or re.search(r"[\0\r\n]|\s[;#]", text):
+        raise ValueError(
+            f"{text!r} cannot stand in supervisord's configuration: it has a line end, a blank at an end, or"
+            " a comment sign after a blank"
+        )
+    return text.replace("%", "%%")
 
 
 def shell(words: list[str]) -> str:
-    """A command line, quoted as supervisord splits it."""
-    return ini(shlex.join(words))
+    """A command line, quoted as supervisord splits it. Raises ValueError for a word that has a line end."""
+    # A quote closed and opened again keeps a blank and a comment sign apart.
+    return ini(re.sub(r"(\s)(?=[;#])", r"\1''", shlex.join(words)))
