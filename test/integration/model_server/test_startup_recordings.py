@@ -10,10 +10,9 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,57 +66,10 @@ WAITING = {
 }
 
 
-class Forks:
-    """Starts servers and tells their exit codes."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("fork_server.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": str(ROOT / "daemon")},
-            text=True,
-        )
-        self._alive: set[int] = set()
-
-    def start(self, flags: list[str], output: Path) -> int:
-        output.touch()
-        pid = self._ask({"flags": flags, "output": str(output)})
-        assert pid is not None
-        self._alive.add(pid)
-        return pid
-
-    def exit_code(self, pid: int) -> int | None:
-        code = self._ask({"wait": pid})
-        if code is not None:
-            self._alive.discard(pid)
-        return code
-
-    def stop(self) -> None:
-        for pid in self._alive:
-            os.kill(pid, signal.SIGKILL)
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait(10)
-
-    def _ask(self, command: object) -> int | None:
-        assert self._process.stdin
-        assert self._process.stdout
-        print(json.dumps(command), file=self._process.stdin, flush=True)
-        return json.loads(self._process.stdout.readline())
-
-
-@pytest.fixture(scope="module")
-def forks():
-    forks = Forks()
-    yield forks
-    forks.stop()
-
-
 class Run:
     """One command line, run on free ports with the test's own files."""
 
-    def __init__(self, name: str, forks: Forks, models: Path, directory: Path) -> None:
+    def __init__(self, name: str, forks: Any, models: Path, directory: Path) -> None:
         self._replacements = {"MODELS": str(models), "CFG": str(directory), "WORK": str(directory / "work")}
         self.port, self.rest_port = _free_port(), _free_port()
         for file, text in FILES.items():
@@ -125,8 +77,7 @@ class Run:
         self.flags = [self.own(flag) for flag in CASES[name]["flags"]]
         self._forks = forks
         self._output = directory / "output"
-        self._pid = 0
-        self._code: int | None = None
+        self.pid = 0
 
     def own(self, text: str) -> str:
         """A recorded text with this run's ports and directories."""
@@ -135,16 +86,14 @@ class Run:
         return text.replace("28810", str(self.port)).replace("28811", str(self.rest_port))
 
     def start(self) -> None:
-        self._pid = self._forks.start(self.flags, self._output)
+        self.pid = self._forks.start(self.flags, self._output)
 
     @property
     def output(self) -> str:
         return self._output.read_text()
 
     def exit_code(self) -> int | None:
-        if self._code is None:
-            self._code = self._forks.exit_code(self._pid)
-        return self._code
+        return self._forks.exit_code(self.pid)
 
     def wait_for_exit(self) -> int:
         return _wait(self.exit_code, lambda code: code is not None, self)
@@ -153,7 +102,7 @@ class Run:
         _wait(lambda: self.output, lambda output: text in output, self)
 
     def signal(self, number: int) -> None:
-        os.kill(self._pid, number)
+        os.kill(self.pid, number)
 
     def listens(self, port: int) -> bool:
         with socket.socket() as sock:
@@ -178,9 +127,8 @@ def _free_port() -> int:
 def run(request, forks, models, tmp_path):
     run = Run(request.param, forks, models, tmp_path)
     yield run
-    if run._pid and run.exit_code() is None:
-        run.signal(signal.SIGKILL)
-        run.wait_for_exit()
+    if run.pid:
+        forks.kill(run.pid)
 
 
 def names(condition) -> list[str]:
