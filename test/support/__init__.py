@@ -1,0 +1,1 @@
+"""What the tests share: starting real stacks, and talking to them."""

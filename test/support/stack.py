@@ -1,0 +1,171 @@
+"""A real stack in a directory of its own, on a free port: started as in a container, spoken to over HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import requests
+
+from tfsd.plan import Plan
+from tfsd.ports import allocate
+
+START_SECONDS = 90  # TensorFlow loads in a few seconds on an idle machine
+STOP_SECONDS = 30
+
+
+class RunningStack:
+    """`tfsd.serve` for a model directory. A context manager: healthy inside, gone without a trace after.
+
+    Args:
+        directory: an empty directory of the stack's own; the run directory and the log go there.
+        model_dir: laid as /opt/ml/model.
+        environ: SAGEMAKER_* variables on top of the defaults.
+    """
+
+    def __init__(self, directory: Path, model_dir: Path, environ: Mapping[str, str] | None = None):
+        self.directory = directory
+        self.run_dir = directory / "run"
+        self.log = directory / "log"
+        self.port = allocate(1)[0]
+        base = directory / "base"
+        base.mkdir(parents=True)
+        (base / "model").symlink_to(model_dir)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("SAGEMAKER_")}
+        self.environ = {
+            **kept,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}",
+            "SAGEMAKER_BASE_DIR": str(base),
+            "SAGEMAKER_BIND_TO_PORT": str(self.port),
+            **(environ or {}),
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+        self.session = requests.Session()
+
+    def start(self) -> RunningStack:
+        """Start without waiting for anything."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tfsd.serve", "--run-dir", str(self.run_dir)],
+                env=self.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        return self
+
+    def __enter__(self) -> RunningStack:
+        self.start()
+        try:
+            self.wait_until_healthy()
+        except BaseException:
+            self.kill_all()
+            raise
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        try:
+            self.stop()
+        finally:
+            self.kill_all()
+
+    def wait_until_healthy(self, seconds: float = START_SECONDS) -> None:
+        self.wait_for(lambda: self.ping().status_code == 200, seconds, "healthy")
+
+    def wait_for(self, condition, seconds: float, what: str) -> None:  # type: ignore[no-untyped-def]
+        """Wait until `condition()` is true; network errors count as false. Fails with the end of the log."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            assert self.process is None or self.process.poll() is None, f"the stack ended:\n{self.log_tail()}"
+            with contextlib.suppress(requests.RequestException):
+                if condition():
+                    return
+            time.sleep(0.1)
+        raise AssertionError(f"not {what} within {seconds} s:\n{self.log_tail()}")
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def ping(self) -> requests.Response:
+        return requests.get(self.url("/ping"), timeout=5)
+
+    def invoke(
+        self, body: bytes | str, content_type: str = "application/json", **more: str
+    ) -> requests.Response:
+        """POST /invocations; `more` are headers, with `_` for `-`, and `attributes` for the custom ones."""
+        headers = {"Content-Type": content_type}
+        for name, value in more.items():
+            full = "X-Amzn-SageMaker-Custom-Attributes" if name == "attributes" else name.replace("_", "-")
+            headers[full] = value
+        data = body.encode() if isinstance(body, str) else body
+        return self.session.post(self.url("/invocations"), data=data, headers=headers, timeout=120)
+
+    def plan(self) -> Plan:
+        return Plan.load(self.run_dir)
+
+    def ctl(self, *words: str) -> str:
+        """What supervisorctl prints."""
+        command = [
+            sys.executable,
+            "-m",
+            "supervisor.supervisorctl",
+            "-c",
+            str(self.run_dir / "supervisord.conf"),
+        ]
+        return subprocess.run([*command, *words], capture_output=True, text=True).stdout
+
+    def pid(self, program: str) -> int:
+        """The process id of a supervisord program, 0 while it has none."""
+        text = self.ctl("pid", program).strip()
+        return int(text) if text.isdigit() else 0
+
+    def kill(self, program: str) -> int:
+        """kill -9 a program's process; returns the process id that it had."""
+        pid = self.pid(program)
+        assert pid, f"{program} has no process:\n{self.ctl('status')}"
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def stop(self) -> int:
+        """SIGTERM, as the platform stops a container; returns the exit status."""
+        assert self.process is not None
+        self.session.close()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(STOP_SECONDS)
+        left = self.processes()
+        assert not left, f"left behind: {left}\n{self.log_tail()}"
+        return status
+
+    def processes(self) -> dict[int, str]:
+        """Command lines of all processes of the stack's session, by process id."""
+        assert self.process is not None
+        found = {}
+        for directory in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError, ValueError):
+                session = int((directory / "stat").read_text().rpartition(")")[2].split()[3])
+                if session == self.process.pid:
+                    words = (directory / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+                    found[int(directory.name)] = " ".join(words)
+        return found
+
+    def kill_all(self) -> None:
+        if self.process is None:
+            return
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+    def log_text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def log_tail(self, lines: int = 40) -> str:
+        return "\n".join(self.log_text().splitlines()[-lines:])
