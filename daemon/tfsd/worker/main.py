@@ -35,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
     if options.check:
-        return check(options.script, options.python_path)
+        status = check(options.script, options.python_path)
+        sys.stderr.flush()
+        os._exit(status)  # a thread that the script started would keep the process alive
     settings = Settings.from_environ(os.environ)
     logs.setup(options.worker, settings.log_level)
     plan = Plan.load(options.run_dir)

@@ -96,16 +96,17 @@ class Pool:
         started = time.monotonic()
         deadline = current_deadline.get(None) or started + self._limit
         limit = _read_timeout(kwargs.get("timeout"))
-        timer = None
+        timer = None if limit is None else gevent.Timeout.start_new(limit)
         if limit is not None:
-            timer = gevent.Timeout.start_new(
-                limit, requests.ReadTimeout(f"{url}: no answer within {limit:g} s")
-            )
             deadline = min(deadline, started + limit)
         try:
             answer = route.group.send(head, body, deadline)
         except ModelServerDown as error:
             raise ModelServerUnreachable(error) from None
+        except gevent.Timeout as expired:
+            if expired is not timer:
+                raise
+            raise requests.ReadTimeout(f"{url}: no answer within {limit:g} s") from None
         finally:
             if timer is not None:
                 timer.close()

@@ -1,0 +1,187 @@
+"""The worker as supervisord runs it: a process with its listening socket as file descriptor 0."""
+
+import json
+import os
+import signal
+import socket as blocking
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import gevent
+import pytest
+from stub_model_server import PREDICTIONS
+from worker_client import Client, plan_of
+
+DAEMON = Path(__file__).parents[3] / "daemon"
+
+SCRIPT = """
+import os, signal, sys, threading, time
+import gevent
+import requests
+
+START_GREETING = sys.stdin.read()
+print("imported")
+
+def handler(data, context):
+    wish = data.read().decode()
+    if wish == "predict":
+        return requests.post(context.rest_uri, data="{}").content
+    if wish == "slow":
+        time.sleep(0.5)
+        return "slept"
+    if wish == "stuck":
+        while True:
+            pass
+    if wish == "stream":
+        return (piece for piece in ("a", "b"))
+    return "pid %d" % os.getpid()
+"""
+
+
+class Worker:
+    def __init__(self, run_dir, stub, script):
+        plan_of(stub, script=script).save(run_dir)
+        self.run_dir = run_dir
+        self.path = str(run_dir / "worker.sock")
+        self.listener = blocking.socket(blocking.AF_UNIX)
+        self.listener.bind(self.path)
+        self.listener.listen(16)
+        self.start()
+
+    def start(self):
+        command = [sys.executable, "-m", "tfsd.worker", "--pool", "mine", "--worker", "worker-mine-0"]
+        self.process = subprocess.Popen(
+            [*command, "--run-dir", str(self.run_dir)],
+            stdin=self.listener,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(DAEMON)},
+        )
+
+    def client(self):
+        return Client(self.path)
+
+    def wait(self):
+        """The exit status, waited for without stopping the stub in this process."""
+        while self.process.poll() is None:
+            gevent.sleep(0.02)
+        return self.process.returncode
+
+    @property
+    def heartbeat(self):
+        return (self.run_dir / "heartbeats" / "worker-mine-0").stat().st_mtime
+
+
+@pytest.fixture
+def worker(tmp_path, stub):
+    script = tmp_path / "inference.py"
+    script.write_text(SCRIPT)
+    worker = Worker(tmp_path, stub, str(script))
+    yield worker
+    if worker.process.poll() is None:
+        worker.process.kill()
+    worker.process.communicate()
+    worker.listener.close()
+
+
+def test_it_serves_and_beats(worker, stub):
+    client = worker.client()
+    assert client.invoke(b"predict").body == PREDICTIONS
+    assert client.invoke(b"predict").body == PREDICTIONS
+    assert stub.connections == 1  # the handler's requests.post is pooled
+    assert client.invoke(b"stream").body == b"ab"
+    first = worker.heartbeat
+    while worker.heartbeat == first or worker.heartbeat > time.time() + 5:
+        gevent.sleep(0.05)
+
+
+def test_sigterm_finishes_what_is_in_flight(worker):
+    client = worker.client()
+    client.invoke(b"hello")
+    slow = gevent.spawn(client.invoke, b"slow")
+    gevent.sleep(0.1)
+    worker.process.send_signal(signal.SIGTERM)
+    assert slow.get().body == b"slept"
+    assert worker.wait() == 0
+    assert "1 requests in flight" in worker.process.stdout.read()
+
+
+def test_the_successor_takes_what_waits_in_the_socket(worker):
+    worker.client().invoke(b"hello")
+    worker.process.kill()
+    worker.wait()
+    waiting = gevent.spawn(worker.client().invoke, b"hello")
+    gevent.sleep(0.05)
+    worker.start()
+    assert waiting.get().body == b"pid %d" % worker.process.pid
+
+
+def test_sigterm_ends_a_worker_that_is_stuck(worker):
+    client = worker.client()
+    client.invoke(b"hello")
+    gevent.spawn(client.invoke, b"stuck")
+    gevent.sleep(0.3)
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.wait() == -signal.SIGALRM
+
+
+def test_a_script_that_breaks_after_the_check(tmp_path, stub):
+    script = tmp_path / "inference.py"
+    script.write_text("import nothing_of_that_name")
+    worker = Worker(tmp_path, stub, str(script))
+    assert worker.wait() == 1
+    output = worker.process.communicate()[0]
+    worker.listener.close()
+    assert "worker-mine-0 ERROR" in output
+    assert "nothing_of_that_name" in output
+
+
+def check(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "tfsd.worker", "--check", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(DAEMON)},
+    )
+
+
+def test_check_prints_the_style_and_nothing_else(tmp_path):
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "helper.py").write_text("print('from the helper')\nhandler = len")
+    script = tmp_path / "inference.py"
+    script.write_text(
+        "import os, threading, time\nos.system('echo from a child')\n"
+        "threading.Thread(target=time.sleep, args=(600,)).start()\n"
+        "from helper import handler\n"
+    )
+    checked = check("--script", script, "--python-path", tmp_path / "lib", "--python-path", tmp_path)
+    assert checked.returncode == 0
+    assert json.loads(checked.stdout) == {"style": "handler"}
+    assert "from the helper" in checked.stderr
+    assert "from a child" in checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "last"),
+    [
+        ("import nothing_of_that_name", "inference.py does not import: ModuleNotFoundError", None),
+        ("def f(:", "inference.py does not import: SyntaxError", None),
+        ("import sys; sys.exit(0)", "inference.py does not import: SystemExit: 0", None),
+        ("x = 1", "inference.py defines no function that could be used", 1),
+        ("def input_handler(d, c): pass", "without `output_handler`", 1),
+    ],
+)
+def test_check_refuses(tmp_path, text, said, last):
+    script = tmp_path / "inference.py"
+    script.write_text(text)
+    checked = check("--script", script)
+    assert checked.returncode == 1
+    assert checked.stdout == ""
+    lines = checked.stderr.splitlines()
+    assert said in lines[0]
+    assert "tfsd" not in checked.stderr  # the user's frames, not ours
+    assert last is None or len(lines) == last
