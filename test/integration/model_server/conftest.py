@@ -159,6 +159,15 @@ class RunningServer:
     def exit_code(self) -> int | None:
         return self.forks.exit_code(self.pid)
 
+    def wait_for(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait until something is true. Fails when the server has ended."""
+
+        def is_true() -> bool:
+            assert self.exit_code() is None, self.log()
+            return condition()
+
+        wait_for(is_true, what)
+
     def wait_for_log(self, text: str) -> None:
         """Wait until the log has a text."""
         wait_for(lambda: text in self.log(), f"{text!r} in the log")
