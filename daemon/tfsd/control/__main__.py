@@ -6,12 +6,14 @@ Owns the process: its arguments, its parts and its end.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
 import stat
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import gevent
@@ -22,10 +24,16 @@ from gevent.pywsgi import WSGIServer
 from tfsd import logs
 from tfsd.control.app import make_app
 from tfsd.control.health import Health
+from tfsd.control.memory import Memory
+from tfsd.control.metrics import render, stack_metrics
 from tfsd.control.poller import Poller
+from tfsd.control.request_log import FILE_NAME, RequestLog, signal_nginx
+from tfsd.control.scrape import model_server_metrics, requests_in_flight
 from tfsd.control.supervisor_client import SupervisorClient
 from tfsd.control.watch import STUCK_MARGIN_SECONDS, Heartbeats
 from tfsd.settings import Settings
+
+READ_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -55,22 +63,60 @@ def serve(run_dir: Path, settings: Settings) -> int:
         busy_limit=silence_limit,
         load_timeout=settings.load_timeout,
     )
-    poller = Poller(run_dir, health, SupervisorClient(run_dir), silence_limit)
+    memory = Memory(run_dir)
+    poller = Poller(
+        run_dir, health, SupervisorClient(run_dir), silence_limit, (memory.restarts.processes_seen,)
+    )
+
+    def count(lines: Iterable[bytes]) -> None:
+        memory.requests.add(lines, health.plan.models if health.plan else ())
+
+    request_log = RequestLog(
+        run_dir / FILE_NAME,
+        memory.position,
+        consume=count,
+        reopen=lambda: signal_nginx(run_dir),
+        save=memory.save,
+        clock=time.monotonic,
+    )
 
     def missing() -> list[str]:
         poller.wait_until_current()
         return health.missing()
 
+    def metrics() -> bytes:
+        own = stack_metrics(memory, health, requests_in_flight(run_dir))
+        return render([*own, *model_server_metrics(health.plan)])
+
     listener = gevent.socket.socket(fileno=os.dup(0))
-    server = WSGIServer(listener, make_app(settings, missing, lambda: b""), log=None, error_log=log)
+    server = WSGIServer(listener, make_app(settings, missing, metrics), log=None, error_log=log)
     ended = AsyncResult()
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, ended.set, 0)
     server.start()
     poller.start(on_crash=lambda _: ended.set(1))
+    gevent.spawn(_follow, request_log, memory).link_exception(lambda _: ended.set(1))
     code: int = ended.get()
     server.stop(timeout=0.5)
+    with contextlib.suppress(OSError):
+        memory.save(request_log.position)
     return code
+
+
+def _follow(request_log: RequestLog, memory: Memory) -> None:
+    """Count what nginx logs once a second, and save how far that went. A full disk stops neither."""
+    trouble = ""
+    while True:
+        try:
+            while request_log.read_chunk():
+                gevent.sleep(0)
+            memory.save(request_log.position)
+            trouble = ""
+        except OSError as error:
+            if str(error) != trouble:
+                log.error("cannot keep the counters of requests: %s", error)
+            trouble = str(error)
+        gevent.sleep(READ_SECONDS)
 
 
 if __name__ == "__main__":

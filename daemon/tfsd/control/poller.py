@@ -74,7 +74,11 @@ class Poller:
         """Read the plan and start polling. `on_crash` is called with a greenlet that ended by an exception."""
         self._on_crash = on_crash
         self.read_plan()
-        self._spawn(self._run)
+        self._main = self._spawn(self._run)
+
+    def stop(self) -> None:
+        """Stop polling."""
+        gevent.killall([self._main, *self._greenlets.values()])
 
     def _spawn(self, function: Callable[..., None], *arguments: object) -> gevent.Greenlet:
         greenlet = gevent.spawn(function, *arguments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -95,6 +96,34 @@ def test_a_hung_worker_is_restarted(stack: Path) -> None:
     eventually(lambda: client.processes()["worker-default"].pid not in (0, pid))
     assert "worker-default" in (stack / "control.log").read_text()
     eventually(lambda: get(stack, "/ping")[0] == 200)
+
+
+def test_a_killed_control_counts_every_request_once(stack: Path) -> None:
+    def counted() -> int:
+        found = re.search(r'tfsd_requests_total{model="m",route="direct",status="200"} (.*)', metrics())
+        return int(float(found[1])) if found else 0
+
+    def metrics() -> str:
+        return get(stack, "/metrics")[1]
+
+    def log_requests(number: int) -> None:
+        with (stack / "requests.log").open("a") as log:
+            log.write("1.0\tdirect\tm\t200\t0.002\t0.001\t1\t1\n" * number)
+
+    (stack / "requests.log").touch()
+    eventually(lambda: get(stack, "/ping")[0] == 200)
+    eventually(lambda: (stack / "control.state.json").exists())
+    client = SupervisorClient(stack)
+    for total in (3, 7):
+        log_requests(total)
+        eventually(lambda total=total: counted() >= total)  # type: ignore[misc]
+        process = client.processes()["control"]
+        client.signal(process, "KILL")
+        eventually(lambda pid=process.pid: client.processes()["control"].pid not in (0, pid))  # type: ignore[misc]
+
+    eventually(lambda: counted() >= 10)
+    assert counted() == 10
+    assert 'tfsd_process_restarts_total{program="control"}' in metrics()
 
 
 def test_control_stops_on_sigterm(stack: Path) -> None:

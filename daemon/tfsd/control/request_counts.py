@@ -1,0 +1,100 @@
+"""Requests counted by route, model and status, and their latencies: the arithmetic behind `/metrics`.
+
+Owns the format of a line of `RUN/requests.log` (nginx's log format `metrics`) and the counters made of it.
+It reads no file. Labels stay bounded: only models that the plan names get one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Container, Iterable
+from typing import Any
+from urllib.parse import unquote
+
+ROUTES = frozenset({"direct", "worker", "control"})
+NONE = "-"  # nginx's word for a variable without a value
+UNKNOWN_MODEL = "unknown"
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, math.inf)
+
+
+@dataclasses.dataclass
+class Latency:
+    """A histogram of seconds: `counts` has one number for each of BUCKETS, not cumulated."""
+
+    counts: list[int] = dataclasses.field(default_factory=lambda: [0] * len(BUCKETS))
+    total: float = 0.0
+
+
+class RequestCounts:
+    """Counters since the stack's start. `requests` is by (route, model, status), `latencies` by (route, model).
+
+    `malformed` counts the lines that were none.
+    """
+
+    def __init__(self) -> None:
+        self.requests: Counter[tuple[str, str, str]] = Counter()
+        self.latencies: dict[tuple[str, str], Latency] = {}
+        self.malformed = 0
+        self._labels: dict[tuple[bytes, bytes], tuple[str, str]] = {}
+
+    def add(self, lines: Iterable[bytes], models: Container[str]) -> None:
+        """Count lines (without their line ends): tab-separated time, route, model, status, seconds, more.
+
+        `models` are the names that may become labels. Never raises: what cannot be read is `malformed`.
+        """
+        for line in lines:
+            fields = line.split(b"\t", 5)
+            seconds = _seconds(fields[4]) if len(fields) >= 5 else None
+            if seconds is None or not _is_status(fields[3]):
+                self.malformed += 1
+                continue
+            labels = self._labels.get((fields[1], fields[2])) or self._new_labels(
+                fields[1], fields[2], models
+            )
+            self.requests[(*labels, fields[3].decode())] += 1
+            latency = self.latencies.get(labels) or self.latencies.setdefault(labels, Latency())
+            latency.counts[bisect_left(BUCKETS, seconds)] += 1
+            latency.total += seconds
+
+    def _new_labels(self, route: bytes, model: bytes, models: Container[str]) -> tuple[str, str]:
+        name, path = unquote(model.decode("utf-8", "replace")), route.decode("utf-8", "replace")
+        labels = path if path in ROUTES else NONE, name if name in models or name == NONE else UNKNOWN_MODEL
+        if labels == (path, name):  # what is unknown may be garbage without end, or be known later
+            self._labels[route, model] = labels
+        return labels
+
+    def to_document(self) -> dict[str, Any]:
+        """Everything counted, as JSON-able values."""
+        return {
+            "requests": [[*key, count] for key, count in self.requests.items()],
+            "latencies": [[*key, value.counts, value.total] for key, value in self.latencies.items()],
+            "malformed": self.malformed,
+        }
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> RequestCounts:
+        """The inverse of `to_document`. Raises ValueError, KeyError or TypeError for anything else."""
+        counts = cls()
+        for route, model, status, count in document["requests"]:
+            counts.requests[route, model, status] = int(count)
+        for route, model, buckets, total in document["latencies"]:
+            if len(buckets) != len(BUCKETS):
+                raise ValueError("these latencies were counted in other buckets")
+            counts.latencies[route, model] = Latency([int(n) for n in buckets], float(total))
+        counts.malformed = int(document["malformed"])
+        return counts
+
+
+def _is_status(field: bytes) -> bool:
+    return len(field) == 3 and field.isdigit()
+
+
+def _seconds(field: bytes) -> float | None:
+    try:
+        seconds = float(field)
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < math.inf else None

@@ -1,0 +1,100 @@
+"""The routes of the control plane, called as WSGI."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+
+from tfsd.control.app import make_app
+from tfsd.settings import Settings
+
+
+def call(
+    path: str, method: str = "GET", missing: list[str] | None = None, **environ: str
+) -> tuple[int, dict[str, str], bytes]:
+    app = make_app(Settings.from_environ(environ, cpus=2), lambda: missing or [], lambda: b"metric 1\n")
+    answer: dict[str, Any] = {}
+
+    def start_response(status: str, headers: list[tuple[str, str]], *_: object) -> None:
+        answer.update(status=int(status.split()[0]), headers=dict(headers))
+
+    request = {"PATH_INFO": path, "REQUEST_METHOD": method, "wsgi.input": io.BytesIO()}
+    body = b"".join(app(request, start_response))
+    return answer["status"], answer["headers"], body
+
+
+def test_a_healthy_ping_is_empty() -> None:
+    status, _, body = call("/ping")
+
+    assert (status, body) == (200, b"")
+
+
+def test_an_unhealthy_ping_says_what_is_missing() -> None:
+    status, headers, body = call("/ping", missing=["a is down", "b is down"])
+
+    assert status == 503
+    assert headers["Content-Type"] == "application/json"
+    assert json.loads(body) == {
+        "error": "not healthy: a is down; b is down",
+        "missing": ["a is down", "b is down"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, (8, "MultiRecord", 6)),
+        ({"SAGEMAKER_MODEL_SERVER_WORKERS": "3"}, (12, "MultiRecord", 6)),
+        (
+            {
+                "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS": "5",
+                "SAGEMAKER_BATCH_STRATEGY": "SingleRecord",
+                "SAGEMAKER_MAX_PAYLOAD_IN_MB": "0",
+            },
+            (5, "SingleRecord", 0),
+        ),
+        (
+            {"SAGEMAKER_MAX_CONCURRENT_TRANSFORMS": "0", "SAGEMAKER_BATCH_STRATEGY": "MULTI_RECORD"},
+            (8, "MultiRecord", 6),
+        ),
+    ],
+)
+def test_execution_parameters_repeat_the_users_settings(
+    environ: dict[str, str], expected: tuple[int, str, int]
+) -> None:
+    status, headers, body = call("/execution-parameters", **environ)
+    transforms, strategy, payload = expected
+
+    assert (status, headers["Content-Type"]) == (200, "application/json")
+    assert json.loads(body) == {
+        "MaxConcurrentTransforms": transforms,
+        "BatchStrategy": strategy,
+        "MaxPayloadInMB": payload,
+    }
+
+
+def test_metrics_are_served_in_prometheus_text_format() -> None:
+    status, headers, body = call("/metrics")
+
+    assert (status, body) == (200, b"metric 1\n")
+    assert headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+
+
+@pytest.mark.parametrize("path", ["/", "/pingpong", "/ping/", "/models", "/models/x/invoke"])
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_an_unknown_path_is_404_in_json(path: str, method: str) -> None:
+    status, headers, body = call(path, method)
+
+    assert (status, headers["Content-Type"]) == (404, "application/json")
+    assert json.loads(body).keys() == {"error"}
+
+
+@pytest.mark.parametrize("path", ["/ping", "/metrics", "/execution-parameters"])
+def test_a_wrong_method_is_405_in_json(path: str) -> None:
+    status, headers, body = call(path, "POST")
+
+    assert (status, headers["Content-Type"], headers["Allow"]) == (405, "application/json", "GET")
+    assert json.loads(body).keys() == {"error"}
