@@ -62,6 +62,7 @@ class Digits(tf.Module):
     def __init__(self, network: tf.keras.Model):
         super().__init__()
         self.network = network
+        self.weights = [variable.value for variable in network.variables]  # what the TF1 loader restores
 
     @tf.function(input_signature=[tf.TensorSpec([None, SIZE, SIZE], tf.float32, "pixels")])
     def pixels(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
