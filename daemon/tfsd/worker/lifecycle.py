@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
-import time
 from pathlib import Path
 from types import FrameType
 
@@ -25,23 +23,17 @@ class Heartbeat:
     def __init__(self, run_dir: Path, program: str) -> None:
         self.path = run_dir / "heartbeats" / program
 
-    def beat(self, grace: float = 0.0) -> None:
-        """Touch the file. With a grace the time is that far ahead: the loop will not turn until then."""
-        now = time.time() + grace
-        try:
-            self.path.parent.mkdir(exist_ok=True)
-            self.path.touch()
-            os.utime(self.path, (now, now))
-        except OSError as error:
-            log.error("heartbeat: %s", error)
-
     def start(self) -> None:
         """Beat every second from now on."""
+        self.path.parent.mkdir(exist_ok=True)
         gevent.spawn(self._run)
 
     def _run(self) -> None:
         while True:
-            self.beat()
+            try:
+                self.path.touch()
+            except OSError as error:  # a full disk must not end the heartbeat for good
+                log.error("heartbeat: %s", error)
             gevent.sleep(BEAT_SECONDS)
 
 

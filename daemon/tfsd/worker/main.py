@@ -6,6 +6,7 @@ Owns the wiring of a worker's parts. The standard library is already patched for
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import logging
 import os
@@ -48,8 +49,6 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: Path, settings: Setting
     """Serve `pool` on the listening socket that is file descriptor 0, until SIGTERM."""
     stop = stop_on_sigterm()
     listener = inherited_listener(_take_stdin())
-    heartbeat = Heartbeat(run_dir, program)
-    heartbeat.beat(grace=settings.load_timeout)  # importing user code may take long and stops the loop
     servers = ModelServers(plan.models)
     requests_patch.install(servers, settings.request_timeout)
     try:
@@ -64,7 +63,9 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: Path, settings: Setting
     invocations = Invocations(Targets(plan, pool.name, servers), mode, settings.request_timeout)
     server = Server(listener, make_app(invocations))
     server.start()
-    heartbeat.start()
+    gc.collect()
+    gc.freeze()  # user code may have imported a million objects, which no later collection needs to visit
+    Heartbeat(run_dir, program).start()  # not earlier: the first beat tells control that requests are served
     log.info("ready: pool %s, %s", pool.name, loaded.style if loaded else "no user code")
     stop.wait()
     log.info("stopping, %d requests in flight", server.in_flight)

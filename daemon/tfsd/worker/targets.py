@@ -45,6 +45,7 @@ class Targets:
 
     def __init__(self, plan: Plan, pool: str, servers: ModelServers) -> None:
         self._models = {name: model for name, model in plan.models.items() if model.pool == pool}
+        self._names = ", ".join(repr(name) for name in sorted(plan.models)) or "none"
         self._default = plan.default_model
         self._servers = servers
         self.find = lru_cache(CACHED_HEADERS)(self._find)
@@ -71,10 +72,9 @@ class Targets:
         wanted = self._default if name is None else name
         model = self._models.get(wanted) if wanted is not None else None
         if model is None:
-            names = ", ".join(repr(known) for known in sorted(self._models)) or "none"
             what = "There is no default model" if wanted is None else f"There is no model {wanted!r}"
             raise NotFound(
-                f"{what}; models here: {names}. Name one in X-Amzn-SageMaker-Custom-Attributes: "
+                f"{what}; models here: {self._names}. Name one in X-Amzn-SageMaker-Custom-Attributes: "
                 "tfs-model-name=NAME."
             )
         return model

@@ -6,7 +6,6 @@ import signal
 import socket as blocking
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import gevent
@@ -94,7 +93,7 @@ def test_it_serves_and_beats(worker, stub):
     assert stub.connections == 1  # the handler's requests.post is pooled
     assert client.invoke(b"stream").body == b"ab"
     first = worker.heartbeat
-    while worker.heartbeat == first or worker.heartbeat > time.time() + 5:
+    while worker.heartbeat == first:
         gevent.sleep(0.05)
 
 
