@@ -4,8 +4,11 @@
 import routes from 'routes.js';
 
 const ATTRIBUTES = 'X-Amzn-SageMaker-Custom-Attributes';
-const NATIVE_START = /^\s*\{\s*"(?:instances|inputs|examples|signature_name|context)"/;
-const SECOND_DOCUMENT = /[}\]]\s*[{[]/;  // also punctuation inside a string: a worker sorts that out
+// The first key, or the one after signature_name, makes the document native. JSON's blanks are fewer than \s.
+const NATIVE_START = /^[ \t\r\n]*\{[ \t\r\n]*(?:"signature_name"[ \t\r\n]*:[ \t\r\n]*"[^"\\]*"[ \t\r\n]*,[ \t\r\n]*)?"(?:instances|inputs|examples)"[ \t\r\n]*:/;
+// What follows no bracket within one document, but may within a string, and what may be no UTF-8: njs 0.7 gives
+// bodies as bytes. Patterns must be good for bytes and characters; a character above \xff in one makes it match nothing.
+const DOUBT = /[}\]][ \t\r\n]*[^ \t\r\n,}\]]|[^\x00-\x7f]/;
 const ATTRIBUTE = /^\s*(tfs-[a-z-]+)\s*=\s*(\S+)\s*$/i;
 
 function isJson(contentType) {
@@ -48,7 +51,7 @@ function target(attributes) {
 }
 
 function isOneNativeDocument(body) {
-    return NATIVE_START.test(body) && !SECOND_DOCUMENT.test(body);
+    return NATIVE_START.test(body) && !DOUBT.test(body);
 }
 
 function route(r) {

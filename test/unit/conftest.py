@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from tfsd import nginx
+from tfsd.models import FoundModel
 from tfsd.nginx import Nginx, NginxError
+from tfsd.settings import Settings
+from tfsd.stack import Code, Machine, Stack, design
 
 MakeModels = Callable[..., Path]
+SOME_NGINX = Nginx("/usr/sbin/nginx", njs=True)
 
 
 @pytest.fixture
@@ -49,30 +54,33 @@ def any_nginx(request: pytest.FixtureRequest) -> Nginx:
 
 
 class RunningNginx:
-    """An nginx that serves on a unix socket; `http` is the body of its configuration's http block."""
+    """An nginx that serves on a unix socket.
 
-    def __init__(self, nginx: Nginx, directory: Path, http: str):
+    `http_block` is what is inside the http block; LISTEN and DIRECTORY stand for its address and directory.
+    """
+
+    def __init__(self, nginx: Nginx, directory: Path, http_block: str):
         self.socket = directory / "nginx.sock"
+        module = f'load_module "{nginx.njs_module}";' if nginx.njs_module else ""
+        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        temporary = " ".join(f'{kind}_temp_path "{directory}/{kind}";' for kind in kinds)
+        block = http_block.replace("LISTEN", f"unix:{self.socket}").replace("DIRECTORY", str(directory))
         conf = directory / "nginx.conf"
-        module = f'load_module "{nginx.njs_module}";\n' if nginx.njs_module else ""
-        temporary = "".join(
-            f'{kind}_temp_path "{directory}/{kind}";\n'
-            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        )
         conf.write_text(
-            f'{module}daemon off;\nmaster_process off;\npid "{directory}/pid";\n'
-            f"error_log stderr;\nevents {{ worker_connections 64; }}\n"
-            f"http {{\naccess_log off;\n{temporary}{http.replace('LISTEN', f'unix:{self.socket}')}\n}}\n"
+            f'{module} daemon off; master_process off; pid "{directory}/pid"; error_log stderr;\n'
+            f"events {{ worker_connections 64; }}\nhttp {{ access_log off; {temporary}\n{block} }}\n"
         )
         command = [nginx.binary, "-p", str(directory), "-e", "stderr", "-c", str(conf)]
-        self.log = directory / "error.log"
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(command, stderr=log)
+        log = directory / "error.log"
+        with log.open("wb") as stderr:
+            self._process = subprocess.Popen(command, stderr=stderr)
         for _ in range(500):
-            if self.socket.exists() or self._process.poll() is not None:
-                break
+            with contextlib.suppress(OSError):
+                self.connect().close()
+                return
             time.sleep(0.01)
-        assert self._process.poll() is None, self.log.read_text()
+        self.stop()
+        raise AssertionError(log.read_text())
 
     def connect(self) -> http.client.HTTPConnection:
         """A kept-alive connection."""
@@ -90,16 +98,35 @@ class RunningNginx:
 def start_nginx(
     any_nginx: Nginx, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str, dict[str, str]], RunningNginx]]:
-    """Start one with a http block, in which LISTEN stands for the address, and with files beside it."""
+    """Start one with the inside of a http block and with files, by name, in its directory."""
     started: list[RunningNginx] = []
 
-    def start(http: str, files: dict[str, str]) -> RunningNginx:
+    def start(http_block: str, files: dict[str, str]) -> RunningNginx:
         directory = tmp_path_factory.mktemp("nginx")
         for name, text in files.items():
             (directory / name).write_text(text)
-        started.append(RunningNginx(any_nginx, directory, http))
+        started.append(RunningNginx(any_nginx, directory, http_block))
         return started[-1]
 
     yield start
     for running in started:
         running.stop()
+
+
+@pytest.fixture(scope="session")
+def design_stack() -> Callable[..., Stack]:
+    return _design_stack
+
+
+def _design_stack(
+    run_dir: Path,
+    models: Mapping[str, tuple[int, ...]],
+    environ: Mapping[str, str] | None = None,
+    codes: Mapping[str | None, Code] | None = None,
+    machine: Machine | None = None,
+    nginx: Nginx = SOME_NGINX,
+) -> Stack:
+    """A stack for models by name, each with its versions, on a machine of two CPUs."""
+    found = [FoundModel(name, Path("/opt/ml/model") / name, versions) for name, versions in models.items()]
+    settings = Settings.from_environ(environ or {}, cpus=2)
+    return design(settings, run_dir, found, codes or {}, machine or Machine(cpus=2), nginx, ["model_server"])

@@ -1,0 +1,430 @@
+"""The routing script in a real nginx: what goes straight to a model server, and that any doubt goes to a worker.
+
+The two named locations that the script redirects to answer here which of them was taken, with what upstream,
+model and path.
+"""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tfsd import attributes
+from tfsd.errors import BadRequest
+from tfsd.models import UserCode
+from tfsd.stack import Code
+
+BUFFER = 64 * 1024
+HTTP = f"""
+    js_path "DIRECTORY";
+    js_import router from router.js;
+    js_var $direct_upstream;
+    js_var $direct_uri;
+    js_var $direct_model;
+    client_body_buffer_size {BUFFER};
+    client_max_body_size 0;
+    keepalive_requests 1000000;
+    underscores_in_headers on;
+    server {{
+        listen LISTEN;
+        location = /invocations {{ js_content router.route; }}
+        location @direct {{ return 200 "$direct_upstream $direct_model $direct_uri"; }}
+        location @worker {{ return 200 worker; }}
+    }}
+"""
+MODELS = {
+    "half": (1, 123),
+    "half plus two": (1,),
+    "über": (1,),
+    "a%20b": (1,),
+    "__proto__": (1,),
+    "constructor": (1,),
+    "own": (1,),
+}
+NATIVE = b'{"instances": [1.0, 2.0]}'
+WORKER = "worker"
+
+Ask = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def start_router(
+    start_nginx: Callable[..., Any],
+    design_stack: Callable[..., Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., http.client.HTTPConnection]:
+    """Start nginx with the script and the routes of a stack, in which only the model `own` has user code."""
+
+    def start(**environ: str) -> http.client.HTTPConnection:
+        own = Code(UserCode(Path("/code"), Path("/code/inference.py")), "python")
+        environ = {"SAGEMAKER_TFS_DEFAULT_MODEL_NAME": "half", **environ}
+        files = design_stack(Path("/run/x"), MODELS, environ, codes={"own": own}).files()
+        scripts = {name: files[name] for name in ("router.js", "routes.js")}
+        connection: http.client.HTTPConnection = start_nginx(HTTP, scripts).connect()
+        return connection
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def ask(start_router: Callable[..., http.client.HTTPConnection]) -> Iterator[Ask]:
+    """Invoke with a body, and headers in which `_` stands for `-`; None leaves a header out."""
+    connection = start_router()
+    yield lambda *args, **headers: invoke(connection, *args, **headers)
+    connection.close()
+
+
+def invoke(
+    connection: http.client.HTTPConnection,
+    body: bytes = NATIVE,
+    attributes: str | bytes | list[str] | None = None,
+    method: str = "POST",
+    **headers: str | None,
+) -> str:
+    connection.putrequest(method, "/invocations", skip_accept_encoding=True)
+    fields = {"Content-Type": "application/json", "Accept": "application/json"}
+    fields.update({name.replace("_", "-"): value for name, value in headers.items()})  # type: ignore[misc]
+    for name, value in fields.items():
+        if value is not None:
+            connection.putheader(name, value)
+    for line in attributes if isinstance(attributes, list) else [attributes]:
+        if line is not None:
+            raw = line.encode() if isinstance(line, str) else line
+            connection.putheader("X-Amzn-SageMaker-Custom-Attributes", raw)
+    connection.putheader("Content-Length", str(len(body)))
+    connection.endheaders(body)
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    assert answer.status == 200, text
+    return text
+
+
+def path_of(answer: str) -> str:
+    return answer.rpartition(" ")[2]
+
+
+DIRECT = "/v1/models/half:predict"
+
+
+class TestBodies:
+    @pytest.mark.parametrize(
+        "body",
+        [
+            NATIVE,
+            b'{"inputs":[[1,2],[3,4]]}',
+            b'{"inputs":{"a":[1],"b":["x"]},"signature_name":"serving_default"}',
+            b'{"examples":[{"x":1}]}',
+            b'{"instances":[{"x":1},{"x":2}]}',
+            b'{"signature_name":"serving_default","instances":[1]}',
+            b' \r\n\t{ \n"signature_name" :\t"a b", "inputs" : 1 }\n\n',
+            b'{\n  "instances": [\n    [1],\n    [2]\n  ]\n}\n',
+            b'{"instances":["na\\u00efve"]}',
+            b'{"instances":[NaN]}',
+            b'{"instances":[]}',
+            b'{"inputs":1}',
+        ],
+    )
+    def test_one_native_document_goes_direct(self, ask: Ask, body: bytes) -> None:
+        assert path_of(ask(body)) == DIRECT
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"",
+            b" ",
+            b"[1,2]",
+            b"1.0",
+            b'"instances"',
+            b'{"x":1}',
+            b'{"x":{"inputs":[1]}}',
+            b'{"x":1,"instances":[1]}',
+            b'{"Instances":[1]}',
+            b'{"instances2":[1]}',
+            b'{"instances"}',
+            b'{"inputs\\u0000":[1]}',
+            b"{'instances':[1]}",
+            b"instances",
+            # a document of a model whose inputs are called so
+            b'{"context":"It rains.","question":"Does it rain?"}',
+            b'{"signature_name":"x","x":1}',
+            b'{"signature_name":"x"}',
+            b'{"signature_name":"x \\", ","inputs":[1]}',
+            # several documents
+            b'{"instances":[1]}\n{"instances":[2]}',
+            b'{"instances":[1]}{"instances":[2]}',
+            b'{"instances":[1]} \r\n\t [2]',
+            b'{"inputs":1}\n5',
+            b'{"inputs":1}5',
+            b'{"inputs":1}\n"a"',
+            b'{"inputs":1}\ntrue',
+            b'{"inputs":1}\n-1',
+            b'{"inputs":[1]}\nNaN',
+            # punctuation within values: a worker tells
+            b'{"instances":["a} {b"]}',
+            b'{"instances":["see [1] [2]"]}',
+            b'{"instances":["f(a[0]) + g"]}',
+            # a byte order mark, other encodings, bytes that are no text
+            b"\xef\xbb\xbf" + NATIVE,
+            NATIVE.decode().encode("utf-16"),
+            NATIVE.decode().encode("utf-16-le"),
+            b'{"instances":["caf\xe9"]}',
+            b'{"instances":["\xed\xa0\x80"]}',
+            b'{"instances":["na\xc3\xafve"]}',
+            # blanks that are none in JSON
+            b"\xc2\xa0" + NATIVE,
+            b"\x0b" + NATIVE,
+            b'{\xe2\x80\xa8"instances":[1]}',
+            b"\0" + NATIVE,
+        ],
+    )
+    def test_anything_else_goes_to_a_worker(self, ask: Ask, body: bytes) -> None:
+        assert ask(body) == WORKER
+
+    def test_a_body_in_memory_goes_direct_and_a_larger_one_to_a_worker(self, ask: Ask) -> None:
+        numbers = b",".join(b"%d" % number for number in range(8000))
+        body = b'{"instances":[' + numbers + b"]}"
+        assert len(body) < BUFFER
+        assert path_of(ask(body)) == DIRECT
+        assert ask(b'{"instances":["' + b"x" * 2 * BUFFER + b'"]}') == WORKER
+
+    def test_a_chunked_body(self, start_router: Callable[..., http.client.HTTPConnection]) -> None:
+        connection = start_router()
+        for chunks, taken in (([b'{"instan', b'ces":[1]}'], DIRECT), ([NATIVE, NATIVE], WORKER)):
+            headers = {"Content-Type": "application/json", "Accept": "*/*"}
+            connection.request("POST", "/invocations", iter(chunks), headers, encode_chunked=True)
+            assert path_of(connection.getresponse().read().decode()) == taken
+
+
+class TestHeaders:
+    @pytest.mark.parametrize("content_type", [None, "application/json"])
+    def test_json_goes_direct(self, ask: Ask, content_type: str | None) -> None:
+        assert path_of(ask(Content_Type=content_type)) == DIRECT
+
+    @pytest.mark.parametrize(
+        "content_type",
+        [
+            "text/csv",
+            "application/jsonlines",
+            "application/json; charset=utf-16",
+            "application/x-npy",
+            "json",
+        ],
+    )
+    def test_another_content_type_goes_to_a_worker(self, ask: Ask, content_type: str) -> None:
+        assert ask(Content_Type=content_type) == WORKER
+
+    @pytest.mark.parametrize("accept", [None, "*/*", "application/json"])
+    def test_json_is_what_the_client_gets(self, ask: Ask, accept: str | None) -> None:
+        assert path_of(ask(Accept=accept)) == DIRECT
+
+    @pytest.mark.parametrize(
+        "accept",
+        [
+            "text/csv",
+            "text/csv, application/json",
+            "application/jsonlines",
+            "application/json;q=0.1",
+            "*/*;q=0",
+        ],
+    )
+    def test_another_accept_goes_to_a_worker(self, ask: Ask, accept: str) -> None:
+        assert ask(Accept=accept) == WORKER
+
+    @pytest.mark.parametrize("encoding", ["gzip", "identity", "br"])
+    def test_a_content_encoding_goes_to_a_worker(self, ask: Ask, encoding: str) -> None:
+        assert ask(gzip.compress(NATIVE), Content_Encoding=encoding) == WORKER
+        assert ask(NATIVE, Content_Encoding=encoding) == WORKER
+
+    @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH"])
+    def test_only_post_goes_direct(self, ask: Ask, method: str) -> None:
+        assert ask(method=method) in (WORKER, "")  # an answer to HEAD has no body
+
+    def test_a_default_accept_other_than_json(
+        self, start_router: Callable[..., http.client.HTTPConnection]
+    ) -> None:
+        connection = start_router(SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT="text/csv")
+        assert invoke(connection, Accept=None) == WORKER
+        assert invoke(connection, Accept="*/*") == WORKER
+        assert path_of(invoke(connection, Accept="application/json")) == DIRECT
+
+
+class TestAttributes:
+    @pytest.mark.parametrize(
+        ("attributes", "path"),
+        [
+            (None, "half:predict"),
+            ("", "half:predict"),
+            ("tfs-model-name=half", "half:predict"),
+            ("tfs-model-name=half,tfs-model-version=123,tfs-method=classify", "half/versions/123:classify"),
+            ("tfs-method=regress,tfs-model-version=1", "half/versions/1:regress"),
+            (" TFS-Model-Name =\thalf , TFS-METHOD = predict ", "half:predict"),
+            ("note=x,tfs-model-name=half,other", "half:predict"),
+            ("tfs-method=predict,", "half:predict"),
+            ("trace-id=7", "half:predict"),
+            ("tfs-model-name=__proto__", "__proto__:predict"),
+            ("tfs-model-name=constructor,tfs-model-version=1", "constructor/versions/1:predict"),
+            ("tfs-model-name=a%20b", "a%2520b:predict"),
+        ],
+    )
+    def test_what_is_asked_for(self, ask: Ask, attributes: str | None, path: str) -> None:
+        assert path_of(ask(attributes=attributes)) == f"/v1/models/{path}"
+
+    @pytest.mark.parametrize(
+        "attributes",
+        [
+            # not there
+            "tfs-model-name=other",
+            "tfs-model-name=HALF",
+            "tfs-model-name=own",
+            "tfs-model-name=toString",
+            "tfs-model-name=models",
+            "tfs-model-version=2",
+            "tfs-model-version=00123",
+            "tfs-model-version=+1",
+            "tfs-model-version=latest",
+            "tfs-method=delete",
+            "tfs-method=PREDICT",
+            "tfs-method=metadata",
+            # paths
+            "tfs-model-name=../half",
+            "tfs-model-name=half/versions/1",
+            "tfs-model-name=half:classify",
+            "tfs-model-name=half%20plus%20two",
+            "tfs-model-version=1/../2",
+            # malformed
+            "tfs-model-name",
+            "tfs-model-name=",
+            "tfs-model-name=,tfs-method=predict",
+            "=tfs-model-name",
+            "tfs-modelname=half",
+            "tfs-=half",
+            "tfs-model-name=half tfs-method=classify",
+            "tfs-model-name=half;tfs-method=classify",
+            "tfs-model-name=half,tfs-model-name=half",
+            "tfs-method=predict,tfs-method=classify",
+            "tfs-model-name=half,TFS-MODEL-NAME=own",
+            "note=tfs-model-name=own",
+        ],
+    )
+    def test_what_a_worker_has_to_judge(self, ask: Ask, attributes: str) -> None:
+        assert ask(attributes=attributes) == WORKER
+
+    def test_a_name_beyond_ascii_is_encoded_or_left_to_a_worker(self, ask: Ask) -> None:
+        assert path_of(ask(attributes="tfs-model-name=über")) in (WORKER, "/v1/models/%C3%BCber:predict")
+        assert ask(attributes=b"tfs-model-name=\xfcber") == WORKER
+
+    @pytest.mark.parametrize(
+        "lines", [["tfs-model-name=half", "tfs-model-name=own"], ["note=1", "tfs-model-name=own"]]
+    )
+    def test_several_headers(self, ask: Ask, lines: list[str]) -> None:
+        assert ask(attributes=lines) == WORKER
+
+    def test_a_request_goes_to_its_models_upstream_and_is_logged_with_its_name(self, ask: Ask) -> None:
+        names = {name: ask(attributes=f"tfs-model-name={name}").split()[:2] for name in ("half", "a%20b")}
+        assert names["half"][1] == "half"
+        assert names["a%20b"][1] == "a%2520b"
+        assert names["half"][0] != names["a%20b"][0]
+
+    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(
+        header=st.lists(
+            st.builds(
+                "".join,
+                st.tuples(
+                    st.sampled_from(["", " ", "x-", "note="]),
+                    st.sampled_from(
+                        ["tfs-model-name", "TFS-Method", "tfs-model-version", "tfs-other", "note"]
+                    ),
+                    st.sampled_from(["=", " = ", "", "=="]),
+                    st.sampled_from(
+                        ["half", "own", "1", "123", "01", "predict", "classify", "a%20b", "", "x y"]
+                    ),
+                    st.sampled_from(["", " ", "\t", ";"]),
+                ),
+            ),
+            max_size=4,
+        ).map(",".join)
+    )
+    def test_the_worker_would_have_read_the_same(self, ask: Ask, header: str) -> None:
+        answer = ask(attributes=header)
+        if answer == WORKER:
+            return
+        try:
+            name, version, method = attributes.parse(header)
+        except BadRequest as error:
+            pytest.fail(f"a worker would have refused this: {error}")
+        quoted = (name or "half").replace("%", "%25")
+        part = "" if version is None else f"/versions/{version}"
+        assert path_of(answer) == f"/v1/models/{quoted}{part}:{method}"
+
+
+SCALARS = st.none() | st.booleans() | st.integers(-99, 99) | st.floats(-1e3, 1e3) | st.text(max_size=6)
+PUNCTUATION = st.text(alphabet='{}[]",: \n\\ab', max_size=8)
+KEYS = st.sampled_from(["instances", "inputs", "examples", "signature_name", "context", "x"]) | PUNCTUATION
+VALUES = st.recursive(
+    SCALARS | PUNCTUATION,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=6,
+)
+NATIVE_DOCUMENTS = st.builds(
+    lambda key, value, more: {key: value, **more},
+    st.sampled_from(["instances", "inputs", "examples", "signature_name"]),
+    VALUES,
+    st.dictionaries(KEYS, VALUES, max_size=2),
+)
+TEXTS = st.builds(
+    lambda document, indent, ascii_only: json.dumps(document, indent=indent, ensure_ascii=ascii_only),
+    NATIVE_DOCUMENTS | VALUES,
+    st.sampled_from([None, 0, 1]),
+    st.booleans(),
+)
+SEPARATORS = st.sampled_from(["", " ", "\n", "\r\n", ",", "\ufeff", "\u00a0", "x"])
+BODIES = st.lists(st.tuples(SEPARATORS, TEXTS), min_size=1, max_size=3).map(
+    lambda parts: "".join(separator + text for separator, text in parts)
+)
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> str:
+    """A body with a few characters taken out, put in or doubled."""
+    text = draw(BODIES)
+    for _ in range(draw(st.integers(0, 2))):
+        at = draw(st.integers(0, len(text)))
+        text = text[:at] + draw(PUNCTUATION) + text[at + draw(st.integers(0, 2)) :]
+    return text
+
+
+def documents(text: str) -> list[Any] | None:
+    """The JSON documents of which `text` consists; None when it consists of anything else."""
+    found = []
+    at = 0
+    blank = re.compile(r"[ \t\r\n]*")
+    while (at := blank.match(text, at).end()) < len(text):  # type: ignore[union-attr]
+        try:
+            document, at = json.JSONDecoder(strict=False).raw_decode(text, at)
+        except json.JSONDecodeError:
+            return None
+        found.append(document)
+    return found
+
+
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(text=damaged())
+def test_nothing_but_one_native_document_goes_direct(ask: Ask, text: str) -> None:
+    """What is no JSON at all may go either way: worker and model server both refuse it."""
+    if ask(text.encode(errors="surrogatepass")) == WORKER:
+        return
+    found = documents(text)
+    if found is not None:
+        assert len(found) == 1
+        assert isinstance(found[0], dict)
+        assert not {"instances", "inputs", "examples"}.isdisjoint(found[0])
