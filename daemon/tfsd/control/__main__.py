@@ -34,6 +34,7 @@ from tfsd.control.watch import STUCK_MARGIN_SECONDS, Heartbeats
 from tfsd.settings import Settings
 
 READ_SECONDS = 1.0
+BREATH_SECONDS = 0.001
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ def _follow(request_log: RequestLog, memory: Memory) -> None:
     while True:
         try:
             while request_log.read_chunk():
-                gevent.sleep(0)
+                gevent.sleep(BREATH_SECONDS)  # not 0, which would let other greenlets run but no new ping in
             memory.save(request_log.position)
             trouble = ""
         except OSError as error:
