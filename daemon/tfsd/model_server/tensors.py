@@ -82,6 +82,8 @@ def _numbers(proto: Any, shape: tuple[int, ...]) -> np.ndarray:
     if count and proto.tensor_content:
         if len(proto.tensor_content) != count * dtype.itemsize:
             raise ValueError("tensor_content has another size than the shape")
+        if dtype == np.bool_ and max(proto.tensor_content) > 1:
+            raise ValueError("a bool is neither 0 nor 1")
         return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
     raw = np.fromiter(getattr(proto, field), wire) if count else np.empty(0, wire)
     return _fill(_as_dtype(raw, dtype), count, dtype).reshape(shape)
