@@ -1,0 +1,212 @@
+"""kill -9 of every process under load, draining, and what the endpoint says of itself meanwhile."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from support.load import Load
+from support.stack import RunningStack
+
+CSV = "1.0,2.0\n"  # goes through a worker
+JSON = '{"instances": [1.0, 2.0, 5.0]}'  # goes straight to the model server
+SLOW_HANDLER = """
+import json, time
+
+def handler(data, context):
+    seconds = json.loads(data.read())["seconds"]
+    time.sleep(seconds)
+    return json.dumps({"slept": seconds}), "application/json"
+"""
+
+
+@pytest.fixture(scope="module")
+def model_dir(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("reliability")
+    (directory / "half_plus_two").symlink_to(models / "half_plus_two")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def stack(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    with RunningStack(tmp_path_factory.mktemp("stack"), model_dir) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def two_instances(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    environ = {"SAGEMAKER_TFS_INSTANCE_COUNT": "2", "SAGEMAKER_TFS_NGINX_LOGLEVEL": "info"}
+    with RunningStack(tmp_path_factory.mktemp("stack"), model_dir, environ) as running:
+        yield running
+
+
+def kill_and_wait(stack: RunningStack, program: str) -> None:
+    """kill -9 a program and wait until supervisord has it running again."""
+    before = stack.kill(program)
+    stack.wait_for(lambda: stack.pid(program) not in (0, before), 20, f"restarted: {program}")
+
+
+def nginx_workers(stack: RunningStack) -> set[int]:
+    master = f"{stack.run_dir}/nginx.conf"
+    masters = {
+        pid for pid, command in stack.processes().items() if "nginx: master" in command and master in command
+    }
+    return {
+        pid
+        for pid, command in stack.processes().items()
+        if "nginx: worker" in command
+        and int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) in masters
+    }
+
+
+@pytest.mark.parametrize(("body", "content_type"), [(CSV, "text/csv"), (JSON, "application/json")])
+def test_killing_workers_loses_no_request(stack: RunningStack, body: str, content_type: str) -> None:
+    with Load(stack.url("/invocations"), body, content_type) as load:
+        for worker in stack.plan().pools["default"].workers * 2:
+            kill_and_wait(stack, worker.program)
+            load.wait_for_more()
+    load.assert_none_failed()
+
+
+def test_killing_control_delays_no_invocation_and_fails_no_ping(stack: RunningStack) -> None:
+    pings = []
+    stop = threading.Event()
+
+    def ping() -> None:
+        while not stop.is_set():
+            pings.append(stack.ping().status_code)
+
+    thread = threading.Thread(target=ping)
+    thread.start()
+    with Load(stack.url("/invocations"), CSV, "text/csv", clients=4) as load:
+        for _ in range(3):
+            kill_and_wait(stack, "control")
+            load.wait_for_more()
+        stack.wait_for(lambda: stack.ping().status_code == 200, 10, "healthy")
+    stop.set()
+    thread.join()
+    load.assert_none_failed()
+    assert set(pings) == {200}
+
+
+def test_killing_an_nginx_worker_costs_its_own_connections_only(stack: RunningStack) -> None:
+    clients = 8
+    with Load(stack.url("/invocations"), CSV, "text/csv", clients) as load:
+        os.kill(min(nginx_workers(stack)), signal.SIGKILL)
+        load.wait_for_more(100)
+    lost = sum(count for outcome, count in load.outcomes.items() if outcome != 200)
+    assert lost <= clients, load.failures
+    assert set(load.outcomes) <= {200, "ConnectionError"}, load.failures
+
+
+def test_nginx_master_comes_back_without_a_fight_over_the_port(stack: RunningStack) -> None:
+    before = nginx_workers(stack)
+    clients = 8
+    with Load(stack.url("/invocations"), CSV, "text/csv", clients) as load:
+        kill_and_wait(stack, "nginx")
+        load.wait_for_more(100)
+        stack.wait_for(lambda: not before & stack.processes().keys(), 30, "rid of the old workers")
+        load.wait_for_more(100)
+    # a worker that leaves closes idle kept-alive connections, which a client may be about to use
+    assert set(load.outcomes) <= {200, "ConnectionError"}, load.failures
+    assert load.outcomes["ConnectionError"] <= clients
+    assert nginx_workers(stack)
+    assert "Address already in use" not in stack.log_text()
+
+
+def test_requests_wait_for_a_model_server_that_is_restarted(stack: RunningStack) -> None:
+    server = stack.plan().models["half_plus_two"].servers[0].program
+    with (
+        Load(stack.url("/invocations"), JSON, clients=4) as direct,
+        Load(stack.url("/invocations"), CSV, "text/csv", clients=4) as converted,
+    ):
+        stack.kill(server)
+        for load in (direct, converted):
+            load.wait_for_more()
+    direct.assert_none_failed()
+    converted.assert_none_failed()
+    stack.wait_for(lambda: stack.ping().status_code == 200, 30, "healthy")
+
+
+def test_two_instances_share_the_load_and_either_may_die(two_instances: RunningStack) -> None:
+    stack = two_instances
+    servers = stack.plan().models["half_plus_two"].servers
+    with (
+        Load(stack.url("/invocations"), JSON, clients=4) as direct,
+        Load(stack.url("/invocations"), CSV, "text/csv", clients=4) as converted,
+    ):
+        for server in servers:
+            stack.kill(server.program)
+            for load in (direct, converted):
+                load.wait_for_more(50, seconds=5)  # long before TensorFlow is loaded again
+            stack.wait_for(lambda server=server: answers(server.rest_port), 60, f"{server.program} back")
+    direct.assert_none_failed()
+    converted.assert_none_failed()
+    served = [request_count(server.rest_port) for server in servers]
+    assert all(served) or not any(served)
+
+
+def answers(rest_port: int) -> bool:
+    return requests.get(f"http://127.0.0.1:{rest_port}/v1/models/half_plus_two", timeout=5).status_code == 200
+
+
+def request_count(rest_port: int) -> float:
+    text = requests.get(f"http://127.0.0.1:{rest_port}/monitoring/prometheus/metrics", timeout=5).text
+    return sum(
+        float(n) for n in re.findall(r"^:tensorflow:serving:request_count\{.*\} (\S+)$", text, re.MULTILINE)
+    )
+
+
+def test_ping_tells_that_the_model_server_is_gone(stack: RunningStack) -> None:
+    server = stack.plan().models["half_plus_two"].servers[0].program
+    stack.ctl("stop", server)
+    try:
+        stack.wait_for(lambda: stack.ping().status_code == 503, 15, "unhealthy")
+        assert "half_plus_two" in stack.ping().json()["error"]
+    finally:
+        stack.ctl("start", server)
+    stack.wait_for(lambda: stack.ping().status_code == 200, 60, "healthy")
+
+
+def test_a_model_server_that_stays_away_is_a_503(model_dir: Path, tmp_path: Path) -> None:
+    with RunningStack(tmp_path, model_dir, {"SAGEMAKER_MODEL_SERVER_TIMEOUT": "2"}) as stack:
+        server = stack.plan().models["half_plus_two"].servers[0].program
+        stack.ctl("stop", server)
+        for body, content_type in ((CSV, "text/csv"), (JSON, "application/json")):
+            answer = stack.invoke(body, content_type)
+            assert answer.status_code == 503
+            assert int(answer.headers["Retry-After"]) > 0
+            assert "half_plus_two" in answer.json()["error"]
+
+
+def test_stopping_finishes_what_is_in_flight(models: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "half_plus_two").symlink_to(models / "half_plus_two")
+    (model / "code").mkdir()
+    (model / "code" / "inference.py").write_text(SLOW_HANDLER)
+    answers: list[requests.Response] = []
+    with RunningStack(tmp_path / "stack", model) as stack:
+        threads = [
+            threading.Thread(
+                target=lambda: answers.append(requests.post(stack.url("/invocations"), '{"seconds": 4}'))
+            )
+            for _ in range(6)
+        ]
+        for thread in threads:
+            thread.start()
+        time.sleep(1.5)
+        started = time.monotonic()
+        assert stack.stop() == 0
+        assert time.monotonic() - started < 25
+        for thread in threads:
+            thread.join()
+    assert [answer.status_code for answer in answers] == [200] * 6
