@@ -67,7 +67,6 @@ class Invocations:
             reply.body = Stream(self._pieces(reply.body), reply.body.close)
         if target is not None:
             reply.headers.append(("X-Tfsd-Model", target.encoded_name))
-        reply.headers.append(("X-Tfsd-Route", "worker"))
         return reply
 
     def _expired(self, target: Target | None) -> Reply:

@@ -82,6 +82,11 @@ def from_result(result: Any) -> Reply:
     if content_type is None and any(name.lower() == "content-type" for name, _ in checked):
         return Reply(200, checked, encode(body))
     content_type = DEFAULT_CONTENT_TYPE if content_type is None else content_type
+    if not isinstance(content_type, str):
+        raise BadResult(
+            f"The handler returned {content_type!r} as the content type; that is a str. For a status return "
+            "bottle.HTTPResponse(body, status, headers)."
+        )
     return Reply(200, [*checked_headers((("Content-Type", content_type),)), *checked], encode(body))
 
 
@@ -152,6 +157,9 @@ def checked_headers(headers: Any) -> Headers:
 
 def _from_bottle(response: bottle.HTTPResponse) -> Reply:
     headers = checked_headers(response.headerlist)
+    if "Content-Type" not in response.headers:  # Bottle's default is text/html
+        headers = [(name, value) for name, value in headers if name.lower() != "content-type"]
+        headers.append(("Content-Type", DEFAULT_CONTENT_TYPE))
     if isinstance(response, bottle.HTTPError):
         reply = from_error(response.status_code, str(response.body))
         reply.headers += [(name, value) for name, value in headers if name.lower() != "content-type"]

@@ -296,6 +296,12 @@ def test_a_handlers_headers(serve):
     assert response.headers["X-Amzn-SageMaker-New-Session-Id"] == "abc; Expires=2030-01-01T00:00:00Z"
 
 
+@pytest.mark.parametrize("status", [201, 204])
+def test_a_handlers_status(serve, status):
+    client = serve(lambda data, context: bottle.HTTPResponse("", status))
+    assert [client.invoke().status, client.invoke().status] == [status, status]
+
+
 def test_no_header_injection(serve):
     response = serve(lambda data, context: (b"", "text/plain\r\nX-Evil: 1", {})).invoke()
     assert response.status == 500

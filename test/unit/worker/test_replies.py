@@ -71,6 +71,7 @@ def test_types_and_headers(result, headers):
         ({"a": object()}, "object is not JSON"),
         ({1, 2}, "set"),
         (("x", "text/plain\r\nA: b"), "Content-Type"),
+        (("x", 404), "404 as the content type"),
         (("x", "a/b", {"A b": "c"}), "'A b'"),
         (("x", "a/b", {"A": "€"}), "€"),
         (("x", "a/b", "headers"), "a dict or a list"),
@@ -107,6 +108,8 @@ def test_bottle_responses():
     reply = from_result(bottle.HTTPResponse({"a": 1}, 202, {"X-A": "b", "Content-Type": "application/json"}))
     assert (reply.status, reply.body) == (202, b'{"a": 1}')
     assert ("X-A", "b") in reply.headers
+    reply = from_result(bottle.HTTPResponse({"a": 1}, 202, Set_Cookie="a=b"))
+    assert sorted(reply.headers) == [("Content-Type", "application/json"), ("Set-Cookie", "a=b")]
     reply = from_exception(bottle.HTTPError(404, "not <here>", **{"X-A": "b"}))
     assert (reply.status, json.loads(reply.body)) == (404, {"error": "not <here>"})
     assert reply.headers == [("Content-Type", "application/json"), ("X-A", "b")]
