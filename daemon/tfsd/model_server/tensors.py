@@ -58,7 +58,7 @@ def decode(proto: Any, alias: str) -> np.ndarray:
 
 def _shape(proto: Any) -> tuple[int, ...]:
     shape = tuple(dim.size for dim in proto.dim)
-    if proto.unknown_rank or len(shape) > _MAX_DIMS or any(size < 0 for size in shape):
+    if len(shape) > _MAX_DIMS or any(size < 0 for size in shape):
         raise ValueError("not a full shape")
     elements = 1
     for size in shape:
