@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,40 +25,6 @@ def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return sock.getsockname()[1]
-
-
-@pytest.fixture(scope="session")
-def models() -> Path:
-    """The directory of the models of make_models.py; built once per machine and version of the script."""
-    script = RESOURCES / "make_models.py"
-    digest = hashlib.sha256(script.read_bytes() + sys.version.encode()).hexdigest()[:16]
-    directory = Path(tempfile.gettempdir()) / f"tfsd-test-models-{os.getuid()}-{digest}"
-    if not directory.exists():
-        # built under its final name, because models.config names it, then published by a marker's rename
-        lock = directory.with_suffix(".building")
-        try:
-            lock.mkdir()
-        except FileExistsError:
-            wait_for(directory.exists, "another test run to build the models")
-            return directory
-        try:
-            _build(script, directory)
-        finally:
-            lock.rmdir()
-    return directory
-
-
-def _build(script: Path, directory: Path) -> None:
-    with tempfile.TemporaryDirectory() as temporary:
-        built = Path(temporary) / "models"
-        environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-        subprocess.run([sys.executable, script, built], check=True, env=environment, capture_output=True)
-        config = built / "models.config"
-        config.write_text(config.read_text().replace(str(built), str(directory)))
-        partial = directory.with_suffix(".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.move(built, partial)
-        partial.rename(directory)
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float = START_SECONDS) -> None:
