@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import http.client
 import os
-import socket
-import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tfsd import nginx
-from tfsd.models import FoundModel
+from support import router
+from support.designs import design_stack
+from support.nginx import RunningNginx
+from tfsd import nginx, ports
 from tfsd.nginx import Nginx, NginxError
-from tfsd.settings import Settings
-from tfsd.stack import Code, Machine, Stack, design
+from tfsd.stack import Stack
 
 MakeModels = Callable[..., Path]
-SOME_NGINX = Nginx("/usr/sbin/nginx", njs=True)
 
 
 @pytest.fixture
@@ -53,47 +51,6 @@ def any_nginx(request: pytest.FixtureRequest) -> Nginx:
     return found
 
 
-class RunningNginx:
-    """An nginx that serves on a unix socket.
-
-    `http_block` is what is inside the http block; LISTEN and DIRECTORY stand for its address and directory.
-    """
-
-    def __init__(self, nginx: Nginx, directory: Path, http_block: str):
-        self.socket = directory / "nginx.sock"
-        module = f'load_module "{nginx.njs_module}";' if nginx.njs_module else ""
-        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        temporary = " ".join(f'{kind}_temp_path "{directory}/{kind}";' for kind in kinds)
-        block = http_block.replace("LISTEN", f"unix:{self.socket}").replace("DIRECTORY", str(directory))
-        conf = directory / "nginx.conf"
-        conf.write_text(
-            f'{module} daemon off; master_process off; pid "{directory}/pid"; error_log stderr;\n'
-            f"events {{ worker_connections 64; }}\nhttp {{ access_log off; {temporary}\n{block} }}\n"
-        )
-        command = [nginx.binary, "-p", str(directory), "-e", "stderr", "-c", str(conf)]
-        log = directory / "error.log"
-        with log.open("wb") as stderr:
-            self._process = subprocess.Popen(command, stderr=stderr)
-        for _ in range(500):
-            with contextlib.suppress(OSError):
-                self.connect().close()
-                return
-            time.sleep(0.01)
-        self.stop()
-        raise AssertionError(log.read_text())
-
-    def connect(self) -> http.client.HTTPConnection:
-        """A kept-alive connection."""
-        connection = http.client.HTTPConnection("localhost", timeout=10)
-        connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.connect(str(self.socket))
-        return connection
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait(10)
-
-
 @pytest.fixture(scope="module")
 def start_nginx(
     any_nginx: Nginx, tmp_path_factory: pytest.TempPathFactory
@@ -113,20 +70,33 @@ def start_nginx(
         running.stop()
 
 
-@pytest.fixture(scope="session")
-def design_stack() -> Callable[..., Stack]:
-    return _design_stack
+@pytest.fixture
+def free_port() -> int:
+    return ports.allocate(1)[0]
 
 
-def _design_stack(
-    run_dir: Path,
-    models: Mapping[str, tuple[int, ...]],
-    environ: Mapping[str, str] | None = None,
-    codes: Mapping[str | None, Code] | None = None,
-    machine: Machine | None = None,
-    nginx: Nginx = SOME_NGINX,
-) -> Stack:
-    """A stack for models by name, each with its versions, on a machine of two CPUs."""
-    found = [FoundModel(name, Path("/opt/ml/model") / name, versions) for name, versions in models.items()]
-    settings = Settings.from_environ(environ or {}, cpus=2)
-    return design(settings, run_dir, found, codes or {}, machine or Machine(cpus=2), nginx, ["model_server"])
+@pytest.fixture
+def short_dir() -> Iterator[Path]:
+    """pytest's own directories are too long for the sockets of a stack."""
+    with tempfile.TemporaryDirectory(prefix="tfsd-") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def design(short_dir: Path) -> Callable[..., Stack]:
+    """`design_stack` in a run directory of the test's own."""
+    return functools.partial(design_stack, short_dir / "run")
+
+
+@pytest.fixture(scope="module")
+def start_router(start_nginx: Callable[..., RunningNginx]) -> Callable[..., http.client.HTTPConnection]:
+    """Connect to a new nginx with the routing script of a stack with such variables."""
+    return lambda **environ: start_nginx(router.HTTP, router.scripts(**environ)).connect()
+
+
+@pytest.fixture(scope="module")
+def ask(start_router: Callable[..., http.client.HTTPConnection]) -> Iterator[router.Ask]:
+    """`router.invoke` on a kept-alive connection to the routing script."""
+    connection = start_router()
+    yield functools.partial(router.invoke, connection)
+    connection.close()

@@ -1,118 +1,12 @@
-"""The routing script in a real nginx: what goes straight to a model server, and that any doubt goes to a worker.
-
-The two named locations that the script redirects to answer here which of them was taken, with what upstream,
-model and path.
-"""
+"""The routing script in a real nginx: what goes straight to a model server, and that any doubt goes to a worker."""
 
 from __future__ import annotations
 
 import gzip
-import http.client
-import json
-import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from tfsd import attributes
-from tfsd.errors import BadRequest
-from tfsd.models import UserCode
-from tfsd.stack import Code
-
-BUFFER = 64 * 1024
-HTTP = f"""
-    js_path "DIRECTORY";
-    js_import router from router.js;
-    js_var $direct_upstream;
-    js_var $direct_uri;
-    js_var $direct_model;
-    client_body_buffer_size {BUFFER};
-    client_max_body_size 0;
-    keepalive_requests 1000000;
-    underscores_in_headers on;
-    server {{
-        listen LISTEN;
-        location = /invocations {{ js_content router.route; }}
-        location @direct {{ return 200 "$direct_upstream $direct_model $direct_uri"; }}
-        location @worker {{ return 200 worker; }}
-    }}
-"""
-MODELS = {
-    "half": (1, 123),
-    "half plus two": (1,),
-    "über": (1,),
-    "a%20b": (1,),
-    "__proto__": (1,),
-    "constructor": (1,),
-    "own": (1,),
-}
-NATIVE = b'{"instances": [1.0, 2.0]}'
-WORKER = "worker"
-
-Ask = Callable[..., str]
-
-
-@pytest.fixture(scope="module")
-def start_router(
-    start_nginx: Callable[..., Any],
-    design_stack: Callable[..., Any],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[..., http.client.HTTPConnection]:
-    """Start nginx with the script and the routes of a stack, in which only the model `own` has user code."""
-
-    def start(**environ: str) -> http.client.HTTPConnection:
-        own = Code(UserCode(Path("/code"), Path("/code/inference.py")), "python")
-        environ = {"SAGEMAKER_TFS_DEFAULT_MODEL_NAME": "half", **environ}
-        files = design_stack(Path("/run/x"), MODELS, environ, codes={"own": own}).files()
-        scripts = {name: files[name] for name in ("router.js", "routes.js")}
-        connection: http.client.HTTPConnection = start_nginx(HTTP, scripts).connect()
-        return connection
-
-    return start
-
-
-@pytest.fixture(scope="module")
-def ask(start_router: Callable[..., http.client.HTTPConnection]) -> Iterator[Ask]:
-    """Invoke with a body, and headers in which `_` stands for `-`; None leaves a header out."""
-    connection = start_router()
-    yield lambda *args, **headers: invoke(connection, *args, **headers)
-    connection.close()
-
-
-def invoke(
-    connection: http.client.HTTPConnection,
-    body: bytes = NATIVE,
-    attributes: str | bytes | list[str] | None = None,
-    method: str = "POST",
-    **headers: str | None,
-) -> str:
-    connection.putrequest(method, "/invocations", skip_accept_encoding=True)
-    fields = {"Content-Type": "application/json", "Accept": "application/json"}
-    fields.update({name.replace("_", "-"): value for name, value in headers.items()})  # type: ignore[misc]
-    for name, value in fields.items():
-        if value is not None:
-            connection.putheader(name, value)
-    for line in attributes if isinstance(attributes, list) else [attributes]:
-        if line is not None:
-            raw = line.encode() if isinstance(line, str) else line
-            connection.putheader("X-Amzn-SageMaker-Custom-Attributes", raw)
-    connection.putheader("Content-Length", str(len(body)))
-    connection.endheaders(body)
-    answer = connection.getresponse()
-    text = answer.read().decode()
-    assert answer.status == 200, text
-    return text
-
-
-def path_of(answer: str) -> str:
-    return answer.rpartition(" ")[2]
-
-
-DIRECT = "/v1/models/half:predict"
+from support.router import BUFFER, DIRECT, NATIVE, WORKER, Ask, Connect, invoke, path_of
 
 
 class TestBodies:
@@ -196,7 +90,7 @@ class TestBodies:
         assert path_of(ask(body)) == DIRECT
         assert ask(b'{"instances":["' + b"x" * 2 * BUFFER + b'"]}') == WORKER
 
-    def test_a_chunked_body(self, start_router: Callable[..., http.client.HTTPConnection]) -> None:
+    def test_a_chunked_body(self, start_router: Connect) -> None:
         connection = start_router()
         for chunks, taken in (([b'{"instan', b'ces":[1]}'], DIRECT), ([NATIVE, NATIVE], WORKER)):
             headers = {"Content-Type": "application/json", "Accept": "*/*"}
@@ -248,9 +142,7 @@ class TestHeaders:
     def test_only_post_goes_direct(self, ask: Ask, method: str) -> None:
         assert ask(method=method) in (WORKER, "")  # an answer to HEAD has no body
 
-    def test_a_default_accept_other_than_json(
-        self, start_router: Callable[..., http.client.HTTPConnection]
-    ) -> None:
+    def test_a_default_accept_other_than_json(self, start_router: Connect) -> None:
         connection = start_router(SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT="text/csv")
         assert invoke(connection, Accept=None) == WORKER
         assert invoke(connection, Accept="*/*") == WORKER
@@ -333,98 +225,3 @@ class TestAttributes:
         assert names["half"][1] == "half"
         assert names["a%20b"][1] == "a%2520b"
         assert names["half"][0] != names["a%20b"][0]
-
-    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    @given(
-        header=st.lists(
-            st.builds(
-                "".join,
-                st.tuples(
-                    st.sampled_from(["", " ", "x-", "note="]),
-                    st.sampled_from(
-                        ["tfs-model-name", "TFS-Method", "tfs-model-version", "tfs-other", "note"]
-                    ),
-                    st.sampled_from(["=", " = ", "", "=="]),
-                    st.sampled_from(
-                        ["half", "own", "1", "123", "01", "predict", "classify", "a%20b", "", "x y"]
-                    ),
-                    st.sampled_from(["", " ", "\t", ";"]),
-                ),
-            ),
-            max_size=4,
-        ).map(",".join)
-    )
-    def test_the_worker_would_have_read_the_same(self, ask: Ask, header: str) -> None:
-        answer = ask(attributes=header)
-        if answer == WORKER:
-            return
-        try:
-            name, version, method = attributes.parse(header)
-        except BadRequest as error:
-            pytest.fail(f"a worker would have refused this: {error}")
-        quoted = (name or "half").replace("%", "%25")
-        part = "" if version is None else f"/versions/{version}"
-        assert path_of(answer) == f"/v1/models/{quoted}{part}:{method}"
-
-
-SCALARS = st.none() | st.booleans() | st.integers(-99, 99) | st.floats(-1e3, 1e3) | st.text(max_size=6)
-PUNCTUATION = st.text(alphabet='{}[]",: \n\\ab', max_size=8)
-KEYS = st.sampled_from(["instances", "inputs", "examples", "signature_name", "context", "x"]) | PUNCTUATION
-VALUES = st.recursive(
-    SCALARS | PUNCTUATION,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
-    max_leaves=6,
-)
-NATIVE_DOCUMENTS = st.builds(
-    lambda key, value, more: {key: value, **more},
-    st.sampled_from(["instances", "inputs", "examples", "signature_name"]),
-    VALUES,
-    st.dictionaries(KEYS, VALUES, max_size=2),
-)
-TEXTS = st.builds(
-    lambda document, indent, ascii_only: json.dumps(document, indent=indent, ensure_ascii=ascii_only),
-    NATIVE_DOCUMENTS | VALUES,
-    st.sampled_from([None, 0, 1]),
-    st.booleans(),
-)
-SEPARATORS = st.sampled_from(["", " ", "\n", "\r\n", ",", "\ufeff", "\u00a0", "x"])
-BODIES = st.lists(st.tuples(SEPARATORS, TEXTS), min_size=1, max_size=3).map(
-    lambda parts: "".join(separator + text for separator, text in parts)
-)
-
-
-@st.composite
-def damaged(draw: st.DrawFn) -> str:
-    """A body with a few characters taken out, put in or doubled."""
-    text = draw(BODIES)
-    for _ in range(draw(st.integers(0, 2))):
-        at = draw(st.integers(0, len(text)))
-        text = text[:at] + draw(PUNCTUATION) + text[at + draw(st.integers(0, 2)) :]
-    return text
-
-
-def documents(text: str) -> list[Any] | None:
-    """The JSON documents of which `text` consists; None when it consists of anything else."""
-    found = []
-    at = 0
-    blank = re.compile(r"[ \t\r\n]*")
-    while (at := blank.match(text, at).end()) < len(text):  # type: ignore[union-attr]
-        try:
-            document, at = json.JSONDecoder(strict=False).raw_decode(text, at)
-        except json.JSONDecodeError:
-            return None
-        found.append(document)
-    return found
-
-
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(text=damaged())
-def test_nothing_but_one_native_document_goes_direct(ask: Ask, text: str) -> None:
-    """What is no JSON at all may go either way: worker and model server both refuse it."""
-    if ask(text.encode(errors="surrogatepass")) == WORKER:
-        return
-    found = documents(text)
-    if found is not None:
-        assert len(found) == 1
-        assert isinstance(found[0], dict)
-        assert not {"instances", "inputs", "examples"}.isdisjoint(found[0])
