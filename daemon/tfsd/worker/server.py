@@ -37,7 +37,13 @@ class Headers:
         self._values: dict[str, str] = {}
         while (line := stream.readline(LONGEST_LINE_BYTES)) not in (b"\r\n", b"\n"):
             name, colon, value = line.decode("latin-1").partition(":")
-            if not colon or line[-1:] != b"\n" or name[0] in " \t" or len(self.pairs) == MOST_HEADERS:
+            if (
+                not name
+                or not colon
+                or line[-1:] != b"\n"
+                or name[0] in " \t"
+                or len(self.pairs) == MOST_HEADERS
+            ):
                 self.status = "bad header line"
                 return
             self.pairs.append((name, value := value.strip()))

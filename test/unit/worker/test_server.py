@@ -1,0 +1,56 @@
+import io
+
+import pytest
+from gevent import socket
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfsd.worker.server import Headers, inherited_listener
+
+NAMES = st.text("abcXYZ-0129_", min_size=1)
+VALUES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f\x85"))
+
+
+@given(st.lists(st.tuples(NAMES, VALUES)))
+def test_headers_are_read_as_written(pairs):
+    raw = "".join(f"{name}: {value}\r\n" for name, value in pairs) + "\r\n"
+    stream = io.BytesIO(raw.encode("latin-1") + b"body")
+    headers = Headers(stream)
+    assert not headers.status
+    assert headers.pairs == [(name, value.strip()) for name, value in pairs]
+    assert stream.read() == b"body"
+
+
+@given(st.binary())
+def test_any_bytes_are_headers_or_refused(raw):
+    headers = Headers(io.BytesIO(raw))
+    assert headers.status or b"\n" in raw
+
+
+@pytest.mark.parametrize(
+    "lines", [b"no colon\r\n", b": no name\r\n", b" folded: x\r\n", b"cut: off", b"a: b\r\n" * 1000]
+)
+def test_a_malformed_request_is_refused_and_the_next_is_served(serve, lines):
+    client = serve(lambda data, context: "fine")
+    with socket.socket(socket.AF_UNIX) as raw:
+        raw.connect(client.path)
+        raw.sendall(b"POST /invocations HTTP/1.1\r\n" + lines + b"\r\n")
+        raw.shutdown(1)
+        assert raw.recv(100).startswith(b"HTTP/1.1 400 ")
+    assert client.invoke().body == b"fine"
+
+
+def test_a_header_with_an_underscore_passes_for_no_other(serve):
+    client = serve(lambda data, context: context.custom_attributes or "none")
+    headers = {"X_Amzn_SageMaker_Custom_Attributes": "tfs-model-name=half_plus_two"}
+    response = client.request("POST", "/invocations", b"", headers)
+    assert response.body == b"none"
+
+
+def test_query_strings_are_no_part_of_the_path(serve):
+    assert serve(lambda data, context: "x").request("POST", "/invocations?a=b", b"").status == 200
+
+
+def test_a_descriptor_that_does_not_listen():
+    with socket.socket() as not_listening, pytest.raises(OSError, match="does not listen"):
+        inherited_listener(not_listening.detach())
