@@ -58,6 +58,7 @@ class ServerCore:
         self._configured: frozenset[str] = frozenset()
         self._labels: dict[str, dict[str, int]] = {}
         self._last_config: Any = None
+        self._serial = 0
 
     def servable(self, spec: ModelSpec) -> _Lease:
         """The servable for a request: enter the context at once; while it is open it is not unloaded.
@@ -102,29 +103,40 @@ class ServerCore:
                 entry.status.error_message = error.message
         return response
 
-    def reload_config(self, config: Any, cancelled: Callable[[], bool] = lambda: False) -> None:
+    def reload_config(
+        self, config: Any, cancelled: Callable[[], bool] = lambda: False, wait: bool = True
+    ) -> None:
         """Make the served models those of a `ModelServerConfig`; returns when the new ones can serve.
 
         Args:
             cancelled: asked now and then whether the caller still waits.
-        Raises ServingError: the configuration is refused (nothing has changed then) or a model did not load.
+            wait: whether to wait for the new models at all.
+        Raises ServingError: the configuration is refused (nothing has changed then) or a model did not load;
+            CANCELLED, also when another configuration came meanwhile.
         """
         with self._configuring:
-            kind = config.WhichOneof("config")
-            if kind is None:
-                log.info("Taking no action for empty config.")
-                return
-            if kind != "model_config_list":
-                raise invalid("Only a model_config_list is supported in ModelServerConfig")
-            configs = model_config.models(config, self._configured)
-            labels = model_config.check_labels(
-                configs, self._lifecycle.available(), self._labels, self._lenient_labels
-            )
-            if config != self._last_config:
-                log.info("Adding/updating models: %s", ", ".join(one.name for one in configs) or "none")
-            new = [one.name for one in configs if one.name not in self._configured]
-            self._source.set_models(configs)
-            self._configured = frozenset(one.name for one in configs)
-            self._labels = labels
-            self._last_config = config
-            self._lifecycle.wait_available(new, cancelled)
+            new = self._configure(config)
+            serial = self._serial
+        if wait:
+            self._lifecycle.wait_available(new, lambda: cancelled() or self._serial != serial)
+
+    def _configure(self, config: Any) -> list[str]:
+        """Take over a configuration; returns the names of the models that are new."""
+        kind = config.WhichOneof("config")
+        if kind is None:
+            log.info("Taking no action for empty config.")
+            return []
+        if kind != "model_config_list":
+            raise invalid("Only a model_config_list is supported in ModelServerConfig")
+        configs = model_config.models(config, self._configured)
+        available = self._lifecycle.available()
+        labels = model_config.check_labels(configs, available, self._labels, self._lenient_labels)
+        if config != self._last_config:
+            log.info("Adding/updating models: %s", ", ".join(one.name for one in configs) or "none")
+            self._serial += 1
+        new = [one.name for one in configs if one.name not in self._configured]
+        self._source.set_models(configs)
+        self._configured = frozenset(one.name for one in configs)
+        self._labels = labels
+        self._last_config = config
+        return new

@@ -63,7 +63,8 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         self._as_content = as_content
 
     def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return self._serve("Predict", request.model_spec, context, lambda one: self._predict(one, request))
+        spec = _needed(request, context)
+        return self._serve("Predict", spec, context, lambda servable: self._predict(servable, request))
 
     def Classify(self, request: Any, context: grpc.ServicerContext) -> Any:
         def run(servable: Servable) -> Any:

@@ -15,7 +15,7 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 
 from tfsd.model_server.batching import BatchThreads
 from tfsd.model_server.core import ServerCore
-from tfsd.model_server.errors import Code, ServingError
+from tfsd.model_server.errors import ServingError
 from tfsd.model_server.grpc_api import ModelService, PredictionService
 from tfsd.model_server.grpc_server import GrpcServer, credentials
 from tfsd.model_server.lifecycle import Lifecycle
@@ -135,10 +135,9 @@ class Server:
         while not self._stopping.wait(wait):
             try:
                 config = read_model_server_config(self._options)
-                self.core.reload_config(config, self._stopping.is_set)
+                self.core.reload_config(config, wait=False)
             except ServingError as error:
-                if error.code is not Code.CANCELLED:
-                    log.error("Cannot reload %s: %s", self._options.model_config_file, error)
+                log.error("Cannot reload %s: %s", self._options.model_config_file, error)
 
 
 def _load_options(plan: Plan) -> LoadOptions:
