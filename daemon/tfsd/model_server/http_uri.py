@@ -6,11 +6,12 @@ import re
 
 _UNRESERVED = r"A-Za-z0-9\-._~!$&'()*+,;="
 _PERCENT = r"%[0-9A-Fa-f]{2}"
-_SEGMENTS = rf"(?:[{_UNRESERVED}:@/]+|{_PERCENT})*"
-_QUERY = rf"(?:[{_UNRESERVED}:@/?]+|{_PERCENT})*"
+# Possessive repetition throughout: an illegal character must not make the match try every split.
+_SEGMENTS = rf"(?:[{_UNRESERVED}:@/]++|{_PERCENT})*+"
+_QUERY = rf"(?:[{_UNRESERVED}:@/?]++|{_PERCENT})*+"
 _AUTHORITY = (
-    rf"(?:(?:[{_UNRESERVED}:]+|{_PERCENT})*@)?"
-    rf"(?:\[[0-9A-Fa-fv:.]+\]|(?:[{_UNRESERVED}]+|{_PERCENT})*)(?::(?P<port>[0-9]*))?"
+    rf"(?:(?:[{_UNRESERVED}:]++|{_PERCENT})*+@)?"
+    rf"(?:\[[0-9A-Fa-fv:.]+\]|(?:[{_UNRESERVED}]++|{_PERCENT})*+)(?::(?P<port>[0-9]*))?"
 )
 _URI = re.compile(
     rf"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*):)?(?://{_AUTHORITY}(?=[/?#]|$))?"
