@@ -1,0 +1,72 @@
+"""Handlers that return a generator: chunked answers."""
+
+import http.client
+
+import bottle
+import gevent
+import pytest
+
+
+def test_pieces_come_as_they_are_made(serve):
+    go_on = gevent.event.Event()
+
+    def handler(data, context):
+        yield "first\n"
+        go_on.wait()
+        yield b""
+        yield b"second\n"
+
+    response = serve(handler).open("POST", "/invocations", b"")
+    assert response.getheader("Transfer-Encoding") == "chunked"
+    assert response.getheader("Content-Type") == "application/json"
+    assert response.readline() == b"first\n"
+    go_on.set()
+    assert response.read() == b"second\n"
+
+
+def test_content_type(serve):
+    response = serve(lambda data, context: (iter(["a", "b"]), "text/event-stream")).invoke()
+    assert (response.body, response.headers["Content-Type"]) == (b"ab", "text/event-stream")
+
+
+def test_an_error_before_the_first_piece_has_a_status(serve):
+    def handler(data, context):
+        raise bottle.HTTPError(400, "bad image")
+        yield
+
+    assert serve(handler).invoke().status == 400
+
+
+def test_a_later_error_cuts_the_connection(serve, caplog):
+    def handler(data, context):
+        yield b"first"
+        raise ValueError("broken later")
+
+    client = serve(handler)
+    response = client.open("POST", "/invocations", b"")
+    with pytest.raises(http.client.IncompleteRead):
+        response.read()
+    client.connection.close()
+    assert [str(r.exc_info[1]) for r in caplog.records if r.exc_info] == ["broken later"]
+
+
+def test_a_client_that_leaves_closes_the_generator(serve):
+    closed = gevent.event.Event()
+
+    def handler(data, context):
+        try:
+            while True:
+                yield b"x" * 100_000
+                gevent.sleep(0)
+        finally:
+            closed.set()
+
+    client = serve(handler)
+    client.open("POST", "/invocations", b"").read(10)
+    client.connection.close()
+    client.connection.sock = None
+    assert closed.wait(10)
+
+
+def test_an_empty_stream(serve):
+    assert serve(lambda data, context: iter(())).invoke().body == b""
