@@ -65,7 +65,6 @@ class _Connection:
         self.reader = RequestReader()
         self.unsent = memoryview(b"")
         self.closing = False
-        self.busy = False
 
 
 class HttpServer:
