@@ -85,7 +85,7 @@ def prepare(environ: Mapping[str, str], run_dir: Path) -> Stack:
         models,
         _user_codes(settings, models, run_dir),
         _this_machine(environ),
-        nginx.find(environ.get("PATH")),
+        nginx.find(),
         model_server_command(settings, environ),
     )
     stack.write()
