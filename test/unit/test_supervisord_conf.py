@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from google.protobuf import text_format
-from supervisor.options import FastCGIGroupConfig
+from supervisor.options import ClientOptions, FastCGIGroupConfig
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from support.designs import ODD_NAMES, design_stack, groups, own_code, processes, supervised
@@ -67,6 +67,18 @@ class TestSupervisord:
         stack = design_stack(run_dir, {"half": (1,)})
         command = supervised(stack)["control"]
         assert command[command.index("--run-dir") + 1] == str(run_dir)
+
+    def test_supervisorctl_finds_the_stack(self, short_dir: Path) -> None:
+        stack = design_stack(short_dir / "run 50% it's", {"half": (1,)})
+        stack.write()
+        options = ClientOptions()
+        options.realize(["-c", str(stack.run_dir / "supervisord.conf"), "status"])
+        assert options.serverurl == f"unix://{stack.run_dir}/supervisor.sock"
+
+    @pytest.mark.parametrize("name", ["run ;x", "run\nx", "run$x"])
+    def test_a_run_directory_that_no_configuration_can_hold(self, short_dir: Path, name: str) -> None:
+        with pytest.raises(ValueError, match="cannot stand in"):
+            design_stack(short_dir / name, {"half": (1,)}).files()
 
     def test_every_process_is_kept_alive_and_has_time_to_stop(self, design: DesignStack) -> None:
         for process in processes(design({"half": (1,)})).values():
