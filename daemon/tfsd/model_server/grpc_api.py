@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from tensorflow_serving.apis import (
@@ -12,9 +12,9 @@ from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     inference_pb2,
     model_management_pb2,
+    model_pb2,
     model_service_pb2_grpc,
     predict_pb2,
-    prediction_service_pb2_grpc,
     regression_pb2,
 )
 
@@ -25,8 +25,9 @@ from tfsd.model_server.metrics import Metrics
 from tfsd.model_server.servable import Servable
 from tfsd.model_server.spec import ModelSpec
 from tfsd.model_server.tensors import encode
+from tfsd.model_server.wire import classification_result, field, regression_result
 
-_MESSAGE_LIMIT = 1024  # characters of an error text; the rest is cut, as the real server does
+_MESSAGE_LIMIT = 1024  # bytes of an error text; the rest is cut, as the real server does
 _STATUS = {code.value[0]: code for code in grpc.StatusCode}
 _METADATA_FIELD = "signature_def"
 
@@ -34,8 +35,9 @@ _METADATA_FIELD = "signature_def"
 def abort(context: grpc.ServicerContext, error: ServingError) -> None:
     """End a call with the status of an error. Never returns."""
     text = error.message
-    if len(text) > _MESSAGE_LIMIT:
-        text = f"{text[:_MESSAGE_LIMIT]}...TRUNCATED"
+    raw = text.encode("utf-8", "replace")
+    if len(raw) > _MESSAGE_LIMIT:
+        text = f"{raw[:_MESSAGE_LIMIT].decode('utf-8', 'ignore')}...TRUNCATED"
     context.abort(_STATUS[error.code.value], text)
 
 
@@ -50,7 +52,7 @@ def spec_of(message: Any) -> ModelSpec:
     )
 
 
-class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
+class PredictionService:
     """The inference verbs.
 
     Args:
@@ -67,39 +69,34 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         return self._serve("Predict", spec, context, lambda servable: self._predict(servable, request))
 
     def Classify(self, request: Any, context: grpc.ServicerContext) -> Any:
-        def run(servable: Servable) -> Any:
+        def run(servable: Servable) -> bytes:
             name, serialized = request.model_spec.signature_name, inference.examples(request.input)
-            response = classification_pb2.ClassificationResponse()
-            _add_classes(response.result, inference.classify(servable, name, serialized))
-            _fill_spec(response.model_spec, servable, name)
-            return response
+            rows = inference.classify(servable, name, serialized)
+            return field(1, classification_result(rows)) + field(2, _spec_bytes(servable, name))
 
         return self._serve("Classify", _needed(request, context), context, run)
 
     def Regress(self, request: Any, context: grpc.ServicerContext) -> Any:
-        def run(servable: Servable) -> Any:
+        def run(servable: Servable) -> bytes:
             name, serialized = request.model_spec.signature_name, inference.examples(request.input)
-            response = regression_pb2.RegressionResponse()
-            _add_values(response.result, inference.regress(servable, name, serialized))
-            _fill_spec(response.model_spec, servable, name)
-            return response
+            values = inference.regress(servable, name, serialized)
+            return field(1, regression_result(values)) + field(2, _spec_bytes(servable, name))
 
         return self._serve("Regress", _needed(request, context), context, run)
 
     def MultiInference(self, request: Any, context: grpc.ServicerContext) -> Any:
-        def run(servable: Servable) -> Any:
-            response = inference_pb2.MultiInferenceResponse()
+        def run(servable: Servable) -> bytes:
+            entries = []
             results = inference.multi_inference(servable, request)
             for task, (name, result) in zip(request.tasks, results, strict=True):
-                entry = response.results.add()
-                _fill_spec(entry.model_spec, servable, name)
                 if task.method_name == inference.CLASSIFY:
-                    _add_classes(entry.classification_result, result)
+                    answer = field(2, classification_result(cast("list[inference.Classification]", result)))
                 else:
-                    _add_values(entry.regression_result, result)
-            return response
+                    answer = field(3, regression_result(cast("list[float]", result)))
+                entries.append(field(1, field(1, _spec_bytes(servable, name)) + answer))
+            return b"".join(entries)
 
-        spec = request.tasks[0].model_spec if request.tasks else predict_pb2.PredictRequest().model_spec
+        spec = request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()
         return self._serve("MultiInference", spec, context, run)
 
     def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:
@@ -145,9 +142,9 @@ def metadata(core: ServerCore, request: Any) -> Any:
         raise invalid("Missing ModelSpec")
     if not request.metadata_field:
         raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
-    for field in request.metadata_field:
-        if field != _METADATA_FIELD:
-            raise invalid(f"Metadata field {field} is not supported")
+    for name in request.metadata_field:
+        if name != _METADATA_FIELD:
+            raise invalid(f"Metadata field {name} is not supported")
     response = get_model_metadata_pb2.GetModelMetadataResponse()
     with core.servable(spec_of(request.model_spec)) as servable:
         signatures = get_model_metadata_pb2.SignatureDefMap()
@@ -172,19 +169,31 @@ def _fill_spec(spec: Any, servable: Servable, signature_name: str) -> None:
     spec.signature_name = signature_name or inference.DEFAULT_SIGNATURE
 
 
-def _add_classes(result: Any, rows: Any) -> None:
-    result.SetInParent()
-    for row in rows:
-        classes = result.classifications.add().classes
-        for label, score in row:
-            # The field must be UTF-8; the real server sends other bytes, which no Python client can read.
-            classes.add(label=label.decode("utf-8", "replace"), score=score)
+def _spec_bytes(servable: Servable, signature_name: str) -> bytes:
+    spec = model_pb2.ModelSpec()
+    _fill_spec(spec, servable, signature_name)
+    return spec.SerializeToString()
 
 
-def _add_values(result: Any, values: Any) -> None:
-    result.SetInParent()
-    for value in values:
-        result.regressions.add(value=value)
+def add_prediction_service(service: PredictionService, server: grpc.Server) -> None:
+    """Serve PredictionService. Unlike the generated function, this lets a verb answer with serialized bytes."""
+    requests = {
+        "Predict": predict_pb2.PredictRequest,
+        "Classify": classification_pb2.ClassificationRequest,
+        "Regress": regression_pb2.RegressionRequest,
+        "MultiInference": inference_pb2.MultiInferenceRequest,
+        "GetModelMetadata": get_model_metadata_pb2.GetModelMetadataRequest,
+    }
+    handlers = {
+        verb: grpc.unary_unary_rpc_method_handler(getattr(service, verb), request.FromString, _serialized)
+        for verb, request in requests.items()
+    }
+    handler = grpc.method_handlers_generic_handler("tensorflow.serving.PredictionService", handlers)
+    server.add_generic_rpc_handlers((handler,))
+
+
+def _serialized(response: Any) -> bytes:
+    return response if isinstance(response, bytes) else response.SerializeToString()
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):

@@ -11,12 +11,12 @@ from typing import Any
 
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
-from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+from tensorflow_serving.apis import model_service_pb2_grpc
 
 from tfsd.model_server.batching import BatchThreads
 from tfsd.model_server.core import ServerCore
 from tfsd.model_server.errors import ServingError
-from tfsd.model_server.grpc_api import ModelService, PredictionService
+from tfsd.model_server.grpc_api import ModelService, PredictionService, add_prediction_service
 from tfsd.model_server.grpc_server import GrpcServer, credentials
 from tfsd.model_server.lifecycle import Lifecycle
 from tfsd.model_server.loader import Loader, LoadOptions, list_directory
@@ -86,10 +86,12 @@ class Server:
             self.core, self._metrics, options.enable_serialization_as_tensor_content
         )
         model = ModelService(self.core)
-        add_prediction = prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server
         add_model = model_service_pb2_grpc.add_ModelServiceServicer_to_server
         self._grpc = GrpcServer(
-            [lambda server: add_prediction(prediction, server), lambda server: add_model(model, server)],
+            [
+                lambda server: add_prediction_service(prediction, server),
+                lambda server: add_model(model, server),
+            ],
             plan.grpc_addresses,
             plan.grpc_threads,
             plan.grpc_arguments,

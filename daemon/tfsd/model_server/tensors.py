@@ -9,6 +9,7 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
 from tfsd.model_server.errors import Code, ServingError, invalid
+from tfsd.model_server.varint import varint
 
 TensorProto = tensor_pb2.TensorProto
 _MAX_DIMS = 254  # TensorShape::MaxDimensions()
@@ -143,16 +144,6 @@ def _string_content(content: bytes, count: int) -> list[bytes]:
         values.append(content[at : at + length])
         at += length
     return values
-
-
-def varint(value: int) -> bytes:
-    """A non-negative integer in protobuf's wire form."""
-    result = bytearray()
-    while value >= 0x80:
-        result.append(value & 0x7F | 0x80)
-        value >>= 7
-    result.append(value)
-    return bytes(result)
 
 
 def encode(array: np.ndarray, proto: Any, as_content: bool, dtype: int) -> None:

@@ -288,3 +288,43 @@ def test_tls_with_client_certificates(start_server, models, tmp_path):
     stranger = stub(grpc.secure_channel(f"localhost:{server.port}", grpc.ssl_channel_credentials(pem)))
     code, _ = refusal(stranger.Predict, request_for("m", x=floats(1)))
     assert code is grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_label_that_is_no_utf8_is_sent_as_it_is(options_server):
+    server, _ = options_server
+    request = classification_pb2.ClassificationRequest()
+    request.model_spec.name = "half_plus_two"
+    request.model_spec.signature_name = "classify_bin"
+    request.input.example_list.examples.add().features.feature["x"].float_list.value.append(1.0)
+    method = "/tensorflow.serving.PredictionService/Classify"
+    answer = grpc.insecure_channel(server.address).unary_unary(method)(
+        request.SerializeToString(), timeout=30
+    )
+    assert b"\x0a\x09\x0a\x02\xff\xfe\x15\x00\x00\x60\x40" in answer  # label, and a score of 3.5
+
+
+def test_long_error_texts_are_cut(options_server):
+    server, _ = options_server
+    _, text = refusal(stub(server.address).Predict, request_for("m" * 2000, x=floats(1)))
+    assert text == f"{('Servable not found for request: Latest(' + 'm' * 2000)[:1024]}...TRUNCATED"
+
+
+def test_a_request_without_model_spec(options_server):
+    server, _ = options_server
+    assert refusal(stub(server.address).Predict, predict_pb2.PredictRequest()) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "Missing ModelSpec",
+    )
+    assert refusal(stub(server.address).Predict, request_for("")) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "ModelSpec has no name specified.",
+    )
+
+
+def test_the_signature_of_the_init_op_cannot_be_asked(options_server):
+    server, _ = options_server
+    code, text = refusal(stub(server.address).Predict, request_for("matrix", "__saved_model_init_op"))
+    assert code is grpc.StatusCode.INTERNAL
+    assert text.startswith(
+        "Expected prediction signature method_name to be one of {tensorflow/serving/predict"
+    )
