@@ -101,6 +101,7 @@ def become_supervisord(stack: Stack) -> NoReturn:
     os.environ["OMP_NUM_THREADS"] = str(stack.settings.omp_num_threads)
     sys.stdout.flush()
     sys.stderr.flush()
+    logs.append_to_files()
     command = [sys.executable, "-m", "tfsd.supervisord", "-c", str(stack.run_dir / "supervisord.conf")]
     os.execv(sys.executable, command)
 
