@@ -1,6 +1,6 @@
 """Loading a SavedModel version into a Session, with batching and warm-up as configured.
 
-Owns the translation of what can go wrong into the real server's texts. Never retries: `lifecycle` does.
+Never retries: `lifecycle` does.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import tensorflow as tf
 from tfsd.model_server import batch_parameters, warmup
 from tfsd.model_server.batch_parameters import BatchParameters
 from tfsd.model_server.batching import BatchThreads
-from tfsd.model_server.errors import Code, ServingError
+from tfsd.model_server.load_errors import load_error
 from tfsd.model_server.protos import message_class, read_text_proto
-from tfsd.model_server.session import SessionServable, serving_error
+from tfsd.model_server.session import SessionServable
 
 log = logging.getLogger(__name__)
 
@@ -92,27 +92,8 @@ class Loader:
                 meta_graph = tf.compat.v1.saved_model.load(session, list(self._options.tags), path)
         except Exception as error:
             session.close()
-            raise self._load_error(error, path) from None
+            raise load_error(error, path, self._options.tags) from None
         return session, dict(meta_graph.signature_def)
-
-    def _load_error(self, error: Exception, path: str) -> ServingError:
-        tags = f"{{ {' '.join(self._options.tags)} }}"
-        text = str(error)
-        if isinstance(error, OSError) and "Cannot parse file" in text:
-            return ServingError(Code.DATA_LOSS, f"Can't parse {path}/saved_model.pb as binary proto")
-        if isinstance(error, OSError) and "does not exist" in text:
-            return ServingError(
-                Code.NOT_FOUND,
-                f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {path}. Check that "
-                "the directory exists and that you have the right permissions for accessing it.",
-            )
-        if isinstance(error, RuntimeError) and "could not be found in SavedModel" in text:
-            return ServingError(
-                Code.NOT_FOUND,
-                f"Could not find meta graph def matching supplied tags: {tags}. To inspect available tag-sets in "
-                "the SavedModel, please use the SavedModel CLI: `saved_model_cli`",
-            )
-        return serving_error(error)
 
 
 def list_directory(path: str) -> list[str] | None:
