@@ -9,6 +9,9 @@ const NATIVE_START = /^[ \t\r\n]*\{[ \t\r\n]*(?:"signature_name"[ \t\r\n]*:[ \t\
 // What follows no bracket within one document, but may within a string, and what may be no UTF-8: njs 0.7 gives
 // bodies as bytes. Patterns must be good for bytes and characters; a character above \xff in one makes it match nothing.
 const DOUBT = /[}\]][ \t\r\n]*[^ \t\r\n,}\]]|[^\x00-\x7f]/;
+// An object with something after it: within an array of the document, or a second document after a comma.
+const OBJECTS = /\}[ \t\r\n]*,/;
+const MOST_PARSED = 65536;  // parsing costs 10 ms a megabyte
 const ATTRIBUTE = /^\s*(tfs-[a-z-]+)\s*=\s*(\S+)\s*$/i;
 
 function isJson(contentType) {
@@ -51,7 +54,19 @@ function target(attributes) {
 }
 
 function isOneNativeDocument(body) {
-    return NATIVE_START.test(body) && !DOUBT.test(body);
+    return NATIVE_START.test(body) && !DOUBT.test(body) && (!OBJECTS.test(body) || parses(body));
+}
+
+function parses(body) {
+    if (body.length > MOST_PARSED) {
+        return false;
+    }
+    try {
+        JSON.parse(body);
+        return true;
+    } catch (e) {
+        return false;
+    }
 }
 
 function route(r) {

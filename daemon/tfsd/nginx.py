@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -38,7 +39,8 @@ def find(path: str | None = None, module_directories: tuple[str, ...] = MODULE_D
     """
     without_njs = None
     for binary in _candidates(path):
-        built_in = "njs" in subprocess.run([binary, "-V"], capture_output=True, text=True).stderr
+        arguments = subprocess.run([binary, "-V"], capture_output=True, text=True).stderr
+        built_in = re.search(r"--add-module=\S*njs", arguments)
         module = next((file for d in module_directories if (file := Path(d) / MODULE_FILE).is_file()), None)
         if built_in:
             return Nginx(binary, njs=True)

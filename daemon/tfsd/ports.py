@@ -41,12 +41,17 @@ def allocate(
     return ports
 
 
-def is_free(port: int, host: str = "0.0.0.0") -> bool:
+def is_free(port: int) -> bool:
     """Whether a server could listen on `port` now."""
+    try:
+        check(port)
+    except OSError:
+        return False
+    return True
+
+
+def check(port: int) -> None:
+    """Raises OSError, whose `strerror` says why, when no server could listen on `port` now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+        probe.bind(("0.0.0.0", port))

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for problem in error.problems:
             print(f"serve: {problem}", file=sys.stderr)
         return 1
-    except (*FATAL, ScriptError, ValueError) as error:
+    except (*FATAL, ScriptError, OSError, ValueError) as error:
         print(f"serve: {error}", file=sys.stderr)
         return 1
     become_supervisord(stack)
@@ -73,8 +73,7 @@ def prepare(environ: Mapping[str, str], run_dir: Path) -> Stack:
     if settings.multi_model:
         raise StackError("SAGEMAKER_MULTI_MODEL=true: multi-model endpoints are not supported yet")
     _refuse_second_stack(run_dir)
-    if not ports.is_free(settings.port):
-        raise StackError(f"port {settings.port} is in use; set SAGEMAKER_BIND_TO_PORT to another")
+    _check_port(settings.port)
     models = find_models(settings.model_dir.resolve())
     run_dir.mkdir(parents=True, exist_ok=True)
     for name in LEFT_BY_A_RUN:
@@ -132,6 +131,8 @@ def _user_codes(settings: Settings, models: Sequence[FoundModel], run_dir: Path)
             code = find_user_code(own, _without_source_directory(settings))
             if code:
                 found[model.name] = code
+    if not found and settings.program != Settings.program:
+        raise ModelError(f"SAGEMAKER_PROGRAM={settings.program} is in no code directory of {settings.model_dir}")
     return {name: _ready(name, code, run_dir) for name, code in found.items()}
 
 
@@ -160,6 +161,13 @@ def _this_machine(environ: Mapping[str, str]) -> Machine:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
     return Machine(machine.available_cpus(), machine.gpus(environ), limit, root=os.geteuid() == 0)
+
+
+def _check_port(port: int) -> None:
+    try:
+        ports.check(port)
+    except OSError as error:
+        raise StackError(f"port {port}: {error.strerror}; set SAGEMAKER_BIND_TO_PORT to another") from None
 
 
 def _refuse_second_stack(run_dir: Path) -> None:

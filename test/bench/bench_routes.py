@@ -4,8 +4,9 @@
     ./bin/local bench bench_routes [--rounds N] [--seconds S]
 
 The model server is a stub (nginx with a fixed answer), so the figures are what this project adds. "nginx" and
-"worker" are their CPU time per request in microseconds (user and system, all processes of the kind); the rate
-is of 16 connections on this machine and depends on it. Needs wrk.
+"worker" are their CPU time per request in microseconds (user and system, all processes of the kind); "logs" is
+that of supervisord and control, which pass on and count the access log. The rate is of 16 connections on this
+machine and depends on it. Needs wrk.
 """
 
 from __future__ import annotations
@@ -60,25 +61,31 @@ class Case:
     content_type: str
     nginx: list[int]
     workers: list[int]
+    loggers: list[int] = dataclasses.field(default_factory=list)
     rates: list[float] = dataclasses.field(default_factory=list)
     nginx_us: list[float] = dataclasses.field(default_factory=list)
     worker_us: list[float] = dataclasses.field(default_factory=list)
+    logger_us: list[float] = dataclasses.field(default_factory=list)
 
     def measure(self, seconds: int) -> None:
-        before = cpu_seconds(self.nginx), cpu_seconds(self.workers)
+        before = self._cpu_seconds()
         count, took = load(self, seconds)
-        after = cpu_seconds(self.nginx), cpu_seconds(self.workers)
         self.rates.append(count / took)
-        self.nginx_us.append((after[0] - before[0]) / count * 1e6)
-        self.worker_us.append((after[1] - before[1]) / count * 1e6)
+        for figures, earlier, later in zip(
+            (self.nginx_us, self.worker_us, self.logger_us), before, self._cpu_seconds(), strict=True
+        ):
+            figures.append((later - earlier) / count * 1e6)
+
+    def _cpu_seconds(self) -> tuple[float, float, float]:
+        return cpu_seconds(self.nginx), cpu_seconds(self.workers), cpu_seconds(self.loggers, children=False)
 
 
-def cpu_seconds(pids: list[int]) -> float:
-    """User and system time of the processes and their children that live now."""
+def cpu_seconds(pids: list[int], children: bool = True) -> float:
+    """User and system time of the processes and, if wanted, of their children that live now."""
     total = 0
     for pid in pids:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        for process in (pid, *map(int, children)):
+        others = Path(f"/proc/{pid}/task/{pid}/children").read_text().split() if children else []
+        for process in (pid, *map(int, others)):
             with contextlib.suppress(OSError):
                 fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
                 total += int(fields[11]) + int(fields[12])
@@ -155,7 +162,10 @@ def cases(stacks: dict[str, RunningStack], proxy: tuple[str, int]) -> list[Case]
         workers = [
             running.pid(worker.program) for pool in running.plan().pools.values() for worker in pool.workers
         ]
-        found.append(Case(name, running.url("/invocations"), body, kind, [running.pid("nginx")], workers))
+        loggers = [running.process.pid, running.pid("control")] if running.process else []
+        found.append(
+            Case(name, running.url("/invocations"), body, kind, [running.pid("nginx")], workers, loggers)
+        )
     return found
 
 
@@ -213,13 +223,13 @@ def main() -> None:
 
 def report(measured: list[Case], csv: tuple[float, float, float]) -> None:
     proxy = statistics.median(measured[1].nginx_us)
-    print(f"{'':38}{'req/s':>8}{'nginx':>8}{'worker':>8}{'sum':>8}  against plain proxying")
+    print(f"{'':38}{'req/s':>8}{'nginx':>8}{'worker':>8}{'sum':>8}{'logs':>8}  against plain proxying")
     for case in measured:
         nginx_us, worker_us = statistics.median(case.nginx_us), statistics.median(case.worker_us)
         total = nginx_us + worker_us
         print(
             f"{case.name:38}{statistics.median(case.rates):8.0f}{nginx_us:8.0f}{worker_us:8.0f}{total:8.0f}"
-            f"  {total / proxy:.2f}"
+            f"{statistics.median(case.logger_us):8.0f}  {total / proxy:.2f}"
         )
     size, cpu, clock = csv
     print(

@@ -65,6 +65,12 @@ def test_one_that_has_njs_built_in_loads_no_module(tmp_path: Path, modules: str)
     assert find(path, (modules,)) == Nginx(f"{path}/nginx", njs=True)
 
 
+@pytest.mark.usefixtures("without_the_package")
+def test_njs_that_was_built_as_a_module_is_not_built_in(tmp_path: Path) -> None:
+    path = binary(tmp_path / "bin", "configure arguments: --add-dynamic-module=/src/njs-0.8.4/nginx")
+    assert find(path, ("/nowhere",)) == Nginx(f"{path}/nginx", njs=False)
+
+
 def test_the_package_is_better_than_one_without_njs(tmp_path: Path, package: str) -> None:
     path = binary(tmp_path / "bin", PLAIN)
     assert find(path, ("/nowhere",)) == Nginx(package, njs=True)

@@ -62,6 +62,8 @@ class TestBodies:
             b'{"inputs":1}\ntrue',
             b'{"inputs":1}\n-1',
             b'{"inputs":[1]}\nNaN',
+            b'{"instances":[1]},{"instances":[2]}',
+            b'{"inputs":1} , 5',
             # punctuation within values: a worker tells
             b'{"instances":["a} {b"]}',
             b'{"instances":["see [1] [2]"]}',

@@ -146,8 +146,24 @@ class TestRefusals:
         port = environ["SAGEMAKER_BIND_TO_PORT"]
         with socket.create_server(("127.0.0.1", int(port))):
             [line] = refusal()
-        assert f"port {port} is in use" in line
+        assert f"port {port}: Address already in use" in line
         assert "SAGEMAKER_BIND_TO_PORT" in line
+
+    def test_a_run_directory_that_cannot_be_made(
+        self,
+        environ: dict[str, str],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.setattr(os, "environ", environ)
+        (tmp_path / "file").touch()
+        assert serve.main(["--run-dir", str(tmp_path / "file" / "run")]) == 1
+        assert str(tmp_path / "file") in capsys.readouterr().err.splitlines()[-1]
+
+    def test_a_program_that_is_in_no_code_directory(self, refusal: Callable[..., list[str]]) -> None:
+        [line] = refusal(SAGEMAKER_PROGRAM="main.py")
+        assert "SAGEMAKER_PROGRAM=main.py" in line
 
     def test_a_port_range_that_is_too_small(self, refusal: Callable[..., list[str]]) -> None:
         [line] = refusal(SAGEMAKER_SAFE_PORT_RANGE="9000-9000")

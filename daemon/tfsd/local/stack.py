@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
@@ -84,7 +85,7 @@ def _base_dir(model: Path, run_dir: Path) -> Path:
     try:
         with tarfile.open(model) as archive:
             archive.extractall(target, filter="data")
-    except tarfile.TarError as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise LocalError(f"{model} is neither a directory nor a tar archive: {error}") from error
     return base
 

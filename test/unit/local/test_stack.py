@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 from pathlib import Path
 
@@ -64,6 +65,16 @@ def test_a_model_that_is_not_there(run_dir: Path) -> None:
 def test_a_file_that_is_no_archive(model: Path, run_dir: Path) -> None:
     with pytest.raises(LocalError, match=r"saved_model\.pb is neither a directory nor a tar archive"):
         serve(model / "half/1/saved_model.pb", run_dir, {})
+
+
+def test_an_archive_that_ends_too_early(model: Path, run_dir: Path, tmp_path: Path) -> None:
+    (model / "weights").write_bytes(os.urandom(100_000))
+    archive = tmp_path / "model.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(model, ".")
+    archive.write_bytes(archive.read_bytes()[:50_000])
+    with pytest.raises(LocalError, match=r"model\.tar\.gz"):
+        serve(archive, run_dir, {})
 
 
 def test_an_archive_that_reaches_outside(model: Path, run_dir: Path) -> None:
