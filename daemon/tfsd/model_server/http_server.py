@@ -104,10 +104,11 @@ class HttpServer:
         Args:
             grace_seconds: how long requests may take to finish; what has not finished then is cut off.
         """
-        listener, self._listener = self._listener, None
-        if listener is None:
+        if self._listener is None:
             return
         self._draining = True
+        self._accept()  # those that have connected already are not refused
+        listener, self._listener = self._listener, None
         listener.close()
         deadline = time.monotonic() + grace_seconds
         for connection in list(self._connections.values()):
