@@ -134,12 +134,17 @@ class Server:
 
     def _poll_config(self) -> None:
         wait = self._options.model_config_file_poll_wait_seconds
+        last = ""
         while not self._stopping.wait(wait):
+            complaint = ""
             try:
                 config = read_model_server_config(self._options)
                 self.core.reload_config(config, wait=False)
             except ServingError as error:
-                log.error("Cannot reload %s: %s", self._options.model_config_file, error)
+                complaint = str(error)
+            if complaint and complaint != last:
+                log.error("Cannot reload %s: %s", self._options.model_config_file, complaint)
+            last = complaint
 
 
 def _load_options(plan: Plan) -> LoadOptions:

@@ -52,8 +52,9 @@ class VersionSource:
             for name in self._models.keys() - wanted.keys():
                 log.info("Model %s is not configured any more", name)
                 self._aspire(name, {})
+            if wanted != self._models:
+                self._complaints.clear()
             self._models = wanted
-            self._complaints.clear()
             if self._poll_seconds >= 0:
                 self._poll()
 
