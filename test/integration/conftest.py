@@ -18,6 +18,8 @@ from support.stack import RunningStack
 
 ROOT = Path(__file__).parents[2]
 
+PLAIN_MODELS = ("half_plus_two", "half_plus_three", "matrix", "string", "multi")
+
 StartStack = Callable[..., RunningStack]
 
 
@@ -61,3 +63,21 @@ def start_stack(quick_model_server: Path, tmp_path_factory: pytest.TempPathFacto
             return running.enter_context(stack)
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def plain_stack(
+    models: Path, quick_model_server: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningStack]:
+    """A stack without user code; of its models half_plus_three is the default one."""
+    model_dir = linked(tmp_path_factory.mktemp("plain"), models, *PLAIN_MODELS)
+    environ = {"SAGEMAKER_TFS_BINARY": str(quick_model_server)}
+    with RunningStack(tmp_path_factory.mktemp("stack"), model_dir, environ) as stack:
+        yield stack
+
+
+def linked(directory: Path, models: Path, *names: str) -> Path:
+    """A model directory with links to models."""
+    for name in names:
+        (directory / name).symlink_to(models / name)
+    return directory
