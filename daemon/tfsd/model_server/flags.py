@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _INT_RANGES = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
-_TRUE = frozenset({"", "true", "True", "1"})
+_TRUE = frozenset({"true", "True", "1"})
 _FALSE = frozenset({"false", "False", "0"})
 
 
@@ -174,7 +174,7 @@ def parse(arguments: Iterable[str]) -> Options:
         if flag is None or (not equals and flag.kind != "bool"):
             unknown = unknown or argument
             continue
-        values[name] = _value(flag, text)
+        values[name] = _value(flag, text) if equals else True
         given.add(name)
     return Options(values, frozenset(given), unknown)
 

@@ -41,6 +41,7 @@ def test_bools(argument, value):
         "--port=2147483648",
         "--load_retry_interval_micros=9223372036854775808",
         "--enable_batching=yes",
+        "--enable_batching=",
         "--per_process_gpu_memory_fraction=much",
         "--help",
     ],
