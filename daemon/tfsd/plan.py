@@ -28,13 +28,17 @@ class ModelServer:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A servable: `base_path` holds the version directories; `versions` ascend; `pool` names its workers."""
+    """A servable: `base_path` holds the version directories; `versions` ascend; `pool` names its workers.
+
+    `url` is what the platform calls its directory, in multi-model mode.
+    """
 
     name: str
     base_path: str
     versions: tuple[int, ...]
     servers: tuple[ModelServer, ...]
     pool: str = DEFAULT_POOL
+    url: str = ""
 
     @property
     def latest(self) -> int:
@@ -43,7 +47,10 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class Worker:
-    """One worker process: its supervisord program and the unix socket that supervisord holds open for it."""
+    """One worker process: its supervisord program and the unix socket that supervisord holds open for it.
+
+    Workers of one pool may share a socket.
+    """
 
     program: str
     socket: str
@@ -66,11 +73,15 @@ class Pool:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """All models by name and all pools by name. `default_model` serves requests that name no model."""
+    """All models by name and all pools by name. `default_model` serves requests that name no model.
+
+    In multi-model mode plans follow each other; `generation` counts them.
+    """
 
     models: Mapping[str, Model]
     pools: Mapping[str, Pool]
     default_model: str | None = None
+    generation: int = 0
 
     def save(self, run_dir: Path) -> None:
         """Write `plan.json` in `run_dir`, atomically."""
@@ -84,17 +95,20 @@ class Plan:
         """Read the plan of the stack in `run_dir`. Raises OSError if there is none."""
         document = json.loads((run_dir / FILE_NAME).read_text())
         return cls(
-            models={name: _model(value) for name, value in document["models"].items()},
-            pools={name: _pool(value) for name, value in document["pools"].items()},
+            models={name: model_from(value) for name, value in document["models"].items()},
+            pools={name: pool_from(value) for name, value in document["pools"].items()},
             default_model=document["default_model"],
+            generation=document["generation"],
         )
 
 
-def _model(value: dict[str, Any]) -> Model:
+def model_from(value: dict[str, Any]) -> Model:
+    """The model that dataclasses.asdict made `value` of."""
     servers = tuple(ModelServer(**server) for server in value["servers"])
     return Model(**{**value, "versions": tuple(value["versions"]), "servers": servers})
 
 
-def _pool(value: dict[str, Any]) -> Pool:
+def pool_from(value: dict[str, Any]) -> Pool:
+    """The pool that dataclasses.asdict made `value` of."""
     workers = tuple(Worker(**worker) for worker in value["workers"])
     return Pool(**{**value, "workers": workers, "python_path": tuple(value["python_path"])})

@@ -8,26 +8,26 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import logging
 import os
 import resource
 import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from tfsd import environments, logs, machine, nginx, ports
+from tfsd import logs, machine, nginx, ports, user_code
 from tfsd.environments import RequirementsError
+from tfsd.model_servers import NoModelServerError, find_command
 from tfsd.models import CODE_DIRECTORY, FoundModel, ModelError, UserCode, find_models, find_user_code
 from tfsd.nginx import NginxError
 from tfsd.plan import DEFAULT_POOL
 from tfsd.ports import PortError
 from tfsd.settings import Settings, SettingsError
-from tfsd.stack import Code, Machine, Stack, StackError, design, pool_name, program_names
+from tfsd.stack import Machine, Stack, StackError, design, environment_directory, pool_name
+from tfsd.user_code import Code, ScriptError
 
 DEFAULT_RUN_DIR = Path("/run/tfsd")
 MOST_OPEN_FILES = 65_536
@@ -35,11 +35,16 @@ LEFT_BY_A_RUN = ("sockets", "heartbeats", "nginx", "models", "supervisor.sock", 
 
 log = logging.getLogger(__name__)
 
-FATAL = (SettingsError, ModelError, NginxError, PortError, StackError, RequirementsError)
-
-
-class ScriptError(Exception):
-    """The user's script cannot be served; the text is the checker's own."""
+FATAL = (
+    SettingsError,
+    ModelError,
+    NginxError,
+    PortError,
+    StackError,
+    RequirementsError,
+    ScriptError,
+    NoModelServerError,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def prepare(environ: Mapping[str, str], run_dir: Path) -> Stack:
     """Everything up to starting processes: settings, models, user code, the run directory's files.
 
-    Raises one of FATAL, or ScriptError.
+    Raises one of FATAL.
     """
     settings = Settings.from_environ(environ)
     logs.setup("serve", settings.log_level)
@@ -85,7 +90,7 @@ def prepare(environ: Mapping[str, str], run_dir: Path) -> Stack:
         _user_codes(settings, models, run_dir),
         _this_machine(environ),
         nginx.find(),
-        model_server_command(settings, environ),
+        find_command(settings, environ),
     )
     stack.write()
     for model in models:
@@ -105,20 +110,6 @@ def become_supervisord(stack: Stack) -> NoReturn:
     os.execv(sys.executable, command)
 
 
-def model_server_command(settings: Settings, environ: Mapping[str, str]) -> list[str]:
-    """SAGEMAKER_TFS_BINARY, else `tensorflow_model_server` from PATH, else the embedded server.
-
-    Raises StackError for a binary that is not there.
-    """
-    if settings.model_server_binary:
-        found = shutil.which(settings.model_server_binary, path=environ.get("PATH"))
-        if not found:
-            raise StackError(f"SAGEMAKER_TFS_BINARY={settings.model_server_binary} cannot be executed")
-        return [found]
-    found = shutil.which("tensorflow_model_server", path=environ.get("PATH"))
-    return [found] if found else [sys.executable, "-m", "tfsd.model_server"]
-
-
 def _user_codes(settings: Settings, models: Sequence[FoundModel], run_dir: Path) -> dict[str | None, Code]:
     """The user's code for all models (key None) and the models' own, each checked and with its requirements."""
     found: dict[str | None, UserCode] = {}
@@ -128,33 +119,20 @@ def _user_codes(settings: Settings, models: Sequence[FoundModel], run_dir: Path)
     for model in models:
         own = model.base_path / CODE_DIRECTORY
         if model.base_path != settings.model_dir.resolve() and (own / settings.program).is_file():
-            code = find_user_code(own, _without_source_directory(settings))
+            code = user_code.of_one_model(own, settings)
             if code:
                 found[model.name] = code
     if not found and settings.program != Settings.program:
-        raise ModelError(f"SAGEMAKER_PROGRAM={settings.program} is in no code directory of {settings.model_dir}")
+        raise ModelError(
+            f"SAGEMAKER_PROGRAM={settings.program} is in no code directory of {settings.model_dir}"
+        )
     return {name: _ready(name, code, run_dir) for name, code in found.items()}
-
-
-def _without_source_directory(settings: Settings) -> Settings:
-    return dataclasses.replace(settings, submit_directory=None)
 
 
 def _ready(model: str | None, code: UserCode, run_dir: Path) -> Code:
     """Install the code's requirements and check its script. Raises RequirementsError, ScriptError."""
     pool = DEFAULT_POOL if model is None else pool_name(model)
-    python = sys.executable
-    if code.requirements:
-        directory = run_dir / "environments" / program_names("worker", pool, 1)[0]
-        python = environments.prepare(directory, code.requirements)
-    command = [python, "-m", "tfsd.worker", "--check", "--script", str(code.script)]
-    for entry in code.python_path:
-        command += ["--python-path", entry]
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(run_dir / "pycache")}
-    checked = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=run_dir)
-    if checked.returncode:
-        raise ScriptError(checked.stderr.strip() or f"{code.script} ended with status {checked.returncode}")
-    return Code(code, python)
+    return user_code.prepare(code, environment_directory(run_dir, pool), run_dir)
 
 
 def _this_machine(environ: Mapping[str, str]) -> Machine:

@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from tfsd import ports
-from tfsd.models import FoundModel, UserCode
+from tfsd import model_servers, ports
+from tfsd.models import FoundModel
 from tfsd.nginx import Nginx
 from tfsd.plan import DEFAULT_POOL, Model, ModelServer, Plan, Pool, Worker
 from tfsd.settings import Settings
 from tfsd.templates import render
+from tfsd.user_code import Code
 
 LONGEST_SOCKET_PATH = 107  # sun_path of unix(7), less its final zero
 METHODS = ("predict", "classify", "regress")
@@ -37,14 +38,6 @@ class Machine:
     gpus: tuple[str, ...] = ()
     open_files: int = 1024
     root: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Code:
-    """User code that is ready to run: `python` has its requirements installed."""
-
-    user_code: UserCode
-    python: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +60,7 @@ class Stack:
             "routes.js": render("routes.js", routes=self._routes()),
         }
         if self.settings.enable_batching:
-            files["batching.conf"] = render("batching.conf", settings=self.settings)
+            files[model_servers.BATCHING_FILE] = render("batching.conf", settings=self.settings)
         for model in self.plan.models.values():
             files[models_file(model.name)] = render("models.conf", models=[model])
         return files
@@ -86,23 +79,22 @@ class Stack:
             run_dir=str(self.run_dir),
             root=self.machine.root,
             port=self.settings.port,
+            multi_model=self.settings.multi_model,
             model_servers=self._model_servers(),
             workers=[
-                {
-                    "program": worker.program,
-                    "socket": worker.socket,
-                    "command": self._worker_command(pool, worker),
-                }
-                for pool in self.plan.pools.values()
-                for worker in pool.workers
+                self._worker(pool, worker) for pool in self.plan.pools.values() for worker in pool.workers
             ],
             control_command=[sys.executable, "-m", "tfsd.control", "--run-dir", str(self.run_dir)],
             nginx_command=[sys.executable, "-m", "tfsd.nginx", self.nginx.binary, str(self.run_dir)],
         )
 
-    def _worker_command(self, pool: Pool, worker: Worker) -> list[str]:
-        arguments = ["--run-dir", str(self.run_dir), "--pool", pool.name, "--worker", worker.program]
-        return [pool.python, "-m", "tfsd.worker", *arguments]
+    def _worker(self, pool: Pool, worker: Worker) -> dict[str, object]:
+        return {
+            "program": worker.program,
+            "socket": worker.socket,
+            "command": worker_command(self.run_dir, pool),
+            "processes": 1,
+        }
 
     def _model_servers(self) -> list[dict[str, object]]:
         """Program, command and environment of every model server; GPUs are dealt out in turn."""
@@ -111,7 +103,7 @@ class Stack:
         described: list[dict[str, object]] = []
         for index, (model, server) in enumerate(servers):
             environment = f'OMP_NUM_THREADS="{self.settings.omp_num_threads}"'
-            flags = self._model_server_flags(model, server)
+            flags = model_servers.flags(self.settings, self.run_dir, server, models_file(model.name))
             if gpus and len(servers) > 1:
                 environment += f',CUDA_VISIBLE_DEVICES="{gpus[index % len(gpus)]}"'
                 sharing = len(range(index % len(gpus), len(servers), len(gpus)))
@@ -121,27 +113,6 @@ class Stack:
             command = [*self.model_server_command, *flags, *self.settings.model_server_args]
             described.append({"program": server.program, "command": command, "environment": environment})
         return described
-
-    def _model_server_flags(self, model: Model, server: ModelServer) -> list[str]:
-        settings = self.settings
-        flags = [
-            f"--port={server.grpc_port}",
-            f"--rest_api_port={server.rest_port}",
-            f"--rest_api_timeout_in_ms={int(settings.request_timeout * 1000)}",
-            f"--model_config_file={self.run_dir / models_file(model.name)}",
-            "--max_num_load_retries=0",
-            "--file_system_poll_wait_seconds=0",
-        ]
-        if settings.enable_batching:
-            flags += [
-                "--enable_batching=true",
-                f"--batching_parameters_file={self.run_dir / 'batching.conf'}",
-            ]
-        if settings.inter_op_parallelism is not None:
-            flags.append(f"--tensorflow_inter_op_parallelism={settings.inter_op_parallelism}")
-        if settings.intra_op_parallelism is not None:
-            flags.append(f"--tensorflow_intra_op_parallelism={settings.intra_op_parallelism}")
-        return flags
 
     def _nginx(self) -> str:
         plan = self.plan
@@ -262,6 +233,16 @@ def program_names(kind: str, name: str, count: int) -> list[str]:
     """supervisord's names for `count` processes: `<kind>-<name>`, numbered from 0 when there are several."""
     stem = f"{kind}-{_plain(name)}"
     return [stem] if count == 1 else [f"{stem}-{index}" for index in range(count)]
+
+
+def worker_command(run_dir: Path, pool: Pool) -> list[str]:
+    """The command of a pool's workers, to which `--worker PROGRAM` is added."""
+    return [pool.python, "-m", "tfsd.worker", "--run-dir", str(run_dir), "--pool", pool.name]
+
+
+def environment_directory(run_dir: Path, pool: str) -> Path:
+    """Where the virtual environment of a pool's code lies."""
+    return run_dir / "environments" / program_names("worker", pool, 1)[0]
 
 
 def models_file(model: str) -> str:

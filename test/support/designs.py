@@ -12,7 +12,8 @@ from supervisor.options import ServerOptions
 from tfsd.models import FoundModel, UserCode
 from tfsd.nginx import Nginx
 from tfsd.settings import Settings
-from tfsd.stack import Code, Machine, Stack, design
+from tfsd.stack import Machine, Stack, design
+from tfsd.user_code import Code
 
 ODD_NAMES = [
     "half plus two",

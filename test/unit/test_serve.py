@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tfsd import serve
+from tfsd.model_servers import NoModelServerError, find_command
 from tfsd.plan import Plan
 from tfsd.settings import Settings
-from tfsd.stack import StackError
 
 HANDLER = "def handler(data, context):\n    return data, 'application/json'\n"
 
@@ -212,7 +212,7 @@ class TestRefusals:
 
 class TestModelServerCommand:
     def command(self, path: Path, **environ: str) -> list[str]:
-        return serve.model_server_command(Settings.from_environ(environ, cpus=1), {"PATH": str(path)})
+        return find_command(Settings.from_environ(environ, cpus=1), {"PATH": str(path)})
 
     @pytest.fixture
     def bin(self, tmp_path: Path) -> Path:
@@ -232,5 +232,5 @@ class TestModelServerCommand:
 
     def test_one_that_cannot_be_executed(self, bin: Path) -> None:
         (bin / "other_server").chmod(0o644)
-        with pytest.raises(StackError, match="SAGEMAKER_TFS_BINARY=other_server"):
+        with pytest.raises(NoModelServerError, match="SAGEMAKER_TFS_BINARY=other_server"):
             self.command(bin, SAGEMAKER_TFS_BINARY="other_server")

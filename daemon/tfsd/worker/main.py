@@ -51,6 +51,7 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: Path, settings: Setting
     listener = inherited_listener(_take_stdin())
     servers = ModelServers(plan.models)
     requests_patch.install(servers, settings.request_timeout)
+    sys.dont_write_bytecode = True  # nothing is written beside the user's modules
     try:
         loaded = script.load(Path(pool.script), pool.python_path) if pool.script else None
     except script.ScriptError as error:
@@ -82,6 +83,7 @@ def check(path: Path, python_path: Sequence[str]) -> int:
     """
     stdout = os.dup(1)
     os.dup2(2, 1)
+    sys.dont_write_bytecode = True
     try:
         style = script.load(path, python_path).style
     except script.ScriptError as error:

@@ -1,0 +1,60 @@
+"""How a model server process is run: which program it is, its flags and its environment.
+
+Knows both `tensorflow_model_server` and the embedded server, which take the same flags. Starts nothing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tfsd.plan import ModelServer
+from tfsd.settings import Settings
+
+BATCHING_FILE = "batching.conf"
+
+
+class NoModelServerError(Exception):
+    """The model server that is asked for is not there."""
+
+
+def find_command(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """SAGEMAKER_TFS_BINARY, else `tensorflow_model_server` from PATH, else the embedded server.
+
+    Raises NoModelServerError for a binary that is not there.
+    """
+    if settings.model_server_binary:
+        found = shutil.which(settings.model_server_binary, path=environ.get("PATH"))
+        if not found:
+            raise NoModelServerError(
+                f"SAGEMAKER_TFS_BINARY={settings.model_server_binary} cannot be executed"
+            )
+        return [found]
+    found = shutil.which("tensorflow_model_server", path=environ.get("PATH"))
+    return [found] if found else [sys.executable, "-m", "tfsd.model_server"]
+
+
+def is_embedded(command: Sequence[str]) -> bool:
+    """Whether the command runs the embedded server."""
+    return list(command[1:]) == ["-m", "tfsd.model_server"]
+
+
+def flags(settings: Settings, run_dir: Path, server: ModelServer, config_file: str) -> list[str]:
+    """The flags of a process; `config_file` is its `--model_config_file` by name in the run directory."""
+    given = [
+        f"--port={server.grpc_port}",
+        f"--rest_api_port={server.rest_port}",
+        f"--rest_api_timeout_in_ms={int(settings.request_timeout * 1000)}",
+        f"--model_config_file={run_dir / config_file}",
+        "--max_num_load_retries=0",
+        "--file_system_poll_wait_seconds=0",
+    ]
+    if settings.enable_batching:
+        given += ["--enable_batching=true", f"--batching_parameters_file={run_dir / BATCHING_FILE}"]
+    if settings.inter_op_parallelism is not None:
+        given.append(f"--tensorflow_inter_op_parallelism={settings.inter_op_parallelism}")
+    if settings.intra_op_parallelism is not None:
+        given.append(f"--tensorflow_intra_op_parallelism={settings.intra_op_parallelism}")
+    return given
