@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 Handler = Callable[[Request], Response]
 
 _BACKLOG = 1024
+_LARGE_BODY = 64 * 1024
 _READ_SIZE = 256 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _READ = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLONESHOT
@@ -57,6 +58,30 @@ def listen(port: int) -> socket.socket:
     return listener
 
 
+class Turn:
+    """Lets one thread at a time do the short work of a request: reading, parsing, writing.
+
+    Threads that all want the interpreter lock hand it over at every system call, which doubles the CPU time
+    of a small request. Long work is done outside of one's turn, so that nobody waits for it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._owner = 0
+
+    def take(self) -> None:
+        """Wait for one's turn; nothing to do when one has it."""
+        if self._owner != threading.get_ident():
+            self._lock.acquire()
+            self._owner = threading.get_ident()
+
+    def leave(self) -> None:
+        """Let others have their turn; nothing to do when one has none."""
+        if self._owner == threading.get_ident():
+            self._owner = 0
+            self._lock.release()
+
+
 class _Connection:
     """One client. Only the thread that epoll gave it to touches it."""
 
@@ -74,11 +99,14 @@ class HttpServer:
         handler: called by up to `num_threads` threads at once.
         port: TCP port on all addresses; 0 for a free one, see `port` afterwards.
         num_threads: threads that read, handle and write.
+        turn: the handler is called in a thread's turn, unless the body is large, and leaves it when what
+            it does may take long.
     Raises OSError: the port is taken.
     """
 
-    def __init__(self, handler: Handler, port: int, num_threads: int) -> None:
+    def __init__(self, handler: Handler, port: int, num_threads: int, turn: Turn | None = None) -> None:
         self._handler = handler
+        self._turn = turn or Turn()
         self._listener: socket.socket | None = listen(port)
         self.port: int = self._listener.getsockname()[1]
         self._epoll = select.epoll()
@@ -130,6 +158,7 @@ class HttpServer:
                 if fd == self._wake:
                     return
                 connection = self._connections.get(fd)
+                self._turn.take()
                 try:
                     if connection is None:
                         self._accept()
@@ -139,6 +168,8 @@ class HttpServer:
                     log.exception("A connection failed in a way that is a fault of this server")
                     if connection is not None:
                         self._close(connection)
+                finally:
+                    self._turn.leave()
 
     def _accept(self) -> None:
         listener = self._listener
@@ -209,11 +240,15 @@ class HttpServer:
                 return False
 
     def _respond(self, request: Request) -> Response:
+        if len(request.body) > _LARGE_BODY:
+            self._turn.leave()
         try:
             return self._handler(request)
         except Exception:
             log.exception("%s %s failed in a way that is a fault of this server", request.method, request.uri)
             return html_error(500)
+        finally:
+            self._turn.take()
 
     def _send(self, connection: _Connection, head: bytes, body: bytes) -> bool:
         """Send an answer; False when the connection was closed, or waits until the client has read on."""

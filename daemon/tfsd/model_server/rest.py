@@ -10,13 +10,14 @@ import logging
 import re
 import time
 import zlib
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
 from tfsd.model_server.core import ServerCore
 from tfsd.model_server.errors import Code, ServingError, invalid
 from tfsd.model_server.http_message import Request, Response, html_error
-from tfsd.model_server.http_server import HttpServer
+from tfsd.model_server.http_server import HttpServer, Turn
 from tfsd.model_server.json_codec import error_body
 from tfsd.model_server.metrics import Metrics
 from tfsd.model_server.rest_verbs import RestVerbs
@@ -51,12 +52,22 @@ class _VersionOverflow(Exception):
 
 
 class RestApi:
-    """Answers HTTP requests (see `RestServer` for the arguments)."""
+    """Answers HTTP requests (see `RestServer` for the arguments).
+
+    Args:
+        before_run: called before what may take long.
+    """
 
     def __init__(
-        self, core: ServerCore, timeout_ms: int, cors: bool, prometheus_path: str | None, metrics: Metrics
+        self,
+        core: ServerCore,
+        timeout_ms: int,
+        cors: bool,
+        prometheus_path: str | None,
+        metrics: Metrics,
+        before_run: Callable[[], None] = lambda: None,
     ) -> None:
-        self._verbs = RestVerbs(core, timeout_ms)
+        self._verbs = RestVerbs(core, timeout_ms, before_run)
         self._headers = _CORS_HEADERS if cors else ()
         self._prometheus_path = prometheus_path
         self._metrics = metrics
@@ -165,12 +176,13 @@ class RestServer:
     ) -> None:
         self.port = port
         self._num_threads = num_threads
-        self._api = RestApi(core, timeout_ms, cors, prometheus_path, metrics)
+        self._turn = Turn()
+        self._api = RestApi(core, timeout_ms, cors, prometheus_path, metrics, self._turn.leave)
         self._server: Any = None
 
     def start(self) -> None:
         """Open the port. Raises OSError: it is taken."""
-        self._server = HttpServer(self._api.handle, self.port, self._num_threads)
+        self._server = HttpServer(self._api.handle, self.port, self._num_threads, self._turn)
         self.port = self._server.port
         self._server.start()
 

@@ -5,6 +5,7 @@ Owns how bodies, the codec and the core fit together. Never sees paths, headers 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -34,11 +35,15 @@ class RestVerbs:
 
     Args:
         timeout_ms: --rest_api_timeout_in_ms, the time that a model may take.
+        before_run: called before what may take long.
     Raises (every method) ServingError: what the client is told.
     """
 
-    def __init__(self, core: ServerCore, timeout_ms: int) -> None:
+    def __init__(
+        self, core: ServerCore, timeout_ms: int, before_run: Callable[[], None] = lambda: None
+    ) -> None:
         self._core = core
+        self._before_run = before_run
         self._timeout_ms = timeout_ms
 
     def predict(self, spec: ModelSpec, body: Body) -> bytes:
@@ -59,6 +64,7 @@ class RestVerbs:
             name = signature_name or inference.DEFAULT_SIGNATURE
             signature = held[0].signature_defs[name]
             inference.check_predict(held[0], signature)
+            self._before_run()
             outputs = held[0].run(name, inputs, timeout_ms=self._timeout_ms)
             dtypes = {alias: info.dtype for alias, info in signature.outputs.items()}
         return encode_predictions(outputs, row_format, dtypes)
@@ -67,6 +73,7 @@ class RestVerbs:
         """Classify the examples of a JSON body."""
         signature_name, examples = decode_examples(parse(body))
         with self._core.servable(spec) as servable:
+            self._before_run()
             results = inference.classify(servable, signature_name, examples, self._timeout_ms)
         return encode_classifications(results)
 
@@ -74,6 +81,7 @@ class RestVerbs:
         """Regress the examples of a JSON body."""
         signature_name, examples = decode_examples(parse(body))
         with self._core.servable(spec) as servable:
+            self._before_run()
             results = inference.regress(servable, signature_name, examples, self._timeout_ms)
         return encode_regressions(results)
 

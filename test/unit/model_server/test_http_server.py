@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tfsd.model_server.http_message import Request, Response
-from tfsd.model_server.http_server import HttpServer
+from tfsd.model_server.http_server import HttpServer, Turn
 
 TIMEOUT = 20.0
 
@@ -19,11 +19,13 @@ class Echo:
     """Answers with the request's body; /wait is answered when `release` is set, /big with 8 MB."""
 
     def __init__(self) -> None:
+        self.turn = Turn()
         self.entered = threading.Event()
         self.release = threading.Event()
 
     def __call__(self, request: Request) -> Response:
         if request.path == "/wait":
+            self.turn.leave()
             self.entered.set()
             assert self.release.wait(TIMEOUT)
         if request.path == "/fail":
@@ -39,7 +41,7 @@ def echo() -> Echo:
 
 @pytest.fixture
 def server(echo: Echo) -> Iterator[HttpServer]:
-    server = HttpServer(echo, 0, num_threads=2)
+    server = HttpServer(echo, 0, num_threads=2, turn=echo.turn)
     server.start()
     yield server
     echo.release.set()
@@ -107,6 +109,19 @@ def test_clients_that_do_not_read_hold_no_thread(server: HttpServer) -> None:
         received = sum(map(len, iter(lambda sock=sock: sock.recv(1 << 20), b"")))
         assert received > 8 << 20
         sock.close()
+
+
+def test_long_work_leaves_the_turn_to_others(server: HttpServer, echo: Echo) -> None:
+    answers: list[bytes] = []
+    client = threading.Thread(target=lambda: answers.append(post(server, "/wait", b"late")))
+    client.start()
+    assert echo.entered.wait(TIMEOUT)
+
+    assert post(server) == b"x"
+
+    echo.release.set()
+    client.join(TIMEOUT)
+    assert answers == [b"late"]
 
 
 def test_a_fault_of_the_handler_is_a_500(server: HttpServer) -> None:
