@@ -1,0 +1,1 @@
+"""TensorFlow's protobuf messages for workers, without TensorFlow: see `packages`."""
