@@ -34,9 +34,10 @@ def allocate(
             ports.append(port)
     if len(ports) < count:
         low, high = allowed or (FREE_PORTS.start, FREE_PORTS.stop - 1)
+        where = f"SAGEMAKER_SAFE_PORT_RANGE={low}-{high}" if allowed else f"{low}-{high}"
         raise PortError(
             f"the model servers need {count} ports, two for each process; "
-            f"{low}-{high} has {high - low + 1}, of which {len(ports)} are free"
+            f"{where} has {high - low + 1}, of which {len(ports)} are free"
         )
     return ports
 

@@ -90,6 +90,16 @@ class RunningStack:
             time.sleep(0.1)
         raise AssertionError(f"not {what} within {seconds} s:\n{self.log_tail()}")
 
+    def refusal(self, seconds: float = START_SECONDS) -> tuple[int, list[str]]:
+        """Start a stack that must not come up: its exit status, and the lines that it printed."""
+        self.start()
+        assert self.process is not None
+        try:
+            status = self.process.wait(seconds)
+        finally:
+            self.kill_all()
+        return status, self.log_text().splitlines()
+
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
 
