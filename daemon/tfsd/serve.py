@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from tfsd import logs, machine, nginx, ports, user_code
+from tfsd import logs, machine, multi_model, nginx, ports, user_code
 from tfsd.environments import RequirementsError
 from tfsd.model_servers import NoModelServerError, find_command
 from tfsd.models import CODE_DIRECTORY, FoundModel, ModelError, UserCode, find_models, find_user_code
@@ -31,7 +31,16 @@ from tfsd.user_code import Code, ScriptError
 
 DEFAULT_RUN_DIR = Path("/run/tfsd")
 MOST_OPEN_FILES = 65_536
-LEFT_BY_A_RUN = ("sockets", "heartbeats", "nginx", "models", "supervisor.sock", "control.sock")
+LEFT_BY_A_RUN = (
+    "sockets",
+    "heartbeats",
+    "nginx",
+    "models",
+    "programs",
+    "journal",
+    "supervisor.sock",
+    "control.sock",
+)
 
 log = logging.getLogger(__name__)
 
@@ -75,11 +84,13 @@ def prepare(environ: Mapping[str, str], run_dir: Path) -> Stack:
     logs.setup("serve", settings.log_level)
     for name in settings.ignored:
         log.warning("%s has no effect: the workers are gevent", name)
-    if settings.multi_model:
-        raise StackError("SAGEMAKER_MULTI_MODEL=true: multi-model endpoints are not supported yet")
     _refuse_second_stack(run_dir)
     _check_port(settings.port)
-    models = find_models(settings.model_dir.resolve())
+    models: Sequence[FoundModel] = ()
+    if settings.multi_model:
+        multi_model.check_run_dir(run_dir)
+    else:
+        models = find_models(settings.model_dir.resolve())
     run_dir.mkdir(parents=True, exist_ok=True)
     for name in LEFT_BY_A_RUN:
         _remove(run_dir / name)
@@ -87,8 +98,10 @@ def prepare(environ: Mapping[str, str], run_dir: Path) -> Stack:
         settings,
         run_dir,
         models,
-        _user_codes(settings, models, run_dir),
-        _this_machine(environ),
+        _universal_code(settings, run_dir)
+        if settings.multi_model
+        else _user_codes(settings, models, run_dir),
+        this_machine(environ),
         nginx.find(),
         find_command(settings, environ),
     )
@@ -129,13 +142,24 @@ def _user_codes(settings: Settings, models: Sequence[FoundModel], run_dir: Path)
     return {name: _ready(name, code, run_dir) for name, code in found.items()}
 
 
+def _universal_code(settings: Settings, run_dir: Path) -> dict[str | None, Code]:
+    """The code of all models that have none of their own, in multi-model mode."""
+    for directory in settings.universal_code_dirs:
+        code = user_code.of_one_model(directory, settings) if directory.is_dir() else None
+        if code:
+            log.info("models without code of their own are served by %s", code.script)
+            return {None: _ready(None, code, run_dir)}
+    return {}
+
+
 def _ready(model: str | None, code: UserCode, run_dir: Path) -> Code:
     """Install the code's requirements and check its script. Raises RequirementsError, ScriptError."""
     pool = DEFAULT_POOL if model is None else pool_name(model)
     return user_code.prepare(code, environment_directory(run_dir, pool), run_dir)
 
 
-def _this_machine(environ: Mapping[str, str]) -> Machine:
+def this_machine(environ: Mapping[str, str]) -> Machine:
+    """What the stack may use of this machine."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
     return Machine(machine.available_cpus(), machine.gpus(environ), limit, root=os.geteuid() == 0)

@@ -353,6 +353,16 @@ class Settings:
         """Where the platform lays the model of a single-model endpoint (contract section 1)."""
         return self.base_dir / "model"
 
+    @property
+    def models_dir(self) -> Path:
+        """Where the platform lays the models of a multi-model endpoint (contract section 4)."""
+        return self.base_dir / "models"
+
+    @property
+    def universal_code_dirs(self) -> tuple[Path, ...]:
+        """Where the code of all models without their own may lie, in multi-model mode; the first one counts."""
+        return self.models_dir / "code", self.base_dir / "code"
+
 
 def _with_derived(values: dict[str, Any], cpus: int) -> dict[str, Any]:
     """Add the defaults that depend on the machine or on other variables."""

@@ -22,6 +22,8 @@ from tfsd.templates import render
 from tfsd.user_code import Code
 
 LONGEST_SOCKET_PATH = 107  # sun_path of unix(7), less its final zero
+DIRECTORIES = ("sockets", "heartbeats", "nginx", "models")
+MULTI_MODEL_DIRECTORIES = ("programs", "journal", "ends")
 METHODS = ("predict", "classify", "regress")
 LONE_SOCKET_COPIES = 3
 
@@ -56,9 +58,12 @@ class Stack:
         files = {
             "supervisord.conf": self._supervisord(),
             "nginx.conf": self._nginx(),
-            "router.js": render("router.js"),
-            "routes.js": render("routes.js", routes=self._routes()),
         }
+        if self.settings.multi_model:
+            files["names.js"] = render("names.js")
+        else:
+            files["router.js"] = render("router.js")
+            files["routes.js"] = render("routes.js", routes=self._routes())
         if self.settings.enable_batching:
             files[model_servers.BATCHING_FILE] = render("batching.conf", settings=self.settings)
         for model in self.plan.models.values():
@@ -67,7 +72,8 @@ class Stack:
 
     def write(self) -> None:
         """Write the plan and the rendered files into the run directory and make the directories they name."""
-        for name in ("sockets", "heartbeats", "nginx", "models"):
+        more = MULTI_MODEL_DIRECTORIES if self.settings.multi_model else ()
+        for name in (*DIRECTORIES, *more):
             (self.run_dir / name).mkdir(parents=True, exist_ok=True)
         for name, text in self.files().items():
             (self.run_dir / name).write_text(text)
@@ -127,7 +133,8 @@ class Stack:
             cpus=self.machine.cpus,
             open_files=self.machine.open_files,
             njs_module=self.nginx.njs_module,
-            njs=bool(self.nginx.njs and self._direct_models()),
+            njs=bool(self.nginx.njs and (self.settings.multi_model or self._direct_models())),
+            control_timeout=int(self.settings.load_timeout + 2 * self.settings.request_timeout) + 60,
             pools=[
                 {"upstream": upstreams[pool.name], "sockets": _listed_sockets(pool)}
                 for pool in plan.pools.values()
@@ -182,9 +189,10 @@ def design(
     """Decide on all processes of a stack.
 
     `codes` maps a model's name to its own user code, and None to the code that all other models share; a
-    model with neither is served by the converter. Raises StackError, PortError.
+    model with neither is served by the converter. In multi-model mode there are no models yet, and the default
+    pool waits for them. Raises StackError, PortError.
     """
-    default_model = settings.default_model_name
+    default_model = None if settings.multi_model else settings.default_model_name
     names = [model.name for model in models]
     if default_model and default_model not in names:
         raise StackError(
@@ -200,6 +208,8 @@ def design(
         planned[model.name] = Model(model.name, str(model.base_path), model.versions, servers, pool)
     pools = {}
     owners: dict[str, str | None] = {model.pool: model.name for model in planned.values()}
+    if settings.multi_model:
+        owners[DEFAULT_POOL] = None
     for name, owner in owners.items():
         code = codes.get(None if name == DEFAULT_POOL else owner)
         pools[name] = _pool(name, code, settings.workers, run_dir)

@@ -2,12 +2,15 @@
 
 supervisor closes the socket of an [fcgi-program] when its last process has ended, and makes a new one for the
 next: clients in the backlog are cut off, new ones refused meanwhile. Here a socket stays open until supervisord
-itself stops, so they wait. Owns nothing else; the configuration is `stack`'s.
+itself stops, or its group is removed, so they wait. Owns nothing else; the configuration is `stack`'s.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
+from collections.abc import Callable
 from typing import Any
 
 from supervisor import process, supervisord
@@ -17,7 +20,7 @@ from supervisor.states import SupervisorStates
 
 
 class LastingSocketManager(SocketManager):
-    """Opens a group's socket once and closes it only when supervisord stops."""
+    """Opens a group's socket once and closes it only when supervisord stops or the group is removed."""
 
     def __init__(self, options: ServerOptions, socket_config: Any, **more: Any):
         super().__init__(socket_config, **more)
@@ -28,6 +31,15 @@ class LastingSocketManager(SocketManager):
         if self.options.mood < SupervisorStates.RUNNING:
             super()._close()
 
+    def remove(self) -> None:
+        """Close the socket for good, and delete its file if it has one."""
+        if self.prepared:
+            super()._close()
+        path = getattr(self.socket_config, "path", None)
+        if path:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
 
 class LastingGroup(process.FastCGIProcessGroup):
     """The processes of an [fcgi-program]."""
@@ -36,9 +48,33 @@ class LastingGroup(process.FastCGIProcessGroup):
         manager = functools.partial(LastingSocketManager, config.options)
         super().__init__(config, socketManager=manager)
 
+    def before_remove(self) -> None:
+        """Called when the group is removed from the running supervisord, its processes being stopped."""
+        super().before_remove()
+        self.socket_manager.remove()
+
+
+def note_ends(finish: Callable[..., None]) -> Callable[..., None]:
+    """supervisor's Subprocess.finish, noting how each process ended in the directory `ends`, if there is one.
+
+    supervisord itself says so only in its log, and control must tell a model server that the kernel killed from
+    one that refuses its model. The directory is beside the configuration file.
+    """
+
+    def noting(self: process.Subprocess, pid: int, status: int) -> None:
+        finish(self, pid, status)
+        path = os.path.join(os.path.dirname(self.config.options.configfile), "ends", self.config.name)
+        with contextlib.suppress(OSError), open(f"{path}.partial", "w") as file:
+            file.write(str(os.waitstatus_to_exitcode(status)))
+            file.flush()
+            os.replace(file.name, path)
+
+    return noting
+
 
 def main() -> None:
     """Run supervisord with its own command line."""
+    process.Subprocess.finish = note_ends(process.Subprocess.finish)
     process.FastCGIProcessGroup = LastingGroup
     supervisord.main()
 

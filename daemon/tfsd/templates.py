@@ -23,7 +23,13 @@ def render(template: str, **values: object) -> str:
         keep_trailing_newline=True,
     )
     environment.filters.update(
-        textproto=textproto, nginx=nginx, nginx_regex=nginx_regex, js=js, ini=ini, shell=shell
+        textproto=textproto,
+        nginx=nginx,
+        nginx_part=nginx_part,
+        nginx_regex=nginx_regex,
+        js=js,
+        ini=ini,
+        shell=shell,
     )
     return environment.get_template(template).render(**values)
 
@@ -38,13 +44,21 @@ def textproto(value: object) -> str:
 
 
 def nginx(value: object) -> str:
-    """A quoted parameter of nginx's configuration. Raises ValueError for what nginx would take for a variable."""
+    """A quoted parameter of nginx's configuration. Raises ValueError, see `nginx_part`."""
+    return f'"{nginx_part(value)}"'
+
+
+def nginx_part(value: object) -> str:
+    """What stands inside a quoted parameter of nginx's configuration.
+
+    Raises ValueError for what nginx would take for a variable.
+    """
     text = str(value)
     if "$" in text or "\n" in text:
         raise ValueError(
             f"{text!r} cannot stand in nginx's configuration: it has a dollar sign or a line end"
         )
-    return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
+    return re.sub(r'(["\\])', r"\\\1", text)
 
 
 def nginx_regex(value: object) -> str:

@@ -1,4 +1,4 @@
-"""What control asks of supervisord: which processes run, and a signal to one of them.
+"""What control asks of supervisord: which processes run, a signal to one of them, groups added and removed.
 
 Owns the XML-RPC calls over supervisord's unix socket. It never decides anything about a process.
 """
@@ -17,8 +17,16 @@ SOCKET_NAME = "supervisor.sock"
 RUNNING = "RUNNING"
 
 
+STOP_SECONDS = 30.0  # more than any program's stopwaitsecs
+BAD_NAME, NOT_RUNNING, ALREADY_ADDED = 10, 70, 90  # of supervisor.xmlrpc.Faults
+
+
 class SupervisorError(Exception):
-    """supervisord does not answer, or refused a call; the text says why."""
+    """supervisord does not answer, or refused a call with the fault `code`; the text says why."""
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,13 +64,37 @@ class SupervisorClient:
         """Send the signal called `name` (KILL, TERM, …) to a process. Raises SupervisorError."""
         self._call("signalProcess", f"{process.group or process.program}:{process.program}", name)
 
-    def _call(self, method: str, *arguments: Any) -> Any:
-        transport = _Transport(self.socket_path, self._timeout)
+    def reload_config(self) -> None:
+        """Have supervisord read its configuration files again; nothing is started yet. Raises SupervisorError."""
+        self._call("reloadConfig")
+
+    def add_group(self, name: str) -> None:
+        """Start the group of that name in the configuration, if it does not run. Raises SupervisorError."""
+        self._tolerant(ALREADY_ADDED, "addProcessGroup", name)
+
+    def remove_group(self, name: str) -> None:
+        """Stop all processes of a group, wait for their end, and forget it. Raises SupervisorError.
+
+        A group that is not there is no error.
+        """
+        self._tolerant(BAD_NAME, "stopProcessGroup", name, timeout=STOP_SECONDS)
+        self._tolerant(BAD_NAME, "removeProcessGroup", name)
+
+    def _tolerant(self, code: int, method: str, *arguments: Any, timeout: float | None = None) -> None:
+        try:
+            self._call(method, *arguments, timeout=timeout)
+        except SupervisorError as error:
+            if error.code != code:
+                raise
+
+    def _call(self, method: str, *arguments: Any, timeout: float | None = None) -> Any:
+        transport = _Transport(self.socket_path, timeout or self._timeout)
         try:
             with xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=transport) as proxy:
                 return getattr(proxy.supervisor, method)(*arguments)
         except xmlrpc.client.Fault as fault:
-            raise SupervisorError(f"supervisord refused {method}: {fault.faultString}") from fault
+            message = f"supervisord refused {method}: {fault.faultString}"
+            raise SupervisorError(message, fault.faultCode) from fault
         except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
             raise SupervisorError(f"supervisord does not answer on {self.socket_path}: {error}") from error
 

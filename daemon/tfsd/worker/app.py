@@ -16,11 +16,14 @@ import gevent
 from tfsd.errors import HttpError
 from tfsd.worker import replies
 from tfsd.worker.context import current_deadline
+from tfsd.worker.in_flight import InFlight
+from tfsd.worker.live_targets import LiveTargets
 from tfsd.worker.modes import Call, Mode
 from tfsd.worker.replies import Reply, Stream
 from tfsd.worker.targets import Target, Targets
 
 INVOCATIONS = "/invocations"
+MODELS, INVOKE = "/models/", "/invoke"  # around a model's name, in multi-model mode
 ATTRIBUTES = "HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"
 
 StartResponse = Callable[[str, replies.Headers], Any]
@@ -36,9 +39,15 @@ class StreamFailed(Exception):
 class Invocations:
     """Answers invocations with a mode."""
 
-    def __init__(self, targets: Targets, mode: Mode, limit: float) -> None:
-        """`limit` is a request's time limit in seconds (SAGEMAKER_GUNICORN_TIMEOUT_SECONDS)."""
+    def __init__(
+        self, targets: Targets | LiveTargets, mode: Mode, limit: float, in_flight: InFlight | None = None
+    ) -> None:
+        """`limit` is a request's time limit in seconds (SAGEMAKER_GUNICORN_TIMEOUT_SECONDS).
+
+        `in_flight` learns which model a request is for; whoever runs the application tells it of the end.
+        """
         self._targets = targets
+        self._in_flight = in_flight or InFlight()
         self._mode = mode
         self._limit = limit
 
@@ -53,6 +62,7 @@ class Invocations:
         timer = gevent.Timeout.start_new(self._limit)
         try:
             target = self._targets.find(environ.get(ATTRIBUTES), model_name)
+            self._in_flight.enter(environ, target.name)
             reply = self._mode(Call(environ, target, deadline))
         except HttpError as error:
             reply = replies.from_exception(error)
@@ -112,8 +122,8 @@ def _failed(error: BaseException, target: Target | None) -> Reply:
     return reply
 
 
-def make_app(invocations: Invocations) -> WsgiApplication:
-    """The application: `POST /invocations`; everything else is a JSON error.
+def make_app(invocations: Invocations, multi_model: bool = False) -> WsgiApplication:
+    """The application: `POST /invocations`, or `POST /models/NAME/invoke`; everything else is a JSON error.
 
     The one request that matters passes Bottle by: Bottle's request and response objects, which it has no use
     for, would take a tenth of a small request's CPU time.
@@ -121,15 +131,20 @@ def make_app(invocations: Invocations) -> WsgiApplication:
     app = bottle.Bottle()
     app.default_error_handler = _error_page
 
-    @app.post(INVOCATIONS)
-    def invoke() -> bottle.HTTPResponse:
+    @app.post(MODELS + "<_:path>" + INVOKE if multi_model else INVOCATIONS)
+    def invoke(**_name: str) -> bottle.HTTPResponse:
         reply = invocations.reply(bottle.request.environ)
         return bottle.HTTPResponse(reply.body, reply.status_line, reply.headers)
 
     def application(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        if environ["PATH_INFO"] != INVOCATIONS or environ["REQUEST_METHOD"] != "POST":
+        path, name = environ["PATH_INFO"], None
+        if multi_model and path.startswith(MODELS) and path.endswith(INVOKE):
+            name = path[len(MODELS) : -len(INVOKE)].encode("latin-1").decode("utf-8", "replace")
+        elif multi_model or path != INVOCATIONS:
             return app(environ, start_response)
-        reply = invocations.reply(environ)
+        if environ["REQUEST_METHOD"] != "POST":
+            return app(environ, start_response)
+        reply = invocations.reply(environ, name)
         start_response(reply.status_line, reply.headers)
         return reply.body if isinstance(reply.body, Stream) else [reply.body]
 

@@ -90,11 +90,15 @@ class Backend:
 
 
 class Group:
-    """The model servers of one model; `name` is the model's."""
+    """The model servers of one model; `name` is the model's.
 
-    def __init__(self, name: str, backends: tuple[Backend, ...]) -> None:
+    `patience` is how long (seconds) a request waits for a model server that is down; None: up to its deadline.
+    """
+
+    def __init__(self, name: str, backends: tuple[Backend, ...], patience: float | None = None) -> None:
         self.name = name
         self.backends = backends
+        self._patience = patience
         self._turn = 0
 
     def send(self, head: bytes, body: bytes, deadline: float) -> Answer:
@@ -112,6 +116,8 @@ class Group:
         while True:
             backend = self._pick(tried)
             if backend is None:
+                if self._patience is not None:
+                    deadline = min(deadline, time.monotonic() + self._patience)
                 if time.monotonic() + pause >= deadline:
                     raise ModelServerDown(self._down())
                 gevent.sleep(pause)
@@ -151,23 +157,34 @@ class Group:
 
     def _down(self) -> str:
         programs = ", ".join(backend.server.program for backend in self.backends) or "none is planned"
-        return (
-            f"No model server of {self.name!r} answered within the request's time limit ({programs}). "
-            "It is being restarted; try again."
-        )
+        within = " within the request's time limit" if self._patience is None else ""
+        return f"No model server of {self.name!r} answered{within} ({programs}). It is being restarted; try again."
 
 
 class ModelServers:
-    """All model servers of the plan, by model name and by REST port."""
+    """All model servers of the plan, by model name and by REST port. `patience`: see Group."""
 
-    def __init__(self, models: Mapping[str, Model]) -> None:
-        self._by_name = {
-            name: Group(name, tuple(Backend(server) for server in model.servers))
-            for name, model in models.items()
-        }
+    def __init__(self, models: Mapping[str, Model], patience: float | None = None) -> None:
+        self._patience = patience
+        self._by_name: dict[str, Group] = {}
+        self._by_port: dict[int, Group] = {}
+        self.update(models)
+
+    def update(self, models: Mapping[str, Model]) -> None:
+        """Take the model servers from a new plan; connections to those that stay are kept."""
+        before = self._by_name
+        self._by_name = {name: self._group(model, before.get(name)) for name, model in models.items()}
         self._by_port = {
             backend.server.rest_port: group for group in self.groups for backend in group.backends
         }
+        for name, group in before.items():
+            if self._by_name.get(name) is not group:
+                group.close_idle()
+
+    def _group(self, model: Model, before: Group | None) -> Group:
+        if before and tuple(backend.server for backend in before.backends) == model.servers:
+            return before
+        return Group(model.name, tuple(Backend(server) for server in model.servers), self._patience)
 
     @property
     def groups(self) -> Iterable[Group]:

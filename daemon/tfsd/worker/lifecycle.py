@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import signal
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 
@@ -18,10 +20,15 @@ log = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """The file whose modification time says that the worker's event loop turned just then."""
+    """The file whose modification time says that the worker's event loop turned just then.
 
-    def __init__(self, run_dir: Path, program: str) -> None:
+    Its content is what `report` returns, as JSON: requests in flight by model, and the plan that is known.
+    """
+
+    def __init__(self, run_dir: Path, program: str, report: Callable[[], Mapping[str, object]]) -> None:
         self.path = run_dir / "heartbeats" / program
+        self._partial = self.path.with_name(f".{program}")
+        self._report = report
 
     def start(self) -> None:
         """Beat every second from now on."""
@@ -31,7 +38,8 @@ class Heartbeat:
     def _run(self) -> None:
         while True:
             try:
-                self.path.touch()
+                self._partial.write_text(json.dumps(self._report()))
+                self._partial.replace(self.path)
             except OSError as error:  # a full disk must not end the heartbeat for good
                 log.error("heartbeat: %s", error)
             gevent.sleep(BEAT_SECONDS)

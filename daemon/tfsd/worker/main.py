@@ -22,7 +22,9 @@ from tfsd.settings import Settings
 from tfsd.worker import requests_patch, script
 from tfsd.worker.app import Invocations, make_app
 from tfsd.worker.client import ModelServers
+from tfsd.worker.in_flight import InFlight
 from tfsd.worker.lifecycle import DRAIN_SECONDS, Heartbeat, stop_on_sigterm
+from tfsd.worker.live_targets import LiveTargets
 from tfsd.worker.modes import mode_of
 from tfsd.worker.server import Server, inherited_listener
 from tfsd.worker.targets import Targets
@@ -49,7 +51,7 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: Path, settings: Setting
     """Serve `pool` on the listening socket that is file descriptor 0, until SIGTERM."""
     stop = stop_on_sigterm()
     listener = inherited_listener(_take_stdin())
-    servers = ModelServers(plan.models)
+    servers = ModelServers(plan.models, patience=0 if settings.multi_model else None)
     requests_patch.install(servers, settings.request_timeout)
     sys.dont_write_bytecode = True  # nothing is written beside the user's modules
     try:
@@ -61,12 +63,25 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: Path, settings: Setting
         log.error("%s does not import: %r", pool.script, error, exc_info=_in_script(error, pool.script))
         return 1
     mode = mode_of(loaded, settings.default_accept)
-    invocations = Invocations(Targets(plan, pool.name, servers), mode, settings.request_timeout)
-    server = Server(listener, make_app(invocations))
+    targets = (
+        LiveTargets(run_dir, pool.name, servers)
+        if settings.multi_model
+        else Targets(plan, pool.name, servers)
+    )
+    in_flight = InFlight()
+    invocations = Invocations(targets, mode, settings.request_timeout, in_flight)
+    shared = len(pool.workers) > len({worker.socket for worker in pool.workers})
+    server = Server(listener, make_app(invocations, settings.multi_model), in_flight, shared=shared)
     server.start()
     gc.collect()
     gc.freeze()  # user code may have imported a million objects, which no later collection needs to visit
-    Heartbeat(run_dir, program).start()  # not earlier: the first beat tells control that requests are served
+
+    def report() -> dict[str, object]:
+        targets.refresh()
+        return {"in_flight": in_flight.counts, "plan": targets.generation}
+
+    heartbeat = Heartbeat(run_dir, program, report)
+    heartbeat.start()  # not earlier: the first beat tells control that requests are served
     log.info("ready: pool %s, %s", pool.name, loaded.style if loaded else "no user code")
     stop.wait()
     log.info("stopping, %d requests in flight", server.in_flight)

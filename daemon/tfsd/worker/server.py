@@ -17,6 +17,7 @@ import gevent
 from gevent import pywsgi, socket
 
 from tfsd.worker.app import StreamFailed
+from tfsd.worker.in_flight import InFlight
 
 MOST_HEADERS = 200
 LONGEST_LINE_BYTES = 64 * 1024
@@ -101,6 +102,7 @@ class Handler(pywsgi.WSGIHandler):
             super().handle_one_response()
         finally:
             self.server.in_flight -= 1
+            self.server.in_flight_by_model.leave(self.environ)
 
     def finalize_headers(self) -> None:
         self.provided_date = ""  # nginx sends a Date of its own
@@ -136,9 +138,20 @@ class Handler(pywsgi.WSGIHandler):
 class Server(pywsgi.WSGIServer):
     """Serves an application on a listening socket."""
 
-    def __init__(self, listener: Any, application: Any) -> None:
-        super().__init__(listener, application, log=None, error_log=log, handler_class=Handler)
+    def __init__(
+        self, listener: Any, application: Any, in_flight: InFlight | None = None, *, shared: bool = False
+    ) -> None:
+        """`shared` says that other processes accept on the listener too: then one connection is taken at a time."""
+        super().__init__(
+            listener,
+            application,
+            log=None,
+            error_log=log,
+            handler_class=Handler,
+            environ={"wsgi.multiprocess": shared},
+        )
         self.in_flight = 0
+        self.in_flight_by_model = in_flight or InFlight()
         self.draining = False
 
     def drain(self, seconds: float) -> int:

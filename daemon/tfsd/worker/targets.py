@@ -47,9 +47,13 @@ class Targets:
         self._models = {name: model for name, model in plan.models.items() if model.pool == pool}
         self._names = ", ".join(repr(name) for name in sorted(plan.models)) or "none"
         self._default = plan.default_model
+        self.generation = plan.generation
         self._servers = servers
         self.find = lru_cache(CACHED_HEADERS)(self._find)
         """`find(attributes_header, model_name=None) -> Target`, see `_find`."""
+
+    def refresh(self) -> None:
+        """Nothing to do: the plan of a single-model endpoint never changes."""
 
     def _find(self, header: str | None, model_name: str | None = None) -> Target:
         """The target of a request with that X-Amzn-SageMaker-Custom-Attributes header.

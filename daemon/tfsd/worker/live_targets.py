@@ -1,0 +1,68 @@
+"""The targets of a pool whose models come and go: multi-model mode.
+
+Owns the following of `plan.json`, which control replaces at each load and unload. A request sees the plan that
+is there when it arrives: a look at the file costs two microseconds, and there is nobody to wait for.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from tfsd.errors import HttpError, NotFound
+from tfsd.plan import FILE_NAME, Plan
+from tfsd.worker.client import ModelServers
+from tfsd.worker.targets import Target, Targets
+
+log = logging.getLogger(__name__)
+
+
+class LiveTargets:
+    """The models whose pool it is, at any time. `servers` is kept up to date with the plan."""
+
+    def __init__(self, run_dir: Path, pool: str, servers: ModelServers) -> None:
+        self._path = run_dir / FILE_NAME
+        self._pool = pool
+        self._servers = servers
+        self._stamp: tuple[int, int] | None = None
+        self._take(Plan({}, {}))
+        self.refresh()
+
+    @property
+    def generation(self) -> int:
+        """That of the plan which was seen last."""
+        return self._plan.generation
+
+    def find(self, header: str | None, model_name: str | None = None) -> Target:
+        """The target of a request, see `Targets.find`; `model_name` is the one that its path names.
+
+        Raises NotFound for a model that is not loaded, and HttpError 503 for one whose own workers are not
+        reached at present: requests come here instead.
+        """
+        self.refresh()
+        model = self._plan.models.get(model_name or "")
+        if model is None:
+            raise NotFound(f"Model {model_name!r} is not loaded; POST /models loads it.")
+        if model.pool != self._pool:
+            message = f"The workers of model {model_name!r} are being restarted; try again."
+            raise HttpError(503, message, {"Retry-After": "1"})
+        return self._targets.find(header, model_name)
+
+    def refresh(self) -> None:
+        """Take in the plan if it has changed; one that cannot be read leaves the last one in force."""
+        try:
+            status = self._path.stat()
+            stamp = status.st_mtime_ns, status.st_ino
+            if stamp == self._stamp:
+                return
+            plan = Plan.load(self._path.parent)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.error("cannot read %s: %r", self._path, error)
+            return
+        self._stamp = stamp
+        self._take(plan)
+
+    def _take(self, plan: Plan) -> None:
+        self._plan = plan
+        self._servers.update(plan.models)
+        self._targets = Targets(plan, self._pool, self._servers)
