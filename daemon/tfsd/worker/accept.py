@@ -28,25 +28,32 @@ class _Range(NamedTuple):
 
 
 def choose(accept: str | None, offered: Sequence[str], default: str) -> str:
-    """Return the media type of `offered` that `accept` prefers.
+    """Return the media type of `offered` that `accept` prefers, see `acceptable`; the first one for an Accept
+    that names nothing which is offered. Never raises.
+    """
+    return acceptable(accept, offered, default) or offered[0]
+
+
+def acceptable(accept: str | None, offered: Sequence[str], default: str) -> str | None:
+    """Return the media type of `offered` that `accept` prefers, None if it accepts none of them.
 
     The highest q value wins; then a type that is named over one matched by a wildcard, the earlier in the
     header, and `default` over the others. Parameters other than q are ignored, a q that cannot be read is 1.
-    No header gives `default`, one that accepts nothing offered the first of `offered`. Never raises.
+    No header gives `default`. Never raises.
     """
     if not accept or accept == "*/*":
         return default
     if accept in offered:
         return accept
     ranges = [_range(member, position) for position, member in enumerate(accept.split(","))]
-    best, best_rank = offered[0], (0.0, 0, 0, False)
+    best, best_rank = None, (0.0, 0, 0, False)
     for media_type in offered:
         deciding = max(ranges, key=lambda member: (member.specificity(media_type), member.quality))
         specificity = deciding.specificity(media_type)
         if not specificity or not deciding.quality:
             continue
         rank = (deciding.quality, specificity, -deciding.position, media_type == default)
-        if best_rank[0] == 0 or rank > best_rank:
+        if best is None or rank > best_rank:
             best, best_rank = media_type, rank
     return best
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from contextvars import ContextVar
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from tfsd.worker.client import Group
 
 current_deadline: ContextVar[float] = ContextVar("current_deadline")
 """The deadline of the request that this greenlet works on, on the clock of time.monotonic()."""
@@ -39,6 +41,7 @@ class Context(_Fields):
     """
 
     _deadline: float
+    _group: Group
 
     @property
     def grpc_port(self) -> str:
@@ -46,11 +49,18 @@ class Context(_Fields):
         return self.grpc_uri
 
     @property
+    def channel(self) -> Any:
+        """The grpc.Channel to the model's servers, one for each worker and model. It is made when it is first
+        asked for; it outlives restarts of the model server, which calls wait for, and must not be closed."""
+        return self._group.channel
+
+    @property
     def timeout(self) -> float:
         """Seconds that are left of the request's time limit; never negative."""
         return max(0.0, self._deadline - time.monotonic())
 
-    def with_deadline(self, deadline: float) -> Context:
-        """Note the request's deadline, on the clock of time.monotonic()."""
+    def of_request(self, deadline: float, group: Group) -> Context:
+        """Note the request's deadline, on the clock of time.monotonic(), and the model's servers."""
         self._deadline = deadline
+        self._group = group
         return self

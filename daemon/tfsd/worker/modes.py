@@ -45,12 +45,17 @@ class Call:
 Mode = Callable[[Call], Reply]
 
 
-def mode_of(script: Script | None, default_accept: str) -> Mode:
-    """The mode for a pool's script; None means the converter."""
+def mode_of(script: Script | None, default_accept: str, grpc_timeout: float = 10.0) -> Mode:
+    """The mode for a pool's script; None means the converter. `grpc_timeout` is that of the legacy endpoint."""
     if script is None:
         return Converter(default_accept)
     if script.style == "handler":
         return SingleHandler(script.functions[0], default_accept)
+    if script.style == "legacy":
+        from tfsd.worker.legacy import LegacyEndpoint  # with gRPC and numpy, which no other mode needs
+        from tfsd.worker.prediction_service import PredictionService
+
+        return LegacyEndpoint(script.functions, default_accept, PredictionService(grpc_timeout))
     input_handler, output_handler = script.functions
     return HandlerPair(input_handler, output_handler, default_accept)
 
@@ -127,7 +132,7 @@ def context_of(call: Call, default_accept: str) -> Context:
         environ.get("CONTENT_TYPE") or "application/json",
         default_accept if not accept or accept == "*/*" else accept,
         int(environ.get("CONTENT_LENGTH") or 0),
-    ).with_deadline(call.deadline)
+    ).of_request(call.deadline, call.target.group)
 
 
 def _model_server_request(result: Any) -> bytes:

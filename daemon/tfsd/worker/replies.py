@@ -16,6 +16,7 @@ from typing import Any
 import bottle
 
 from tfsd.errors import HttpError
+from tfsd.worker.grpc_errors import as_http_error
 
 DEFAULT_CONTENT_TYPE = "application/json"  # of a result that names none, as in the AWS containers
 PIECE_BYTES = 64 * 1024  # of a file-like result
@@ -92,12 +93,13 @@ def from_result(result: Any) -> Reply:
 
 def from_exception(error: BaseException) -> Reply:
     """The reply to an exception: its own status if it carries one (a Bottle HTTPError or HTTPResponse, an
-    HttpError, an attribute `status_code` from 400 to 599), else 500; its text as `{"error": …}`.
+    HttpError, a gRPC call's failure, an attribute `status_code` from 400 to 599), else 500; its text as `{"error": …}`.
     """
     if isinstance(error, bottle.HTTPResponse):
         return _from_bottle(error)
-    if isinstance(error, HttpError):
-        return from_error(error.status, error.message, error.headers)
+    known = error if isinstance(error, HttpError) else as_http_error(error)
+    if known is not None:
+        return from_error(known.status, known.message, known.headers)
     status = getattr(error, "status_code", None)
     if not isinstance(status, int) or not 400 <= status <= 599:
         status = 500

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +17,8 @@ HANDLER = "handler"
 PAIR = ("input_handler", "output_handler")
 LEGACY = ("input_fn", "output_fn", "transform_fn")
 USABLE = (
-    "`handler(data, context)`, or `input_handler(data, context)` with `output_handler(response, context)`"
+    "`handler(data, context)`, or `input_handler(data, context)` with `output_handler(response, context)`, or "
+    "`input_fn(serialized_input, content_type)` and `output_fn(prediction_result, accepts)`"
 )
 
 
@@ -27,10 +28,11 @@ class ScriptError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Script:
-    """An imported script. `style` is 'handler' (one function) or 'handlers' (the pair, input first)."""
+    """An imported script. `style` is 'handler' (one function), 'handlers' (the pair, input first) or 'legacy'
+    (as in LEGACY, None for what is not defined)."""
 
     style: str
-    functions: tuple[Callable[..., Any], ...]
+    functions: tuple[Any, ...]
 
 
 def load(path: Path, python_path: Sequence[str]) -> Script:
@@ -56,9 +58,7 @@ def choose(module: ModuleType, file_name: str) -> Script:
             "keep one of them."
         )
     if legacy:
-        raise ScriptError(
-            f"{file_name} defines {_names(legacy)}, which is not supported yet; define {USABLE}."
-        )
+        return Script("legacy", tuple(getattr(module, name, None) for name in LEGACY))
     if HANDLER in current:
         return Script("handler", (getattr(module, HANDLER),))
     if not current:

@@ -33,6 +33,14 @@ def test_styles(names, style, used):
     assert (script.style, len(script.functions)) == (style, used)
 
 
+@pytest.mark.parametrize("names", [["input_fn"], ["output_fn"], ["transform_fn"], ["input_fn", "output_fn"]])
+def test_legacy_functions_in_their_order(names):
+    script = choose(SimpleNamespace(**dict.fromkeys(names, function)), "inference.py")
+    assert script.style == "legacy"
+    wanted = ("input_fn", "output_fn", "transform_fn")
+    assert script.functions == tuple(function if name in names else None for name in wanted)
+
+
 def test_input_comes_first():
     module = SimpleNamespace(output_handler=print, input_handler=len)
     assert choose(module, "inference.py").functions == (len, print)
@@ -46,7 +54,6 @@ def test_input_comes_first():
         ([], ["`handler(data, context)`", "`input_handler(data, context)`", "`output_handler("]),
         (["handler", "input_fn"], ["`handler`", "`input_fn`"]),
         (["input_handler", "output_handler", "transform_fn"], ["`input_handler`", "`transform_fn`"]),
-        (["input_fn", "output_fn"], ["`input_fn` and `output_fn`", "not supported yet"]),
     ],
 )
 def test_refused(names, said):

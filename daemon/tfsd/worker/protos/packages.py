@@ -21,7 +21,7 @@ import importlib
 import importlib.machinery
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -43,14 +43,14 @@ PACKAGES = (  # those of the modules that tensorflow_serving imports, parents fi
 MODULE_SUFFIX = "_pb2"
 
 
-def install() -> None:
-    """Make the messages importable in this process. `sys.path` must be what it will be for user code.
+def install(python_path: Sequence[str] = ()) -> None:
+    """Make the messages importable in this process. Does nothing when TensorFlow is imported already.
 
-    Does nothing when TensorFlow is imported already.
+    `python_path` is what will come first on `sys.path` for user code, which may bring a TensorFlow.
     """
     if ROOT in sys.modules:
         return
-    spec = importlib.machinery.PathFinder.find_spec(ROOT)
+    spec = importlib.machinery.PathFinder.find_spec(ROOT, [*python_path, *sys.path])
     if spec is None:
         sys.meta_path.append(VendoredFinder())
         for name in PACKAGES:
