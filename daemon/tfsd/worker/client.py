@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Any
 
 import gevent
 
@@ -136,6 +138,13 @@ class Group:
                         f"The model server of {self.name!r} closed the connection {cut_off} times while it "
                         "worked on this request; its log says why."
                     ) from None
+
+    @cached_property
+    def channel(self) -> Any:
+        """A grpc.Channel to all instances, see `grpc_channel`."""
+        from tfsd.worker import grpc_channel  # a worker that never asks for it does without gRPC
+
+        return grpc_channel.connect([backend.server.grpc_port for backend in self.backends])
 
     def close_idle(self) -> None:
         for backend in self.backends:

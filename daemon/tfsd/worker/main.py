@@ -19,13 +19,14 @@ from typing import Any
 from tfsd import logs
 from tfsd.plan import Plan, Pool
 from tfsd.settings import Settings
-from tfsd.worker import requests_patch, script
+from tfsd.worker import grpc_gevent, requests_patch, script
 from tfsd.worker.app import Invocations, make_app
 from tfsd.worker.client import ModelServers
 from tfsd.worker.in_flight import InFlight
 from tfsd.worker.lifecycle import DRAIN_SECONDS, Heartbeat, stop_on_sigterm
 from tfsd.worker.live_targets import LiveTargets
 from tfsd.worker.modes import mode_of
+from tfsd.worker.protos import packages
 from tfsd.worker.server import Server, inherited_listener
 from tfsd.worker.targets import Targets
 
@@ -54,6 +55,8 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: Path, settings: Setting
     servers = ModelServers(plan.models, patience=0 if settings.multi_model else None)
     requests_patch.install(servers, settings.request_timeout)
     sys.dont_write_bytecode = True  # nothing is written beside the user's modules
+    packages.install(pool.python_path)
+    grpc_gevent.install()
     try:
         loaded = script.load(Path(pool.script), pool.python_path) if pool.script else None
     except script.ScriptError as error:
@@ -62,7 +65,7 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: Path, settings: Setting
     except (Exception, SystemExit) as error:
         log.error("%s does not import: %r", pool.script, error, exc_info=_in_script(error, pool.script))
         return 1
-    mode = mode_of(loaded, settings.default_accept)
+    mode = mode_of(loaded, settings.default_accept, settings.grpc_timeout)
     targets = (
         LiveTargets(run_dir, pool.name, servers)
         if settings.multi_model
@@ -99,6 +102,8 @@ def check(path: Path, python_path: Sequence[str]) -> int:
     stdout = os.dup(1)
     os.dup2(2, 1)
     sys.dont_write_bytecode = True
+    packages.install(python_path)
+    grpc_gevent.install()
     try:
         style = script.load(path, python_path).style
     except script.ScriptError as error:

@@ -25,6 +25,7 @@ class Target:
     Attributes:
         name, version, method: as in the Context.
         encoded_name: the name, percent-encoded, for headers and paths.
+        asked_version: the version that the request names, None if it names none.
         rest_uri, grpc_port: as in the Context.
         post_head: the head of a POST of JSON to the model server, up to the value of Content-Length.
         group: the model's servers.
@@ -32,6 +33,7 @@ class Target:
 
     name: str
     version: str
+    asked_version: int | None
     method: str
     encoded_name: str
     rest_uri: str
@@ -91,6 +93,7 @@ class Targets:
         return Target(
             name=model.name,
             version=str(model.latest if version is None else version),
+            asked_version=version,
             method=method,
             encoded_name=encoded,
             rest_uri=f"http://localhost:{server.rest_port}{path}",
