@@ -30,6 +30,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SMALL = b'{"instances":[1.0,2.0,5.0]}'
+ONE_ROW = b'{"instances": [1.0]}'  # so that a batch of 64 takes 64 requests
 LARGE_ROWS, LARGE_COLUMNS = 6000, 100
 CLIENTS = 64
 SESSION_SECONDS = 0.002
@@ -98,12 +99,12 @@ def post(port: int, body: bytes, connection: http.client.HTTPConnection | None =
     return response.status, response.read()
 
 
-def load(port: int, seconds: float, clients: int = CLIENTS) -> tuple[int, int]:
+def load(port: int, seconds: float, clients: int = CLIENTS, body: bytes = SMALL) -> tuple[int, int]:
     """Send small requests for so long; returns the answers and how many were errors."""
     if shutil.which("wrk") is None:
-        return load_from_threads(port, seconds, clients)
+        return load_from_threads(port, seconds, clients, body)
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(f"wrk.method='POST'\nwrk.body='{SMALL.decode()}'\n")
+        script.write(f"wrk.method='POST'\nwrk.body='{body.decode()}'\n")
         script.flush()
         command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds:g}s", "-s", script.name]
         url = f"http://127.0.0.1:{port}/v1/models/bench:predict"
@@ -116,7 +117,7 @@ def load(port: int, seconds: float, clients: int = CLIENTS) -> tuple[int, int]:
     return int(found[1]), errors + (sum(map(int, broken.groups())) if broken else 0)
 
 
-def load_from_threads(port: int, seconds: float, clients: int) -> tuple[int, int]:
+def load_from_threads(port: int, seconds: float, clients: int, body: bytes) -> tuple[int, int]:
     """The same without wrk: each client is a thread with a kept-alive connection."""
     counts = [0, 0]
     lock = threading.Lock()
@@ -127,7 +128,7 @@ def load_from_threads(port: int, seconds: float, clients: int) -> tuple[int, int
         answers = errors = 0
         while time.monotonic() < end:
             try:
-                errors += post(port, SMALL, connection)[0] != 200
+                errors += post(port, body, connection)[0] != 200
             except OSError:
                 errors += 1
             answers += 1
@@ -216,16 +217,21 @@ def measure_batching(models: Path, seconds: float) -> list[tuple[str, str]]:
     single = f"--rest_api_num_threads={CLIENTS}", "--tensorflow_intra_op_parallelism=1"
     parameters = models / "batching.conf"
     parameters.write_text(BATCHING)
-    rates = []
+    rates, micros = [], []
     for flags in ((), ("--enable_batching", f"--batching_parameters_file={parameters}")):
         with server(models / "slow", *single, *flags) as one:
-            load(one.port, min(seconds, 2))
-            answers, errors = load(one.port, seconds)
+            load(one.port, min(seconds, 2), body=ONE_ROW)
+            before = one.cpu()
+            answers, errors = load(one.port, seconds, body=ONE_ROW)
             assert not errors, f"{errors} errors"
             rates.append(answers / seconds)
+            micros.append((one.cpu() - before) / answers * 1e6)
     return [
-        ("2 ms model, without batching", f"{rates[0]:.0f}/s"),
-        ("2 ms model, with batching", f"{rates[1]:.0f}/s, {rates[1] / rates[0]:.1f} times"),
+        ("2 ms model, without batching", f"{rates[0]:.0f}/s, {micros[0]:.0f} µs of CPU each"),
+        (
+            "2 ms model, with batching",
+            f"{rates[1]:.0f}/s, {rates[1] / rates[0]:.1f} times, {micros[1]:.0f} µs of CPU each",
+        ),
     ]
 
 

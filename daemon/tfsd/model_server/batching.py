@@ -87,6 +87,8 @@ class BatchThreads:
             if batches and batches[-1].size + task.size <= parameters.max_batch_size:
                 batches[-1].tasks.append(task)
                 batches[-1].size += task.size
+                if not queue.is_ready():
+                    return  # a thread waits for the batch already: waking it for every task costs most of a task
             else:
                 if len(batches) >= parameters.max_enqueued_batches:
                     raise ServingError(
