@@ -144,7 +144,8 @@ class Group:
         """A grpc.Channel to all instances, see `grpc_channel`."""
         from tfsd.worker import grpc_channel  # a worker that never asks for it does without gRPC
 
-        return grpc_channel.connect([backend.server.grpc_port for backend in self.backends])
+        ports = [backend.server.grpc_port for backend in self.backends]
+        return grpc_channel.connect(ports, wait=self._patience is None)
 
     def close_idle(self) -> None:
         for backend in self.backends:
