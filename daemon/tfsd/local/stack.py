@@ -82,11 +82,13 @@ def _base_dir(model: Path, run_dir: Path) -> Path:
     if model.is_dir():
         target.symlink_to(model.resolve())
         return base
+    if not tarfile.is_tarfile(model):
+        raise LocalError(f"{model} is neither a directory nor a tar archive")
     try:
         with tarfile.open(model) as archive:
             archive.extractall(target, filter="data")
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise LocalError(f"{model} is neither a directory nor a tar archive: {error}") from error
+        raise LocalError(f"{model} cannot be unpacked: {error}") from error
     return base
 
 
