@@ -35,7 +35,7 @@ LARGE_ROWS, LARGE_COLUMNS = 6000, 100
 CLIENTS = 64
 SESSION_SECONDS = 0.002
 START_SECONDS = 120
-BATCHING = "max_batch_size { value: 64 } batch_timeout_micros { value: 1000 } num_batch_threads { value: 2 }"
+BATCHING = "max_batch_size { value: 64 } batch_timeout_micros { value: 10000 } num_batch_threads { value: 2 }"
 
 
 @dataclass
