@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import logging
 import os
 import resource
@@ -18,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from tfsd import logs, machine, multi_model, nginx, ports, user_code
+from tfsd import logs, machine, multi_model, nginx, ports, source_archive, user_code
 from tfsd.environments import RequirementsError
 from tfsd.model_servers import NoModelServerError, find_command
 from tfsd.models import CODE_DIRECTORY, FoundModel, ModelError, UserCode, find_models, find_user_code
@@ -26,6 +27,7 @@ from tfsd.nginx import NginxError
 from tfsd.plan import DEFAULT_POOL
 from tfsd.ports import PortError
 from tfsd.settings import Settings, SettingsError
+from tfsd.source_archive import SourceError
 from tfsd.stack import Machine, Stack, StackError, design, environment_directory, pool_name
 from tfsd.user_code import Code, ScriptError
 
@@ -52,6 +54,7 @@ FATAL = (
     StackError,
     RequirementsError,
     ScriptError,
+    SourceError,
     NoModelServerError,
 )
 
@@ -126,7 +129,7 @@ def become_supervisord(stack: Stack) -> NoReturn:
 def _user_codes(settings: Settings, models: Sequence[FoundModel], run_dir: Path) -> dict[str | None, Code]:
     """The user's code for all models (key None) and the models' own, each checked and with its requirements."""
     found: dict[str | None, UserCode] = {}
-    shared = find_user_code(settings.model_dir.resolve() / CODE_DIRECTORY, settings)
+    shared = _shared_code(settings, run_dir)
     if shared:
         found[None] = shared
     for model in models:
@@ -140,6 +143,18 @@ def _user_codes(settings: Settings, models: Sequence[FoundModel], run_dir: Path)
             f"SAGEMAKER_PROGRAM={settings.program} is in no code directory of {settings.model_dir}"
         )
     return {name: _ready(name, code, run_dir) for name, code in found.items()}
+
+
+def _shared_code(settings: Settings, run_dir: Path) -> UserCode | None:
+    """The code for all models: `code/` of the model directory, or what SAGEMAKER_SUBMIT_DIRECTORY names."""
+    location = settings.submit_directory
+    if location is None or not source_archive.is_archive(location):
+        return find_user_code(settings.model_dir.resolve() / CODE_DIRECTORY, settings)
+    directory = source_archive.fetch(location, run_dir / "source")
+    code = find_user_code(directory, dataclasses.replace(settings, submit_directory=str(directory)))
+    if code is None:
+        raise SourceError(f"SAGEMAKER_SUBMIT_DIRECTORY={location} has no {settings.program}")
+    return code
 
 
 def _universal_code(settings: Settings, run_dir: Path) -> dict[str | None, Code]:
