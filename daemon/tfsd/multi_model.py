@@ -34,6 +34,11 @@ def pool_socket(run_dir: Path, model: str) -> Path:
     return run_dir / "sockets" / f"pool-{socket_id(model)}.sock"
 
 
+def pool_mark(run_dir: Path, model: str) -> Path:
+    """The file whose presence tells nginx that a model has workers of its own."""
+    return run_dir / "pools" / socket_id(model)
+
+
 def check_run_dir(run_dir: Path) -> None:
     """Raises StackError when the path is too long for the socket of a model with a long name."""
     longest = pool_socket(run_dir, "x" * 40)

@@ -162,6 +162,19 @@ class Settings:
     instance_count: int = _variable(
         "SAGEMAKER_TFS_INSTANCE_COUNT", _integer(1), 1, "Model server processes for each model."
     )
+    models_per_process: int = _variable(
+        "SAGEMAKER_TFS_MODELS_PER_PROCESS",
+        _integer(1),
+        1,
+        "Models that may share a model server process (multi-model mode).",
+    )
+    memory_limit_mb: int | None = _variable(
+        "SAGEMAKER_TFS_MEMORY_LIMIT_MB",
+        _integer(1),
+        None,
+        "Memory that all processes together may use before a load is answered 507 (multi-model mode).",
+        shown_default="the container's limit",
+    )
     gpu_memory_margin: float = _variable(
         "SAGEMAKER_TFS_FRACTIONAL_GPU_MEM_MARGIN",
         _fraction,

@@ -23,7 +23,7 @@ from tfsd.user_code import Code
 
 LONGEST_SOCKET_PATH = 107  # sun_path of unix(7), less its final zero
 DIRECTORIES = ("sockets", "heartbeats", "nginx", "models")
-MULTI_MODEL_DIRECTORIES = ("programs", "journal", "ends")
+MULTI_MODEL_DIRECTORIES = ("programs", "journal", "ends", "pools")
 METHODS = ("predict", "classify", "regress")
 LONE_SOCKET_COPIES = 3
 

@@ -1,7 +1,7 @@
 """Making user code ready to run: its requirements installed, its script checked in a process of its own.
 
 `python -m tfsd.user_code --source DIR --environment DIR` does it for control, whose own process must not wait:
-it prints what a worker pool needs to know as JSON, or one clear message on stderr with exit status 1.
+it prints what a worker pool needs to know as JSON, `{"python": …}`, or `{"error": …}` with exit status 1.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ModelError(f"{options.source} has no {settings.program}")
         code = prepare(found, options.environment, Path.cwd())
     except (ModelError, RequirementsError, ScriptError) as error:
-        print(error, file=sys.stderr)
+        print(json.dumps({"error": str(error)}))
         return 1
     print(json.dumps({"python": code.python}))
     return 0

@@ -21,16 +21,24 @@ import gevent.socket
 from gevent.event import AsyncResult
 from gevent.pywsgi import WSGIServer
 
-from tfsd import logs
+from tfsd import logs, machine
 from tfsd.control.app import make_app
+from tfsd.control.capacity import EMBEDDED_SERVER_BYTES, REAL_SERVER_BYTES
 from tfsd.control.health import Health
+from tfsd.control.heartbeats import requests_in_flight
+from tfsd.control.hosts import Hosts
+from tfsd.control.loading import Models
 from tfsd.control.memory import Memory
 from tfsd.control.metrics import render, stack_metrics
+from tfsd.control.models_api import SocketHandler, add_routes
 from tfsd.control.poller import Poller
+from tfsd.control.programs import Programs
+from tfsd.control.reload import reload
 from tfsd.control.request_log import FILE_NAME, RequestLog, signal_nginx
-from tfsd.control.scrape import model_server_metrics, requests_in_flight
+from tfsd.control.scrape import model_server_metrics
 from tfsd.control.supervisor_client import SupervisorClient
 from tfsd.control.watch import STUCK_MARGIN_SECONDS, Heartbeats
+from tfsd.model_servers import find_command, is_embedded
 from tfsd.settings import Settings
 
 READ_SECONDS = 1.0
@@ -65,9 +73,8 @@ def serve(run_dir: Path, settings: Settings) -> int:
         load_timeout=settings.load_timeout,
     )
     memory = Memory(run_dir)
-    poller = Poller(
-        run_dir, health, SupervisorClient(run_dir), silence_limit, (memory.restarts.processes_seen,)
-    )
+    supervisor = SupervisorClient(run_dir)
+    poller = Poller(run_dir, health, supervisor, silence_limit, (memory.restarts.processes_seen,))
 
     def count(lines: Iterable[bytes]) -> None:
         memory.requests.add(lines, health.plan.models if health.plan else ())
@@ -86,22 +93,42 @@ def serve(run_dir: Path, settings: Settings) -> int:
         return health.missing()
 
     def metrics() -> bytes:
-        own = stack_metrics(memory, health, requests_in_flight(run_dir))
+        own = stack_metrics(
+            memory, health, requests_in_flight(run_dir, health.plan.pools.values() if health.plan else ())
+        )
         return render([*own, *model_server_metrics(health.plan)])
 
     listener = gevent.socket.socket(fileno=os.dup(0))
-    server = WSGIServer(listener, make_app(settings, missing, metrics), log=None, error_log=log)
+    app = make_app(settings, missing, metrics)
+    server = WSGIServer(listener, app, log=None, error_log=log, handler_class=SocketHandler)
     ended = AsyncResult()
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, ended.set, 0)
-    server.start()
     poller.start(on_crash=lambda _: ended.set(1))
+    if settings.multi_model:
+        add_routes(app, _models(settings, run_dir, supervisor, memory, poller))
+    server.start()
     gevent.spawn(_follow, request_log, memory).link_exception(lambda _: ended.set(1))
     code: int = ended.get()
     server.stop(timeout=0.5)
     with contextlib.suppress(OSError):
         memory.save(request_log.position)
     return code
+
+
+def _models(
+    settings: Settings, run_dir: Path, supervisor: SupervisorClient, memory: Memory, poller: Poller
+) -> Models:
+    """The models of a multi-model endpoint, with whatever an earlier control left."""
+    command = find_command(settings, os.environ)
+    programs = Programs(run_dir, supervisor)
+    hosts = Hosts(settings, run_dir, command, machine.gpus(os.environ), programs, reload)
+    server_bytes = EMBEDDED_SERVER_BYTES if is_embedded(command) else REAL_SERVER_BYTES
+    models = Models(
+        settings, run_dir, hosts, programs, supervisor, server_bytes, memory.requests.forget, poller.read_plan
+    )
+    models.recover()
+    return models
 
 
 def _follow(request_log: RequestLog, memory: Memory) -> None:

@@ -1,6 +1,6 @@
 """The routes of the control plane: /ping, /execution-parameters, /metrics, and the errors in JSON.
 
-Owns HTTP and nothing else: what it answers is handed in. `/models` (multi-model endpoints) is not offered yet.
+Owns HTTP and nothing else: what it answers is handed in. `/models` (multi-model endpoints) is `models_api`'s.
 """
 
 from __future__ import annotations

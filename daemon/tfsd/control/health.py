@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from tfsd.control.model_status import AVAILABLE, VersionStatus
 from tfsd.control.supervisor_client import Process
 from tfsd.control.watch import Heartbeats
-from tfsd.plan import Model, Plan
+from tfsd.plan import DEFAULT_POOL, Model, Plan
 
 FRESH_SECONDS = 5.0  # what was seen this long ago still holds: a process that is back by then was never away
 NO_ANSWER = "no answer"
@@ -53,7 +53,8 @@ class Health:
 
     `busy_limit` is how long (seconds) a busy model server may leave its status unanswered, `load_timeout` how
     long a model may be unavailable before the log says so. With `needs_models` false (multi-model mode) the
-    endpoint is healthy with no model at all.
+    endpoint is healthy with no model at all, or with a dead one, as long as a worker of the default pool is alive:
+    replacing the instance would take the other models away too.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Health:
         self._needs_models = needs_models
         self._busy_limit = busy_limit
         self._load_timeout = load_timeout
-        self._servers: dict[str, ServerState] = {}
+        self._servers: dict[tuple[str, str], ServerState] = {}  # by model and program
         self._workers_alive_at: dict[str, float] = {}
         self._supervisor_at: float | None = None
         self._unavailable_since: dict[str, float] = {}
@@ -80,15 +81,15 @@ class Health:
     def set_plan(self, plan: Plan) -> None:
         """Take what must be served from a new plan, keeping what is known of processes that stay."""
         self.plan = plan
-        programs = [server.program for model in plan.models.values() for server in model.servers]
-        self._servers = {program: self._servers.get(program, ServerState()) for program in programs}
+        keys = [(model.name, server.program) for model in plan.models.values() for server in model.servers]
+        self._servers = {key: self._servers.get(key, ServerState()) for key in keys}
         now = self._clock()
         self._unavailable_since = {n: self._unavailable_since.get(n, now) for n in plan.models}
         self._reported &= set(plan.models)
 
     def server_answered(self, model: str, program: str, statuses: Sequence[VersionStatus]) -> None:
         """A model server said which versions it has."""
-        server = self._servers.get(program)
+        server = self._servers.get((model, program))
         if server is None:
             return
         server.answered_at = self._clock()
@@ -100,7 +101,7 @@ class Health:
 
     def server_failed(self, model: str, program: str, reason: str) -> None:
         """A model server gave no status: it refused, hung up, or answered something else."""
-        server = self._servers.get(program)
+        server = self._servers.get((model, program))
         if server is not None:
             self._change(model, program, dict.fromkeys(server.versions, NO_ANSWER), {})
             server.busy_at = server.answered_at = None
@@ -108,9 +109,9 @@ class Health:
 
     def server_busy(self, program: str) -> None:
         """A model server holds our request and computes meanwhile."""
-        server = self._servers.get(program)
-        if server is not None:
-            server.busy_at = self._clock()
+        for (_, busy), server in self._servers.items():
+            if busy == program:
+                server.busy_at = self._clock()
 
     def processes_seen(self, processes: Mapping[str, Process], beats: Mapping[str, float | None]) -> None:
         """What supervisord says of its processes, and the modification times of the heartbeats."""
@@ -124,10 +125,10 @@ class Health:
 
     def missing(self) -> list[str]:
         """What keeps the endpoint from being healthy, a sentence each; empty when it is healthy."""
-        if not self._needs_models:
-            return []
         if self.plan is None:
             return ["there is no plan.json in the run directory yet"]
+        if not self._needs_models:
+            return [] if self._alive(DEFAULT_POOL) else [f"no worker of pool {DEFAULT_POOL!r} is alive"]
         if not self.plan.models:
             return ["the plan has no model"]
         unavailable = [model for model in self.plan.models.values() if not self.available(model)]
@@ -140,13 +141,13 @@ class Health:
     def available(self, model: Model) -> bool:
         """Whether a model server has a version of this model AVAILABLE."""
         now = self._clock()
-        return any(self._server(s.program).available(now, self._busy_limit) for s in model.servers)
+        return any(self._server(model, s.program).available(now, self._busy_limit) for s in model.servers)
 
     def version_states(self) -> Iterator[tuple[str, str, str, str]]:
         """(model, program, version, state) of every version that a model server has named."""
         for model in self.plan.models.values() if self.plan else ():
             for server in model.servers:
-                for version, state in self._server(server.program).versions.items():
+                for version, state in self._server(model, server.program).versions.items():
                     yield model.name, server.program, version, state
 
     def report_overdue(self) -> None:
@@ -162,8 +163,8 @@ class Health:
                     log.error("model %s after %g s: %s", model.name, self._load_timeout, trouble)
                 self._reported.add(model.name)
 
-    def _server(self, program: str) -> ServerState:
-        return self._servers.get(program, ServerState())
+    def _server(self, model: Model, program: str) -> ServerState:
+        return self._servers.get((model.name, program), ServerState())
 
     def _alive(self, pool_name: str) -> bool:
         pool = self.plan.pools.get(pool_name) if self.plan else None
@@ -174,11 +175,13 @@ class Health:
 
     def _trouble(self, model: Model) -> str:
         now = self._clock()
-        said = "; ".join(f"{s.program}: {self._server(s.program).described(now)}" for s in model.servers)
+        said = "; ".join(
+            f"{s.program}: {self._server(model, s.program).described(now)}" for s in model.servers
+        )
         return f"not available ({said or 'the plan names no model server for it'})"
 
     def _change(self, model: str, program: str, states: dict[str, str], errors: Mapping[str, str]) -> None:
-        server = self._servers[program]
+        server = self._servers[model, program]
         for version in sorted({*server.versions, *states}):
             old, new = server.versions.get(version, "unknown"), states.get(version, "gone")
             if old != new:

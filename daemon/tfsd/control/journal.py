@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tfsd.multi_model import socket_id
-from tfsd.plan import Model, Pool, model_from, pool_from
+from tfsd.plan import Model, model_from
 
 DIRECTORY = "journal"
 LOADING, UNLOADING = "loading", "unloading"
@@ -23,11 +23,10 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A model in transition. `pool` is its own one, if it has code; `helper` the process group that prepares it."""
+    """A model in transition; `helper` is the process group that prepares its code."""
 
     phase: str
     model: Model
-    pool: Pool | None = None
     helper: int | None = None
 
 
@@ -53,13 +52,7 @@ class Journal:
         for path in sorted(self._directory.glob("*.json")):
             try:
                 document = json.loads(path.read_text())
-                pool = document["pool"]
-                yield Entry(
-                    document["phase"],
-                    model_from(document["model"]),
-                    pool_from(pool) if pool else None,
-                    document["helper"],
-                )
+                yield Entry(document["phase"], model_from(document["model"]), document["helper"])
             except (OSError, ValueError, KeyError, TypeError) as error:
                 log.error("cannot read %s: %r", path, error)
 

@@ -6,7 +6,7 @@ made for one page.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -34,8 +34,8 @@ class _Families(Collector):
         return self._families
 
 
-def stack_metrics(memory: Memory, health: Health, in_flight: int | None) -> Iterator[Metric]:
-    """Everything that control knows itself; `in_flight` is None when nginx did not say."""
+def stack_metrics(memory: Memory, health: Health, in_flight: Mapping[str, int]) -> Iterator[Metric]:
+    """Everything that control knows itself, and the requests `in_flight` in the workers, by model."""
     yield from _request_metrics(memory)
     restarts = CounterMetricFamily(
         "tfsd_process_restarts", "Processes that were started again, by program.", labels=["program"]
@@ -44,8 +44,12 @@ def stack_metrics(memory: Memory, health: Health, in_flight: int | None) -> Iter
         restarts.add_metric([program], memory.restarts.counts[program])
     yield restarts
     yield from _model_metrics(health)
-    if in_flight is not None:
-        yield GaugeMetricFamily("tfsd_requests_in_flight", "Requests being answered.", value=in_flight)
+    requests = GaugeMetricFamily(
+        "tfsd_requests_in_flight", "Requests that workers are answering.", labels=["model"]
+    )
+    for model in health.plan.models if health.plan else ():
+        requests.add_metric([model], in_flight.get(model, 0))
+    yield requests
 
 
 def _request_metrics(memory: Memory) -> Iterator[Metric]:

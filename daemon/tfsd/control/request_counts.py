@@ -66,6 +66,12 @@ class RequestCounts:
             self._labels[route, model] = labels
         return labels
 
+    def forget(self, model: str) -> None:
+        """Drop all that was counted for a model that is gone."""
+        self.requests = Counter({key: count for key, count in self.requests.items() if key[1] != model})
+        self.latencies = {key: value for key, value in self.latencies.items() if key[1] != model}
+        self._labels = {key: labels for key, labels in self._labels.items() if labels[1] != model}
+
     def to_document(self) -> dict[str, Any]:
         """Everything counted, as JSON-able values."""
         return {

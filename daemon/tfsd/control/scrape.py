@@ -1,4 +1,4 @@
-"""Numbers that other processes keep: the model servers' own counters, and nginx's requests in flight.
+"""Numbers that other processes keep: the model servers' own counters.
 
 Owns the asking, at the time of a scrape, and the names that these counters get. A process that does not
 answer at once, or offers no such page, adds nothing.
@@ -7,40 +7,25 @@ answer at once, or offers no such page, adds nothing.
 from __future__ import annotations
 
 import http.client
-import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import gevent
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from tfsd.control.connections import LocalConnection, UnixConnection, fetch
+from tfsd.control.connections import LocalConnection, fetch
 from tfsd.plan import Plan
 
 TIMEOUT = 0.5
 MODEL_SERVER_PAGE = "/monitoring/prometheus/metrics"
 PREFIX = ":tensorflow:serving:"
-NGINX_SOCKET_NAME = "nginx-status.sock"
-NGINX_PAGE = "/status"
-SCRAPE_ITSELF = 2  # the scrape, and its own question to nginx
-
-
-def requests_in_flight(run_dir: Path) -> int | None:
-    """The requests that nginx is working on, without the scrape itself; None when it does not say."""
-    try:
-        status, body = fetch(UnixConnection(run_dir / NGINX_SOCKET_NAME, TIMEOUT), NGINX_PAGE)
-    except (OSError, http.client.HTTPException):
-        return None
-    writing = re.search(rb"Writing: (\d+)", body)
-    return max(0, int(writing[1]) - SCRAPE_ITSELF) if status == 200 and writing else None
 
 
 def model_server_metrics(plan: Plan | None) -> list[Metric]:
     """The counters of all model servers that answer within TIMEOUT, labelled by model and program."""
-    targets = (
-        [(m.name, s.program, s.rest_port) for m in plan.models.values() for s in m.servers] if plan else []
-    )
+    models = plan.models.values() if plan else ()
+    # A model server that several models share is asked once, and names them itself.
+    targets = list({s.program: (m.name, s.program, s.rest_port) for m in models for s in m.servers}.values())
     pages = [gevent.spawn(_page, port) for _, _, port in targets]
     gevent.joinall(pages, timeout=TIMEOUT)
     families: dict[str, CounterMetricFamily] = {}

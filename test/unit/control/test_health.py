@@ -139,10 +139,25 @@ def test_one_living_worker_is_enough_and_none_is_not() -> None:
     assert endpoint.missing == ["no worker of pool 'default' is alive"]
 
 
-def test_multi_model_mode_needs_no_model() -> None:
-    endpoint = Endpoint(Plan({}, {}), needs_models=False)
+def test_multi_model_mode_needs_no_model_but_a_worker() -> None:
+    endpoint = Endpoint(needs_models=False)
+    endpoint.fail("no answer")
+    assert endpoint.missing == ["no worker of pool 'default' is alive"]
+
+    endpoint.beat()
 
     assert endpoint.missing == []
+
+
+def test_models_on_one_model_server_have_states_of_their_own() -> None:
+    server = (ModelServer("models-0", 1, 2),)
+    models = {name: Model(name, "/", (1,), server) for name in ("m", "n")}
+    endpoint = Endpoint(Plan(models, {}), needs_models=False)
+
+    endpoint.health.server_answered("m", "models-0", AVAILABLE)
+
+    assert [endpoint.health.available(model) for model in models.values()] == [True, False]
+    assert list(endpoint.health.version_states()) == [("m", "models-0", "1", "AVAILABLE")]
 
 
 def test_a_single_model_endpoint_without_plan_or_model_is_not_healthy() -> None:

@@ -17,8 +17,8 @@ from tfsd.plan import Model, ModelServer, Plan, Pool
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-def page(memory: Memory, health: Health, in_flight: int | None = None) -> Samples:
-    text = render(stack_metrics(memory, health, in_flight)).decode()
+def page(memory: Memory, health: Health, in_flight: int = 0) -> Samples:
+    text = render(stack_metrics(memory, health, {"b": in_flight})).decode()
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -58,7 +58,8 @@ def test_what_was_counted_is_on_the_page(tmp_path: Path) -> None:
     assert value(samples, "tfsd_request_duration_seconds_count", route="direct", model="b") == 2
     assert value(samples, "tfsd_request_duration_seconds_sum", route="direct", model="b") == 0.006
     assert value(samples, "tfsd_process_restarts_total", program="worker-default") == 2
-    assert value(samples, "tfsd_requests_in_flight") == 4
+    assert value(samples, "tfsd_requests_in_flight", model="b") == 4
+    assert value(samples, "tfsd_requests_in_flight", model='a"\\') == 0
     assert value(samples, "tfsd_request_log_malformed_lines_total") == 1
     assert value(samples, "tfsd_model_available", model="b") == 1
     assert value(samples, "tfsd_model_available", model='a"\\') == 0
@@ -72,5 +73,18 @@ def test_a_page_can_be_made_before_anything_is_known(tmp_path: Path) -> None:
 
     samples = page(Memory(tmp_path), health)
 
-    assert value(samples, "tfsd_requests_in_flight") is None
+    assert value(samples, "tfsd_requests_in_flight", model="b") is None
     assert value(samples, "tfsd_request_log_malformed_lines_total") == 0
+
+
+def test_a_model_that_is_gone_is_on_the_page_no_more(tmp_path: Path) -> None:
+    memory, health = Memory(tmp_path), make_health()
+    memory.requests.add([b"1\tworker\tb\t200\t0.002", b"1\tworker\tc\t200\t0.002"], ["b", "c"])
+
+    memory.requests.forget("b")
+    memory.requests.add([b"1\tworker\tb\t200\t0.002"], ["c"])  # a line that nginx had kept back
+
+    samples = page(memory, health)
+    assert value(samples, "tfsd_requests_total", route="worker", model="b", status="200") is None
+    assert value(samples, "tfsd_requests_total", route="worker", model="c", status="200") == 1
+    assert value(samples, "tfsd_requests_total", route="worker", model="unknown", status="200") == 1

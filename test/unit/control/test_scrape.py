@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import http.server
-import socketserver
-import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
-
 import pytest
 
 from tfsd.control import scrape
 from tfsd.control.metrics import render
-from tfsd.control.scrape import model_server_metrics, requests_in_flight
+from tfsd.control.scrape import model_server_metrics
 from tfsd.plan import Model, ModelServer, Plan
 
 from .parts import ModelServerStub
@@ -72,45 +66,12 @@ def test_no_plan_means_no_model_server() -> None:
     assert model_server_metrics(None) == []
 
 
-@pytest.fixture
-def serve_status(tmp_path: Path) -> Iterator[Callable[[str], None]]:
-    """Starts what stands for nginx's stub_status, answering the given text."""
-    servers: list[socketserver.BaseServer] = []
+def test_a_model_server_that_models_share_is_asked_once(model_server: ModelServerStub) -> None:
+    model_server.metrics = PAGE
+    server = ModelServer("models-0", model_server.port, 0)
 
-    def serve(text: str) -> None:
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(text.encode())
+    text = render(
+        model_server_metrics(Plan({name: Model(name, "/", (1,), (server,)) for name in ("m", "n")}, {}))
+    ).decode()
 
-            def log_message(self, *_: object) -> None:
-                """Say nothing."""
-
-        server = socketserver.ThreadingUnixStreamServer(str(tmp_path / "nginx-status.sock"), Handler)
-        server.daemon_threads = True
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-
-    yield serve
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-STATUS = "Active connections: 9 \nserver accepts handled requests\n 16 16 18 \nReading: 1 Writing: {} Waiting: 1 \n"
-
-
-@pytest.mark.parametrize(("writing", "in_flight"), [(5, 3), (2, 0), (1, 0)])
-def test_requests_in_flight_are_those_of_nginx_without_the_scrape(
-    tmp_path: Path, serve_status: Callable[[str], None], writing: int, in_flight: int
-) -> None:
-    serve_status(STATUS.format(writing))
-
-    assert requests_in_flight(tmp_path) == in_flight
-
-
-def test_nginx_that_does_not_say_is_tolerated(tmp_path: Path, serve_status: Callable[[str], None]) -> None:
-    assert requests_in_flight(tmp_path) is None
-    serve_status("something else")
-    assert requests_in_flight(tmp_path) is None
+    assert text.count('model="m",program="models-0",status="OK"') == 1
