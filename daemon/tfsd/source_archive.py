@@ -75,7 +75,7 @@ def _download(location: str, target: Path) -> None:
 def _s3(location: str) -> tuple[Any, tuple[type[Exception], ...]]:
     """A client of S3, and what it raises. boto3 is imported here: no one else needs it."""
     try:
-        import boto3
+        from boto3 import Session
         from boto3.exceptions import Boto3Error
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError, ClientError
@@ -86,6 +86,6 @@ def _s3(location: str) -> tuple[Any, tuple[type[Exception], ...]]:
     retries = {"total_max_attempts": ATTEMPTS, "mode": "standard"}
     config = Config(retries=retries, connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS)
     try:
-        return boto3.client("s3", config=config), (BotoCoreError, ClientError, Boto3Error, OSError)
+        return Session().client("s3", config=config), (BotoCoreError, ClientError, Boto3Error, OSError)
     except (BotoCoreError, ValueError) as error:
         raise SourceError(f"S3 cannot be used: {error}") from error
