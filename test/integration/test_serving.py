@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -271,30 +271,26 @@ def requests_total(stack: RunningStack) -> dict[tuple[str, str, str], float]:
     }
 
 
-def test_metrics_count_requests_by_route_model_and_status(plain_stack: RunningStack) -> None:
-    time.sleep(3)  # what other tests did has been counted by then
-    before = requests_total(plain_stack)
+def test_metrics_count_requests_by_route_model_and_status(csv_stack: RunningStack) -> None:
+    three = "tfs-model-name=half_plus_three"  # that no other test asks this stack for
     for _ in range(3):
-        plain_stack.invoke(ONE, attributes="tfs-model-name=half_plus_two")
-    plain_stack.invoke("1,2,3", "text/csv", attributes="tfs-model-name=matrix")
-    plain_stack.invoke("1,2\n3", "text/csv", attributes="tfs-model-name=matrix")
-    plain_stack.invoke(ONE, attributes="tfs-model-name=nope")
+        csv_stack.invoke(ONE, attributes=three, Accept="application/json")
+    csv_stack.invoke("1\n2\n", "text/csv", attributes=three)
+    csv_stack.invoke("1,2\n3\n", "text/csv", attributes=three)
+    csv_stack.invoke(ONE, attributes="tfs-model-name=nope")
     wanted = {
-        ("direct", "half_plus_two", "200"): 3.0,
-        ("worker", "matrix", "200"): 1.0,
-        ("worker", "matrix", "400"): 1.0,
+        ("direct", "half_plus_three", "200"): 3.0,
+        ("worker", "half_plus_three", "200"): 1.0,
+        ("worker", "half_plus_three", "400"): 1.0,
         ("worker", "-", "404"): 1.0,
     }
-
-    def more() -> dict[tuple[str, str, str], float]:
-        now = requests_total(plain_stack)
-        return {key: now[key] - before.get(key, 0) for key in now if now[key] > before.get(key, 0)}
-
-    plain_stack.wait_for(lambda: wanted.items() <= more().items(), 10, f"{wanted} on /metrics")
-    assert {route for route, _, _ in more()} <= {"direct", "worker", "control"}
-    text = requests.get(plain_stack.url("/metrics"), timeout=10).text
-    assert 'tfsd_model_available{model="matrix"} 1.0' in text
-    assert 'tfsd_request_duration_seconds_count{model="matrix",route="worker"}' in text
+    csv_stack.wait_for(
+        lambda: wanted.items() <= requests_total(csv_stack).items(), 10, f"{wanted} on /metrics"
+    )
+    assert not [key for key in requests_total(csv_stack) if key[0] not in ("direct", "worker", "control")]
+    text = requests.get(csv_stack.url("/metrics"), timeout=10).text
+    assert 'tfsd_model_available{model="half_plus_three"} 1.0' in text
+    assert 'tfsd_request_duration_seconds_count{model="half_plus_three",route="worker"} 2.0' in text
 
 
 def test_access_log_has_requests_but_no_pings_and_no_secrets(plain_stack: RunningStack) -> None:
@@ -322,19 +318,26 @@ def test_access_log_has_requests_but_no_pings_and_no_secrets(plain_stack: Runnin
 # --- settings ---------------------------------------------------------------------------------------------------
 
 
-def test_default_model_and_default_accept(start_stack, models: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+@pytest.fixture(scope="module")
+def csv_stack(
+    models: Path, start_stack: Callable[..., RunningStack], tmp_path_factory: pytest.TempPathFactory
+) -> RunningStack:
+    """A stack whose default model is not the first by name, and that answers with CSV."""
+    directory = tmp_path_factory.mktemp("csv")
     for name in ("half_plus_two", "half_plus_three"):
-        (tmp_path / name).symlink_to(models / name)
-    stack = start_stack(
-        tmp_path,
+        (directory / name).symlink_to(models / name)
+    return start_stack(
+        directory,
         SAGEMAKER_TFS_DEFAULT_MODEL_NAME="half_plus_two",
         SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT="text/csv",
     )
-    for answer in (stack.invoke("2.0\n4.0", "text/csv"), stack.invoke('{"instances": [2.0, 4.0]}')):
+
+
+def test_default_model_and_default_accept(csv_stack: RunningStack) -> None:
+    for answer in (csv_stack.invoke("2.0\n4.0", "text/csv"), csv_stack.invoke('{"instances": [2.0, 4.0]}')):
         assert (answer.text, answer.headers["Content-Type"]) == ("4.0\n5.0\n", "text/csv")
-    answer = stack.invoke('{"instances": [2.0]}', Accept="application/json")
+    answer = csv_stack.invoke('{"instances": [2.0]}', Accept="application/json")
     assert answer.json() == {"predictions": [4.0]}
-    absent = requests.Session()
-    absent.headers.clear()
-    answer = absent.post(stack.url("/invocations"), data='{"instances": [2.0]}')
-    assert answer.text == "4.0\n"
+    body = '{"instances": [2.0]}'
+    request = f"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    assert exchange(csv_stack.port, request.encode())[2] == b"4.0\n"  # no Accept at all
