@@ -1,0 +1,104 @@
+"""Deploys an image with the SageMaker Python SDK's local mode, as its users do, and prints the answers as JSON.
+
+usage: python sagemaker_local.py IMAGE MODEL.tar.gz PORT DIRECTORY endpoint|handlers|transform
+
+Run by test_sagemaker_sdk.py in the SDK's own environment, where nothing of tfsd is; DIRECTORY is for its files.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from sagemaker.deserializers import CSVDeserializer
+from sagemaker.local import LocalSession
+from sagemaker.serializers import CSVSerializer, JSONLinesSerializer
+from sagemaker.tensorflow import TensorFlowModel, TensorFlowPredictor
+
+ROLE = "arn:aws:iam::111122223333:role/none"
+INFERENCE = """
+import json
+
+
+def input_handler(data, context):
+    return json.dumps({"instances": [float(word) for word in data.read().decode().split()]})
+
+
+def output_handler(response, context):
+    return json.dumps({"halves": response.json()["predictions"]}), "application/json"
+"""
+
+
+def main(image: str, archive: str, port: int, directory: Path, verb: str) -> None:
+    session = LocalSession()
+    session.config = {"local": {"serving_port": port}}
+    session.s3_client.create_bucket(
+        Bucket=f"models-{verb}", CreateBucketConfiguration={"LocationConstraint": session.boto_region_name}
+    )
+    common = {
+        "model_data": f"file://{archive}",
+        "role": ROLE,
+        "image_uri": image,
+        "framework_version": "2.16",
+        "sagemaker_session": session,
+        "code_location": f"s3://models-{verb}",
+    }
+    answer = VERBS[verb](common, directory)
+    print(f"\n{json.dumps(answer)}")  # the SDK prints dots without an end
+
+
+def endpoint(common: dict[str, Any], directory: Path) -> dict[str, Any]:
+    """Without an entry point: the predictor's serializers and its choice of model."""
+    predictor = TensorFlowModel(**common).deploy(1, "local")
+    try:
+        name, session = predictor.endpoint_name, common["sagemaker_session"]
+        csv = TensorFlowPredictor(name, session, serializer=CSVSerializer(), deserializer=CSVDeserializer())
+        csv.accept = ("text/csv",)
+        lines = TensorFlowPredictor(name, session, serializer=JSONLinesSerializer())
+        other = TensorFlowPredictor(name, session, model_name="half_plus_two", model_version="123")
+        return {
+            "json": predictor.predict({"instances": [1.0, 2.0, 5.0]}),
+            "csv": csv.predict([[1.0], [2.0]]),
+            "jsonlines": lines.predict([1.0, 2.0]),
+            "other": other.predict({"instances": [1.0]}),
+        }
+    finally:
+        predictor.delete_endpoint()
+
+
+def handlers(common: dict[str, Any], directory: Path) -> dict[str, Any]:
+    """With an entry point, which the SDK packs into the archive and uploads."""
+    script = directory / "inference.py"
+    script.write_text(INFERENCE)
+    predictor = TensorFlowModel(entry_point=str(script), **common).deploy(1, "local")
+    try:
+        predictor.serializer = CSVSerializer()
+        return {"handlers": predictor.predict("1 2 5")}
+    finally:
+        predictor.delete_endpoint()
+
+
+def transform(common: dict[str, Any], directory: Path) -> dict[str, Any]:
+    """A batch transform of a file with a number a line."""
+    source, target = directory / "in", directory / "out"
+    source.mkdir()
+    (source / "numbers.csv").write_text("".join(f"{number}.0\n" for number in range(20)))
+    transformer = TensorFlowModel(**common).transformer(
+        1,
+        "local",
+        strategy="MultiRecord",
+        assemble_with="Line",
+        accept="text/csv",
+        output_path=f"file://{target}",
+    )
+    transformer.transform(f"file://{source}", content_type="text/csv", split_type="Line")
+    transformer.wait()
+    return {"lines": (target / "numbers.csv.out").read_text().split()}
+
+
+VERBS = {"endpoint": endpoint, "handlers": handlers, "transform": transform}
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]), sys.argv[5])

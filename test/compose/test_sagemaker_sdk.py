@@ -1,0 +1,154 @@
+"""The SageMaker Python SDK's local mode deploys the image. Nothing leaves this machine: S3 is played by moto."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from support.docker import docker
+from tfsd.ports import allocate
+
+HERE = Path(__file__).parent
+REQUIREMENTS = HERE / "sagemaker-requirements.txt"
+SECONDS = 300
+
+VERBS = ("endpoint", "handlers", "transform")
+NETWORK = "sagemaker-local"
+
+Answers = Callable[[str], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def sdk() -> Path:
+    """The directory of the environment's programs; made once per machine and version of the requirements."""
+    digest = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()[:16]
+    directory = Path(tempfile.gettempdir()) / f"tfsd-test-sagemaker-{os.getuid()}-{digest}"
+    ready = directory / "ready"
+    if not ready.exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", directory], check=True)
+        pip = [directory / "bin" / "pip", "install", "--quiet", "--requirement", REQUIREMENTS]
+        done = subprocess.run(pip, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"the SageMaker SDK cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
+        ready.touch()
+    return directory / "bin"
+
+
+@pytest.fixture(scope="module")
+def aws(sdk: Path) -> Iterator[dict[str, str]]:
+    """The environment of an AWS account that is moto's, on this machine."""
+    port = allocate(1)[0]
+    server = subprocess.Popen(
+        [sdk / "moto_server", "--host", "127.0.0.1", "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        end = time.monotonic() + 60
+        url = f"http://127.0.0.1:{port}"
+        while True:
+            with contextlib.suppress(requests.ConnectionError):
+                requests.get(url, timeout=5)
+                break
+            assert time.monotonic() < end, "moto does not start"
+            time.sleep(0.1)
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SAGEMAKER_"))
+        }
+        yield kept | {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": "none",
+            "AWS_SECRET_ACCESS_KEY": "none",
+            "AWS_DEFAULT_REGION": "us-west-2",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture(scope="module")
+def network(image: str) -> Iterator[None]:
+    """The network that the SDK's containers share, made before several of them make it at once."""
+    before = containers_of(image)
+    made = not docker("network", "ls", "--quiet", "--filter", f"name=^{NETWORK}$")
+    if made:
+        docker("network", "create", "--label", f"com.docker.compose.network={NETWORK}", NETWORK)
+    yield
+    for left in containers_of(image) - before:
+        docker("rm", "--force", left)
+    if made:
+        docker("network", "rm", NETWORK)
+
+
+def containers_of(image: str) -> set[str]:
+    return set(docker("ps", "--all", "--quiet", "--filter", f"ancestor={image}").split())
+
+
+@pytest.fixture(scope="module")
+def answers(
+    image: str,
+    numbers: Path,
+    sdk: Path,
+    aws: dict[str, str],
+    network: None,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Answers:
+    """`answers(verb)`: what sagemaker_local.py prints for one of its verbs. They run side by side, mostly waiting."""
+    directory = tmp_path_factory.mktemp("sdk")
+    archive = directory / "model.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(numbers, ".")
+
+    def start(verb: str, port: int) -> subprocess.Popen[str]:
+        own = directory / verb
+        own.mkdir()
+        words = [image, str(archive), str(port), str(own), verb]
+        return subprocess.Popen(
+            [sdk / "python", HERE / "sagemaker_local.py", *words],
+            stdout=subprocess.PIPE,
+            stderr=(own / "log").open("w"),
+            text=True,
+            env=aws,
+        )
+
+    running = {verb: start(verb, port) for verb, port in zip(VERBS, allocate(len(VERBS)), strict=True)}
+
+    def answer(verb: str) -> dict[str, Any]:
+        output, _ = running[verb].communicate(timeout=SECONDS)
+        log = (directory / verb / "log").read_text()
+        assert running[verb].returncode == 0, f"{output[-3000:]}\n{log[-3000:]}"
+        said: dict[str, Any] = json.loads(output.splitlines()[-1])
+        return said
+
+    return answer
+
+
+def test_endpoint_without_an_entry_point(answers: Answers) -> None:
+    assert answers("endpoint") == {
+        "json": {"predictions": [3.5, 4.0, 5.5]},
+        "csv": [["3.5"], ["4.0"]],
+        "jsonlines": {"predictions": [3.5, 4.0]},
+        "other": {"predictions": [2.5]},
+    }
+
+
+def test_endpoint_with_an_entry_point(answers: Answers) -> None:
+    assert answers("handlers") == {"handlers": {"halves": [3.5, 4.0, 5.5]}}
+
+
+def test_batch_transform(answers: Answers) -> None:
+    assert [float(line) for line in answers("transform")["lines"]] == [number / 2 + 3 for number in range(20)]
