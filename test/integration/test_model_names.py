@@ -63,12 +63,7 @@ def test_a_model_answers_to_its_name(stack: RunningStack, name: str) -> None:
     [
         "ns:predict",
         "-x",
-        pytest.param(
-            "über",
-            marks=pytest.mark.xfail(
-                strict=True, reason="the worker reads the header as Latin-1, router.js as UTF-8"
-            ),
-        ),
+        "über",
     ],
 )
 def test_a_model_answers_to_its_name_through_the_converter(stack: RunningStack, name: str) -> None:

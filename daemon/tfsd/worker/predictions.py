@@ -1,13 +1,15 @@
 """From a model server's answer to one prediction a line, as JSON or as CSV.
 
 Owns the forms of an answer (`predictions`, `results`, `outputs`) and how one prediction is written. Numbers
-keep the digits of the model server, and strings that are not UTF-8, which it may send, keep their bytes.
+keep their values, and strings that are not UTF-8, which the model server may send, keep their bytes.
 """
 
 import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
+
+import orjson
 
 from tfsd.worker import csv_instances
 
@@ -17,6 +19,8 @@ _line_break = re.compile(rb"[\r\n][ \t\r\n]*")
 _numeric_answer = re.compile(
     rb'\s*\{\s*"(?:predictions|results)"\s*:\s*(\[[][0-9+\-.eE,\sNaInfity]*\])\s*\}\s*'
 )
+_not_numeric = re.compile(rb'["{n]|\[\]').search  # text, objects, null, empty lists
+_long_number = re.compile(rb"\d{21}").search
 _needs_quotes = re.compile(r'[",\r\n]').search
 _json_string = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -43,7 +47,7 @@ def to_json_lines(answer: bytes) -> bytes | None:
         array, inner = tensor
         lines = array[1:-1].replace(b"]" * inner + b"," + b"[" * inner, b"]" * inner + b"\n" + b"[" * inner)
         return lines + b"\n"
-    return _write(answer, _json)
+    return _write_fast(answer, orjson.dumps) or _write(answer, _json)
 
 
 def to_csv(answer: bytes) -> bytes | None:
@@ -59,7 +63,9 @@ def to_csv(answer: bytes) -> bytes | None:
     if tensor is not None:
         array, inner = tensor
         return array.replace(b"]" * inner + b"," + b"[" * inner, b"\n").translate(None, b"[]") + b"\n"
-    return _write(answer, lambda prediction: ",".join(_fields(prediction)))
+    return _write_fast(answer, _numeric_fields) or _write(
+        answer, lambda prediction: ",".join(_fields(prediction))
+    )
 
 
 def _numeric_tensor(answer: bytes) -> tuple[bytes, int] | None:
@@ -78,6 +84,35 @@ def _numeric_tensor(answer: bytes) -> tuple[bytes, int] | None:
     if b"[]" in array or end < 0 or skeleton != prediction * (len(skeleton) // len(prediction)):
         return None
     return array, inner
+
+
+class _NotNumeric(ValueError):
+    """A prediction whose fields are not all numbers."""
+
+
+def _write_fast(answer: bytes, write: Callable[[Any], bytes]) -> bytes | None:
+    """A line for each prediction, at a tenth of the general way's cost; None when that has to be taken.
+
+    orjson refuses what only the general way can read: NaN, Infinity, strings that are not UTF-8. It would
+    round integers of more than 64 bits.
+    """
+    if _long_number(answer):
+        return None
+    try:
+        predictions = _predictions(orjson.loads(answer))
+        return b"\n".join([*map(write, predictions), b""]) if predictions else None
+    except ValueError:
+        return None
+
+
+def _numeric_fields(prediction: Any) -> bytes:
+    """One prediction of numbers as CSV. Raises _NotNumeric."""
+    if isinstance(prediction, dict):
+        prediction = [prediction[name] for name in sorted(prediction)]
+    text = orjson.dumps(prediction)
+    if _not_numeric(text):
+        raise _NotNumeric
+    return text.translate(None, b"[]")
 
 
 def _write(answer: bytes, write: Callable[[Any], str]) -> bytes | None:

@@ -65,7 +65,7 @@ class Targets:
             model_name: the model that the path names, if it does; the header's is then ignored.
         Raises BadRequest (header) or NotFound (model or version, saying what exists).
         """
-        asked = attributes.parse(header)
+        asked = attributes.parse(_text(header))
         model = self._model(model_name or asked.model_name)
         if asked.model_version is not None and asked.model_version not in model.versions:
             versions = ", ".join(str(version) for version in model.versions)
@@ -103,3 +103,11 @@ class Targets:
             ).encode("ascii"),
             group=self._servers.of_model(model.name),
         )
+
+
+def _text(header: str | None) -> str | None:
+    """A header's value as the client meant it: WSGI gives its bytes as Latin-1 (PEP 3333), clients send UTF-8."""
+    try:
+        return header.encode("latin-1").decode() if header else header
+    except UnicodeError:
+        return header

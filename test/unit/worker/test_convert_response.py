@@ -42,7 +42,7 @@ def converted(answer: str | bytes, accept: str) -> tuple[str, str]:
         ('{"predictions": [[1], [[2, 3], 4]]}', NDJSON, "[1]\n[[2,3],4]\n"),
         ('{"predictions": []}', NDJSON, ""),
         ('{"predictions": []}', CSV, ""),
-        (NAMED, NDJSON, '{"b":[0.333333343,2],"a":"x,y"}\n{"b":[1e-07,3],"a":"ok"}\n'),
+        (NAMED, NDJSON, '{"b":[0.333333343,2],"a":"x,y"}\n{"b":[1e-7,3],"a":"ok"}\n'),
         (NAMED, CSV, '"x,y",0.333333343,2\nok,1e-07,3\n'),
         (
             '{"predictions": ["1", "a", "", "nan", "a b ", "q\\"", "l\\n"]}',
