@@ -27,13 +27,13 @@ from tfsd.control.capacity import EMBEDDED_SERVER_BYTES, REAL_SERVER_BYTES
 from tfsd.control.health import Health
 from tfsd.control.heartbeats import requests_in_flight
 from tfsd.control.hosts import Hosts
-from tfsd.control.loading import Models
+from tfsd.control.loading import EXPECTED, Models
 from tfsd.control.memory import Memory
 from tfsd.control.metrics import render, stack_metrics
 from tfsd.control.models_api import SocketHandler, add_routes
 from tfsd.control.poller import Poller
 from tfsd.control.programs import Programs
-from tfsd.control.reload import reload
+from tfsd.control.reload import Reloader
 from tfsd.control.request_log import FILE_NAME, RequestLog, signal_nginx
 from tfsd.control.scrape import model_server_metrics
 from tfsd.control.supervisor_client import SupervisorClient
@@ -122,10 +122,15 @@ def _models(
     """The models of a multi-model endpoint, with whatever an earlier control left."""
     command = find_command(settings, os.environ)
     programs = Programs(run_dir, supervisor)
-    hosts = Hosts(settings, run_dir, command, machine.gpus(os.environ), programs, reload)
+    hosts = Hosts(
+        settings, run_dir, command, machine.gpus(os.environ), programs, Reloader(settings.load_timeout)
+    )
     server_bytes = EMBEDDED_SERVER_BYTES if is_embedded(command) else REAL_SERVER_BYTES
     models = Models(
         settings, run_dir, hosts, programs, supervisor, server_bytes, memory.requests.forget, poller.read_plan
+    )
+    gevent.get_hub().NOT_ERROR += (
+        EXPECTED  # no tracebacks of what a greenlet raises for the one that waits for it
     )
     models.recover()
     return models

@@ -20,6 +20,7 @@ from tfsd import multi_model, ports
 from tfsd.control import model_status
 from tfsd.control.model_status import AVAILABLE, NoStatusError
 from tfsd.control.programs import Programs
+from tfsd.control.reload import LoadRefused, NotAnswering
 from tfsd.plan import Model, ModelServer
 from tfsd.settings import Settings
 from tfsd.stack import program_names
@@ -41,10 +42,6 @@ class HostDied(Exception):
         super().__init__(f"{program} ended with {code}")
         self.program = program
         self.code = code
-
-
-class LoadRefused(Exception):
-    """The model server cannot load the model; the text is its own."""
 
 
 @dataclasses.dataclass
@@ -71,7 +68,9 @@ class Host:
 
 
 class Hosts:
-    """All hosts. `command` runs a model server; `reload` has one serve other models, or raises LoadRefused."""
+    """All hosts. `command` runs a model server; `reload` has one serve other models, or raises LoadRefused,
+    NotAnswering.
+    """
 
     def __init__(
         self,
@@ -135,7 +134,7 @@ class Hosts:
                 self._programs.forget_end(program)
             if host.started:
                 for server in host.servers:
-                    self._reload(server, models)
+                    self._reload_when_back(host, server, models)
                 self._wait(host, model)
                 self._write(host, models)  # only now: a model that does not load must not stop a restart
             else:
@@ -174,8 +173,17 @@ class Hosts:
         for server in host.servers:
             try:
                 self._reload(server, list(host.models.values()))
-            except LoadRefused as error:
+            except (LoadRefused, NotAnswering) as error:
                 log.warning("%s: %s", server.program, error)
+
+    def _reload_when_back(self, host: Host, server: ModelServer, models: Sequence[Model]) -> None:
+        """Raises HostDied when it was this that the model server ended of, LoadRefused."""
+        while True:
+            try:
+                return self._reload(server, models)
+            except NotAnswering:
+                self._raise_if_died(host)
+                gevent.sleep(POLL_SECONDS)
 
     def _wait(self, host: Host, model: Model) -> None:
         waiting = list(host.servers)
@@ -183,11 +191,14 @@ class Hosts:
             if self._serves(waiting[0], model):
                 waiting.pop(0)
                 continue
-            for program in host.programs:
-                code = self._programs.end_of(program)
-                if code is not None:
-                    raise HostDied(program, code)
+            self._raise_if_died(host)
             gevent.sleep(POLL_SECONDS)
+
+    def _raise_if_died(self, host: Host) -> None:
+        for program in host.programs:
+            code = self._programs.end_of(program)
+            if code is not None:
+                raise HostDied(program, code)
 
     def _serves(self, server: ModelServer, model: Model) -> bool:
         """Raises LoadRefused when a version cannot be loaded."""

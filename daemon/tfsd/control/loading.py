@@ -27,10 +27,11 @@ from tfsd.control import capacity, helper
 from tfsd.control.capacity import Capacity, NotEnoughMemory
 from tfsd.control.heartbeats import wait_until_idle
 from tfsd.control.helper import CodeError
-from tfsd.control.hosts import Host, HostDied, Hosts, LoadRefused
+from tfsd.control.hosts import Host, HostDied, Hosts
 from tfsd.control.journal import LOADING, UNLOADING, Entry, Journal
 from tfsd.control.programs import Programs
 from tfsd.control.readiness import PoolDied, wait_for_pool
+from tfsd.control.reload import LoadRefused
 from tfsd.control.supervisor_client import SupervisorClient, SupervisorError
 from tfsd.control.watch import DIRECTORY as HEARTBEATS
 from tfsd.errors import BadRequest, HttpError, NotFound
@@ -42,6 +43,8 @@ from tfsd.stack import environment_directory, pool_name
 
 LONGEST_NAME = 255
 PAGE_SIZE = 1000
+EXPECTED = (HttpError, HostDied, LoadRefused, PoolDied, CodeError, SupervisorError, gevent.Timeout)
+"""What may go wrong with a load: each is an answer, not a fault of ours."""
 
 log = logging.getLogger(__name__)
 
@@ -138,6 +141,9 @@ class Models:
             model = self._load(name, url, directory, transition)
         except HttpError as error:
             log.warning("model %s is not loaded (%d): %s", name, error.status, error.message)
+            raise
+        except gevent.GreenletExit:
+            log.warning("model %s is not loaded: who asked for it has gone", name)
             raise
         finally:
             self._leave(name, transition)
@@ -375,5 +381,5 @@ def _token_of(name: str) -> str:
 
 def _name_of(token: str) -> str:
     with contextlib.suppress(binascii.Error, ValueError):
-        return base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
+        return base64.b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True).decode()
     raise BadRequest(f"next_page_token {token[:100]!r} is none that this endpoint has given.")
