@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -58,11 +58,13 @@ def numbers(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def start_endpoint(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartEndpoint]:
-    """`start_endpoint(model_dir, memory="3G", **environ)`: healthy, and removed at the module's end."""
+    """`start_endpoint(model_dir, memory, volumes, **environ)`: healthy, and removed at the module's end."""
     with contextlib.ExitStack() as running:
 
-        def start(model_dir: Path, memory: str = "3G", **environ: str) -> Composed:
+        def start(
+            model_dir: Path, memory: str = "3G", volumes: Sequence[str] = (), **environ: str
+        ) -> Composed:
             directory = tmp_path_factory.mktemp("endpoint")
-            return running.enter_context(Composed(directory, image, model_dir, environ, memory))
+            return running.enter_context(Composed(directory, image, model_dir, environ, memory, volumes))
 
         yield start

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,7 @@ class Composed(Container):
         directory: an empty one of this endpoint's own, for the file that is laid over docker-compose.yml.
         environ: SAGEMAKER_* variables of the container.
         memory: the limit, as docker writes it.
+        volumes: further ones, as docker writes them.
     """
 
     def __init__(
@@ -127,13 +128,13 @@ class Composed(Container):
         model_dir: Path,
         environ: Mapping[str, str] | None = None,
         memory: str = "3G",
+        volumes: Sequence[str] = (),
     ):
         super().__init__(name="", port=allocate(1)[0])
         self.project = f"tfsd{uuid.uuid4().hex[:8]}"
         self.over = directory / "over.json"  # JSON is YAML
-        self.over.write_text(
-            json.dumps({"version": "3.8", "services": {"endpoint": {"environment": dict(environ or {})}}})
-        )
+        over = {"environment": dict(environ or {}), "volumes": list(volumes)}
+        self.over.write_text(json.dumps({"version": "3.8", "services": {"endpoint": over}}))
         self.variables = {
             "IMAGE": image,
             "MODEL_DIR": str(model_dir),
