@@ -52,9 +52,9 @@ def _feature(name: str, value: Any) -> Any:
         return feature_pb2.Feature(bytes_list=feature_pb2.BytesList(value=encoded))
     try:
         if kinds and kinds <= {int}:
-            return feature_pb2.Feature(int64_list=feature_pb2.Int64List(value=values))
+            return feature_pb2.Feature(int64_list=feature_pb2.Int64List(value=map(int, values)))
         if kinds and kinds <= {int, float}:
-            return feature_pb2.Feature(float_list=feature_pb2.FloatList(value=values))
+            return feature_pb2.Feature(float_list=feature_pb2.FloatList(value=map(float, values)))
     except (ValueError, OverflowError) as error:
         raise BadRequest(f"Feature {name!r} holds a number that is too large: {error}") from None
     if not values:

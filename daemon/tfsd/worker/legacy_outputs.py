@@ -5,8 +5,7 @@ Owns the forms of a response there. Knows nothing of requests or of user code.
 
 from __future__ import annotations
 
-import csv
-import io
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,10 +13,12 @@ from google.protobuf import json_format
 from tensorflow_serving.apis import predict_pb2, regression_pb2
 
 from tfsd.errors import HttpError
-from tfsd.worker import accept
+from tfsd.worker import accept, csv_instances
 from tfsd.worker.tensors import to_array
 
 JSON, CSV, PROTOBUF = "application/json", "text/csv", "application/octet-stream"
+_RAW_BYTES = "surrogateescape"  # text that is not UTF-8 keeps its bytes
+_needs_quotes = re.compile(r'[",\r\n]').search
 OFFERED = (JSON, PROTOBUF, CSV)
 
 
@@ -73,12 +74,14 @@ def to_csv(response: Any) -> bytes:
 
 
 def _lines(rows: Sequence[Any]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    for row in rows:
-        writer.writerow([_field(value) for value in row])
-    return text.getvalue().encode(errors="surrogateescape")
+    lines = [",".join([_field(value) for value in row]) + "\n" for row in rows]
+    return "".join(lines).encode(errors=_RAW_BYTES)
 
 
 def _field(value: Any) -> str:
-    return value.decode(errors="surrogateescape") if isinstance(value, bytes) else str(value)
+    """A number, or text, which is quoted where it would otherwise be read as something else (RFC 4180)."""
+    if not isinstance(value, bytes):
+        return str(value)
+    text = value.decode(errors=_RAW_BYTES)
+    plain = csv_instances.is_text(text) and not _needs_quotes(text)
+    return text if plain else '"' + text.replace('"', '""') + '"'

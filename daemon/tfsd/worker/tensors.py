@@ -152,11 +152,12 @@ def _array(value: Any, dtype: int, name: str) -> Any:
         raise BadRequest(f"The value for input {name!r} is not numeric: {error}") from None
     if array.size == 0 and array.dtype.kind == "f":  # what numpy makes of an empty list
         return array.astype(kind)
-    if array.dtype.kind not in "biufc":
+    real = np.dtype(kind).kind != "c"
+    if array.dtype.kind not in ("biuf" if real else "biufc"):
         raise BadRequest(f"The value for input {name!r}, which takes {np.dtype(kind)}, is not numeric.")
     with np.errstate(all="ignore"):
         converted = array.astype(kind)
-        exact = (np.dtype(kind).kind in "fc" and array.dtype.kind != "c") or np.array_equal(converted, array)
+        exact = np.dtype(kind).kind in "fc" or np.array_equal(converted, array)
     if not exact:
         raise BadRequest(f"Input {name!r} takes {np.dtype(kind)}; some of its values are none.")
     return converted
