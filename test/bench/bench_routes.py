@@ -3,10 +3,10 @@
 
     ./bin/local bench bench_routes [--rounds N] [--seconds S]
 
-The model server is a stub (nginx with a fixed answer), so the figures are what this project adds. "nginx" and
-"worker" are their CPU time per request in microseconds (user and system, all processes of the kind); "logs" is
-that of supervisord and control, which pass on and count the access log. The rate is of 16 connections on this
-machine and depends on it. Needs wrk.
+The model server is a stub (nginx with a fixed answer; for gRPC a small asyncio server, which takes CPU time from
+the others), so the figures are what this project adds. "nginx" and "worker" are their CPU time per request in
+microseconds (user and system, all processes of the kind); "logs" is that of supervisord and control, which pass
+on and count the access log. The rate is of 16 connections on this machine and depends on it. Needs wrk.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from tfsd.ports import allocate
 
 ROOT = Path(__file__).resolve().parents[2]
 STUB = ROOT / "test" / "support" / "stub_model_server.py"
+GRPC_STUB = ROOT / "test" / "support" / "stub_grpc_model_server.py"
+GRPC_SCRIPTS = ROOT / "test" / "resources" / "legacy" / "scripts"
 HANDLERS = ROOT / "test" / "resources" / "handlers"
 CONNECTIONS = 16
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -157,6 +159,8 @@ def cases(stacks: dict[str, RunningStack], proxy: tuple[str, int]) -> list[Case]
         ("(c) input_handler + output_handler", "pair", json),
         ("(d) handler with requests.post", "single", json),
         ("(e) CSV of one line, converter", "no code", csv),
+        ("(f) input_fn + default output_fn, gRPC", "legacy", json),
+        ("(g) handler with context.channel, gRPC", "grpc", json),
     ):
         running = stacks[stack]
         workers = [
@@ -198,14 +202,21 @@ def main() -> None:
     options = parser.parse_args()
     if not shutil.which("wrk"):
         sys.exit("this benchmark needs wrk (Debian: apt-get install wrk)")
-    handlers = {"no code": None, "pair": HANDLERS / "pair.py", "single": HANDLERS / "single.py"}
+    handlers = {
+        "no code": None,
+        "pair": HANDLERS / "pair.py",
+        "single": HANDLERS / "single.py",
+        "legacy": GRPC_SCRIPTS / "legacy_small.py",
+        "grpc": GRPC_SCRIPTS / "grpc_small.py",
+    }
     with contextlib.ExitStack() as running:
         directory = Path(running.enter_context(tempfile.TemporaryDirectory()))
-        environ = {"SAGEMAKER_TFS_BINARY": str(STUB)}
         stacks = {
             name: running.enter_context(
                 RunningStack(
-                    directory / f"stack{index}", model_dir(directory / f"model{index}", script), environ
+                    directory / f"stack{index}",
+                    model_dir(directory / f"model{index}", script),
+                    {"SAGEMAKER_TFS_BINARY": str(GRPC_STUB if name in ("legacy", "grpc") else STUB)},
                 )
             )
             for index, (name, script) in enumerate(handlers.items())
