@@ -299,7 +299,7 @@ class Settings:
         "SAGEMAKER_SUBMIT_DIRECTORY",
         str,
         None,
-        "The source directory.",
+        "The source directory, or a `.tar.gz` of it: a path, or `s3://bucket/key`.",
         shown_default="`code/` of the model directory",
     )
     requirements: str | None = _variable(
