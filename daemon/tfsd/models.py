@@ -20,6 +20,9 @@ ROOT_MODEL_NAME = "model"  # of version directories that lie in the model direct
 LARGEST_VERSION = 2**63 - 1  # TensorFlow Serving keeps versions as int64
 CODE_DIRECTORY = "code"
 UNUSABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # in a path; surrogates stand for what is not UTF-8
+PATTERN = re.compile(
+    r"[\[\\]"
+)  # RestoreV2 looks for variables with its path as a pattern; * and ? match themselves
 
 
 class ModelError(Exception):
@@ -55,12 +58,14 @@ def find_models(model_dir: Path) -> tuple[FoundModel, ...]:
 
     Raises ModelError when there is none (saying what is there instead), when two directories mean the same
     version of a model, when two directories hold models of the same name, or when a path cannot be written
-    in a configuration file.
+    in a configuration file or is a pattern for TensorFlow.
     """
     found: dict[str, FoundModel] = {}
     for base_path, versions in _version_directories(model_dir):
         if UNUSABLE.search(str(base_path)):
             raise ModelError(f"{str(base_path)!r} has a control character or is not UTF-8; rename it")
+        if PATTERN.search(str(base_path)):
+            raise ModelError(f"{base_path} has [ or \\, which TensorFlow takes for a pattern; rename it")
         name = ROOT_MODEL_NAME if base_path == model_dir else base_path.name
         if name in found:
             raise ModelError(

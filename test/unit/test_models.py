@@ -114,6 +114,13 @@ def test_a_name_with_a_line_end_is_refused(make_models: MakeModels) -> None:
     assert "rename" in message
 
 
+@pytest.mark.parametrize("name", ["a[1]", "a\\b"])
+def test_a_path_that_tensorflow_takes_for_a_pattern_is_refused(make_models: MakeModels, name: str) -> None:
+    assert f"{name} has [ or \\, which TensorFlow takes for a pattern" in refusal(
+        make_models(f"{name}/1/saved_model.pb")
+    )
+
+
 def test_a_name_that_is_not_unicode_is_refused(make_models: MakeModels) -> None:
     message = refusal(make_models(os.fsdecode(b"caf\xe9") + "/1/saved_model.pb"))
     assert "rename" in message
