@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.abc
 import importlib.machinery
+import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -53,6 +54,8 @@ class _Loader(importlib.abc.Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
+        # Its handlers at fork() do nothing under gevent but log a line for each process that user code starts.
+        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
         self._real.exec_module(module)
         _prepare()
 
