@@ -233,7 +233,7 @@ def test_a_slow_load_delays_nobody(stack: MultiModelStack, models: Path) -> None
     finally:
         slow.close()
     stack.wait_for(lambda: "model slow is not loaded: who asked" in stack.log_text(), 30, "given up")
-    stack.wait_for(lambda: not any("slow" in trace for trace in stack.traces()), 30, "cleaned up")
+    stack.wait_for(lambda: stack.trace_of("slow") == set(), 30, "cleaned up")
 
 
 def test_a_request_in_flight_is_finished_before_the_model_goes(stack: MultiModelStack, models: Path) -> None:

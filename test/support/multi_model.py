@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import shutil
-import socket
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,10 @@ import requests
 
 from support.stack import RunningStack
 
-VOLATILE = ("nginx", "control.state.json", "requests.log", "plan.json", "control.sock", "nginx.pid")
+VOLATILE = (
+    *("nginx", "control.state.json", "requests.log", "plan.json", "control.sock"),
+    *("ends/control", "ends/nginx", "ends/worker-default"),
+)
 LOAD_SECONDS = 120
 
 
@@ -95,13 +97,9 @@ class MultiModelStack(RunningStack):
         kept = {f for f in files if not f.startswith(VOLATILE) and not any(part in f for part in passing)}
         return (kept | programs) - {"environments"}
 
-    def ports_in_use(self, low: int, high: int) -> list[int]:
-        return [port for port in range(low, high + 1) if _listens(port)]
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    def trace_of(self, name: str) -> set[str]:
+        """What there is of a model with a plain name."""
+        return {trace for trace in self.traces() if name in trace}
 
 
 def make_wheel(directory: Path, name: str, version: str, source: str) -> None:

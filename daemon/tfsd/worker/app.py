@@ -13,17 +13,18 @@ from typing import Any
 import bottle
 import gevent
 
-from tfsd.errors import HttpError
+from tfsd.errors import HttpError, NotFound
 from tfsd.worker import replies
 from tfsd.worker.context import current_deadline
 from tfsd.worker.in_flight import InFlight
-from tfsd.worker.live_targets import LiveTargets
+from tfsd.worker.live_targets import Elsewhere, LiveTargets
 from tfsd.worker.modes import Call, Mode
 from tfsd.worker.replies import Reply, Stream
 from tfsd.worker.targets import Target, Targets
 
 INVOCATIONS = "/invocations"
 MODELS, INVOKE = "/models/", "/invoke"  # around a model's name, in multi-model mode
+UNREACHED = "HTTP_X_TFSD_UNREACHED"  # set by nginx when a model's own workers were tried in vain
 ATTRIBUTES = "HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"
 
 StartResponse = Callable[[str, replies.Headers], Any]
@@ -64,6 +65,11 @@ class Invocations:
             target = self._targets.find(environ.get(ATTRIBUTES), model_name)
             self._in_flight.enter(environ, target.name)
             reply = self._mode(Call(environ, target, deadline))
+        except Elsewhere as error:
+            tried = UNREACHED in environ  # else it was not loaded yet when nginx looked for its workers
+            reply = replies.from_exception(
+                error if tried else NotFound(f"Model {model_name!r} is not loaded.")
+            )
         except HttpError as error:
             reply = replies.from_exception(error)
         except gevent.Timeout as expired:

@@ -17,6 +17,14 @@ from tfsd.worker.targets import Target, Targets
 log = logging.getLogger(__name__)
 
 
+class Elsewhere(HttpError):
+    """503: the model has workers of its own, and none of them could be reached."""
+
+    def __init__(self, model: str) -> None:
+        message = f"The workers of model {model!r} are being restarted; try again."
+        super().__init__(503, message, {"Retry-After": "1"})
+
+
 class LiveTargets:
     """The models whose pool it is, at any time. `servers` is kept up to date with the plan."""
 
@@ -36,16 +44,14 @@ class LiveTargets:
     def find(self, header: str | None, model_name: str | None = None) -> Target:
         """The target of a request, see `Targets.find`; `model_name` is the one that its path names.
 
-        Raises NotFound for a model that is not loaded, and HttpError 503 for one whose own workers are not
-        reached at present: requests come here instead.
+        Raises NotFound for a model that is not loaded, Elsewhere for one that has workers of its own.
         """
         self.refresh()
         model = self._plan.models.get(model_name or "")
         if model is None:
             raise NotFound(f"Model {model_name!r} is not loaded; POST /models loads it.")
         if model.pool != self._pool:
-            message = f"The workers of model {model_name!r} are being restarted; try again."
-            raise HttpError(503, message, {"Retry-After": "1"})
+            raise Elsewhere(model.name)
         return self._targets.find(header, model_name)
 
     def refresh(self) -> None:
