@@ -17,6 +17,7 @@ from sagemaker.local import LocalSession
 from sagemaker.serializers import CSVSerializer, JSONLinesSerializer
 from sagemaker.tensorflow import TensorFlowModel, TensorFlowPredictor
 
+CONFIG = {"SchemaVersion": "1.0", "SageMaker": {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}}}
 ROLE = "arn:aws:iam::111122223333:role/none"
 INFERENCE = """
 import json
@@ -32,7 +33,7 @@ def output_handler(response, context):
 
 
 def main(image: str, archive: str, port: int, directory: Path, verb: str) -> None:
-    session = LocalSession()
+    session = LocalSession(sagemaker_config=CONFIG)
     session.config = {"local": {"serving_port": port}}
     session.s3_client.create_bucket(
         Bucket=f"models-{verb}", CreateBucketConfiguration={"LocationConstraint": session.boto_region_name}

@@ -39,7 +39,7 @@ def sdk() -> Path:
     ready = directory / "ready"
     if not ready.exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", directory], check=True)
-        pip = [directory / "bin" / "pip", "install", "--quiet", "--requirement", REQUIREMENTS]
+        pip = [directory / "bin" / "pip", "install", "--quiet", "--no-compile", "--requirement", REQUIREMENTS]
         done = subprocess.run(pip, capture_output=True, text=True)
         if done.returncode:
             pytest.skip(f"the SageMaker SDK cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
