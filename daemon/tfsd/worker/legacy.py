@@ -13,8 +13,8 @@ from bottle import HTTPResponse
 
 from tfsd.errors import UnsupportedMediaType
 from tfsd.worker import content_encoding, media_type
-from tfsd.worker.legacy_inputs import TEXT_TYPES, default_input_fn, to_request
-from tfsd.worker.legacy_outputs import JSON, NotAcceptable, default_output_fn
+from tfsd.worker.legacy_inputs import JSON, TEXT_TYPES, default_input_fn, to_request
+from tfsd.worker.legacy_outputs import NotAcceptable, default_output_fn
 from tfsd.worker.modes import LARGEST_INFLATED_BYTES, Call
 from tfsd.worker.prediction_service import PredictionService, Signature
 from tfsd.worker.replies import BadResult, Reply, from_result

@@ -14,9 +14,9 @@ from tensorflow_serving.apis import predict_pb2, regression_pb2
 
 from tfsd.errors import HttpError
 from tfsd.worker import accept, csv_instances
+from tfsd.worker.legacy_inputs import CSV, JSON, PROTOBUF
 from tfsd.worker.tensors import to_array
 
-JSON, CSV, PROTOBUF = "application/json", "text/csv", "application/octet-stream"
 _RAW_BYTES = "surrogateescape"  # text that is not UTF-8 keeps its bytes
 _needs_quotes = re.compile(r'[",\r\n]').search
 OFFERED = (JSON, PROTOBUF, CSV)
