@@ -19,13 +19,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from tfsd import logs, machine, multi_model, nginx, ports, source_archive, user_code
+from tfsd import logs, machine, multi_model, nginx, ports, s3, source_archive, user_code
 from tfsd.environments import RequirementsError
 from tfsd.model_servers import NoModelServerError, find_command
 from tfsd.models import CODE_DIRECTORY, FoundModel, ModelError, UserCode, find_models, find_user_code
 from tfsd.nginx import NginxError
 from tfsd.plan import DEFAULT_POOL
 from tfsd.ports import PortError
+from tfsd.s3 import S3Error
 from tfsd.settings import Settings, SettingsError
 from tfsd.source_archive import SourceError
 from tfsd.stack import Machine, Stack, StackError, design, environment_directory, pool_name
@@ -56,6 +57,7 @@ FATAL = (
     ScriptError,
     SourceError,
     NoModelServerError,
+    S3Error,
 )
 
 
@@ -119,6 +121,7 @@ def prepare(environ: Mapping[str, str], run_dir: Path) -> Stack:
 def become_supervisord(stack: Stack) -> NoReturn:
     """Replace this process by supervisord in the foreground."""
     os.environ["OMP_NUM_THREADS"] = str(stack.settings.omp_num_threads)
+    os.environ["SAGEMAKER_BASE_DIR"] = str(stack.settings.base_dir.absolute())  # control works elsewhere
     sys.stdout.flush()
     sys.stderr.flush()
     logs.append_to_files()
@@ -159,12 +162,29 @@ def _shared_code(settings: Settings, run_dir: Path) -> UserCode | None:
 
 def _universal_code(settings: Settings, run_dir: Path) -> dict[str | None, Code]:
     """The code of all models that have none of their own, in multi-model mode."""
-    for directory in settings.universal_code_dirs:
+    directories = settings.universal_code_dirs
+    if settings.universal_bucket:
+        directories = (_fetch_universal_code(settings, run_dir / "source"),)
+    for directory in directories:
         code = user_code.of_one_model(directory, settings) if directory.is_dir() else None
         if code:
             log.info("models without code of their own are served by %s", code.script)
             return {None: _ready(None, code, run_dir)}
     return {}
+
+
+def _fetch_universal_code(settings: Settings, directory: Path) -> Path:
+    """Download the code of all models, which must have a script. Raises S3Error."""
+    _remove(directory)
+    bucket, prefix = settings.universal_bucket or "", settings.universal_prefix or ""
+    where = f"s3://{bucket}/{prefix} (SAGEMAKER_MULTI_MODEL_UNIVERSAL_BUCKET and …_PREFIX)"
+    try:
+        count = s3.fetch_prefix(bucket, prefix, directory)
+    except S3Error as error:
+        raise S3Error(f"{where} {error}") from error
+    if not (directory / settings.program).is_file():
+        raise S3Error(f"{where} has no {settings.program} ({count} objects are there)")
+    return directory
 
 
 def _ready(model: str | None, code: UserCode, run_dir: Path) -> Code:

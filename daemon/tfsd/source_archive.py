@@ -10,14 +10,13 @@ import shutil
 import tarfile
 import zlib
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
+
+from tfsd import s3
+from tfsd.s3 import S3Error
 
 S3 = "s3://"
 FILE = "file://"
-ATTEMPTS = 5  # of each request to S3
-CONNECT_SECONDS = 10
-READ_SECONDS = 60
 
 log = logging.getLogger(__name__)
 
@@ -65,27 +64,7 @@ def _download(location: str, target: Path) -> None:
     bucket, key = url.netloc, location.removeprefix(f"{S3}{url.netloc}/")
     if not bucket or not key or key == location:
         raise SourceError(f"SAGEMAKER_SUBMIT_DIRECTORY={location} is not of the form s3://bucket/key")
-    client, errors = _s3(location)
     try:
-        client.download_file(bucket, key, str(target))
-    except errors as error:
-        raise SourceError(f"SAGEMAKER_SUBMIT_DIRECTORY={location} cannot be downloaded: {error}") from error
-
-
-def _s3(location: str) -> tuple[Any, tuple[type[Exception], ...]]:
-    """A client of S3, and what it raises. boto3 is imported here: no one else needs it."""
-    try:
-        from boto3 import Session
-        from boto3.exceptions import Boto3Error
-        from botocore.config import Config
-        from botocore.exceptions import BotoCoreError, ClientError
-    except ImportError as error:
-        raise SourceError(
-            f"SAGEMAKER_SUBMIT_DIRECTORY={location} needs boto3, which is not installed: {error}"
-        ) from error
-    retries = {"total_max_attempts": ATTEMPTS, "mode": "standard"}
-    config = Config(retries=retries, connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS)
-    try:
-        return Session().client("s3", config=config), (BotoCoreError, ClientError, Boto3Error, OSError)
-    except (BotoCoreError, ValueError) as error:
-        raise SourceError(f"S3 cannot be used: {error}") from error
+        s3.fetch_file(bucket, key, target)
+    except S3Error as error:
+        raise SourceError(f"SAGEMAKER_SUBMIT_DIRECTORY={location} {error}") from error

@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
+from urllib.parse import quote
 
 import requests
 
@@ -49,7 +50,8 @@ def serve(
     """Serve `model` (a directory or tar archive; None: what SAGEMAKER_BASE_DIR holds) until a signal comes.
 
     Once the endpoint is healthy, prints a curl line for `request`, or for one made from the model's signature,
-    and the answer to it. Returns the exit status. Raises LocalError.
+    and the answer to it; in multi-model mode, where SAGEMAKER_BASE_DIR has `models/`, curl lines that load and
+    invoke a model. Returns the exit status. Raises LocalError.
     """
     environ = dict(environ)
     if model is not None:
@@ -58,10 +60,17 @@ def serve(
         settings = Settings.from_environ(environ)
     except SettingsError as error:
         raise LocalError("; ".join(error.problems)) from error
+    if settings.multi_model and model is not None:
+        raise LocalError(
+            "SAGEMAKER_MULTI_MODEL=true needs SAGEMAKER_BASE_DIR, whose models/ holds the models"
+        )
     stack = _Child([sys.executable, "-m", "tfsd.serve", "--run-dir", str(run_dir)], environ)
     try:
         if stack.wait_for(f"http://localhost:{settings.port}/ping", settings.load_timeout):
-            _show(settings.port, run_dir, request)
+            if settings.multi_model:
+                _show_loading(settings)
+            else:
+                _show(settings.port, run_dir, request)
         status = stack.wait()
     finally:
         stack.sweep()
@@ -141,6 +150,31 @@ class _Child:
         with contextlib.suppress(OSError, ValueError):
             return int((run_dir / "supervisord.pid").read_text()) == self.process.pid
         return not (run_dir / "supervisor.sock").exists()
+
+
+def _show_loading(settings: Settings) -> None:
+    """Print curl lines that load a model and invoke it, for what lies in the models directory."""
+    directories = sorted(
+        path for path in settings.models_dir.glob("*") if path.is_dir() and path.name != "code"
+    )
+    if not directories:
+        print(
+            f"\nbin/local: lay models below {settings.models_dir}; each is loaded by its directory",
+            flush=True,
+        )
+    name = directories[0].name if directories else "NAME"
+    document = json.dumps({"model_name": name, "url": str(settings.models_dir.absolute() / name)})
+    url = f"http://localhost:{settings.port}/models"
+    body = '{"instances": […]}'
+    lines = [
+        f"curl -s {url} -d {shlex.quote(document)}",
+        f"curl -s {url}/{quote(name, safe='')}/invoke -H 'Content-Type: application/json' -d '{body}'",
+        f"curl -s {url}",
+        f"curl -s -X DELETE {url}/{quote(name, safe='')}",
+    ]
+    print(
+        "\nbin/local: load, invoke, list and unload models with\n\n  " + "\n  ".join(lines) + "\n", flush=True
+    )
 
 
 def _show(port: int, run_dir: Path, request: Request | None) -> None:
