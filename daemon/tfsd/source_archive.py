@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tarfile
 import zlib
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from backports import tarfile  # Debian 12's Python has no extraction filters
 
 from tfsd import s3
 from tfsd.s3 import S3Error

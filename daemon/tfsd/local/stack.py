@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 import time
 import zlib
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from types import FrameType
 from urllib.parse import quote
 
 import requests
+from backports import tarfile  # Debian 12's Python has no extraction filters
 
 from tfsd.local.sample_request import sample_request
 from tfsd.plan import Plan

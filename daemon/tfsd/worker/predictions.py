@@ -20,7 +20,7 @@ _numeric_answer = re.compile(
     rb'\s*\{\s*"(?:predictions|results)"\s*:\s*(\[[][0-9+\-.eE,\sNaInfity]*\])\s*\}\s*'
 )
 _not_numeric = re.compile(rb'["{n]|\[\]').search  # text, objects, null, empty lists
-_long_number = re.compile(rb"\d{21}").search
+_long_number = re.compile(rb"\d{20}").search
 _needs_quotes = re.compile(r'[",\r\n]').search
 _json_string = json.JSONEncoder(ensure_ascii=False).encode
 
