@@ -12,4 +12,4 @@ while [[ $# -gt 0 ]]; do
     shift "$taken"
 done
 settle
-run docker stop --time 30 "$container"
+run docker stop -t 30 "$container"

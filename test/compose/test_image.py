@@ -58,5 +58,5 @@ def test_plain_tensorflow_serving(plain: Container) -> None:
 
 
 def test_plain_tensorflow_serving_stops_when_asked(plain: Container) -> None:
-    docker("stop", "--time", "30", plain.name)
+    docker("stop", "-t", "30", plain.name)
     assert plain.state()["ExitCode"] != 137  # killed for not listening

@@ -85,7 +85,7 @@ def test_requests_in_flight_are_answered_before_a_stop(endpoint: Composed) -> No
     request.start()
     time.sleep(1)
     begun = time.monotonic()
-    docker("stop", "--time", str(STOP_SECONDS), endpoint.name)
+    docker("stop", "-t", str(STOP_SECONDS), endpoint.name)
     took = time.monotonic() - begun
     request.join()
     assert [(answer.status_code, answer.text) for answer in answers] == [(200, "hello")]

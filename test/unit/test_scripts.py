@@ -82,7 +82,7 @@ def test_build_hands_on_what_the_network_needs(tmp_path: Path) -> None:
 
 
 def test_newest_version_is_the_default() -> None:
-    assert dry_run("stop.sh") == ["docker stop --time 30 tfsd-2.20.0-cpu"]
+    assert dry_run("stop.sh") == ["docker stop -t 30 tfsd-2.20.0-cpu"]
 
 
 def test_a_beginning_is_no_part_of_a_number() -> None:
