@@ -49,9 +49,17 @@ def check_run_dir(run_dir: Path) -> None:
         )
 
 
+def own_pool_name(model: str) -> str:
+    """The pool of a model that has code of its own; no other pool's, and plain.
+
+    It stands in a command line, where supervisor would replace `%(here)s` even within a quoted `%%(here)s`.
+    """
+    return program_names("worker", pool_name(model), 1)[0].removeprefix("worker-")
+
+
 def own_pool(run_dir: Path, model: str, code: Code, workers: int) -> Pool:
-    """The pool of a model that has code of its own. Its name is no other pool's."""
-    name, socket = pool_name(model), str(pool_socket(run_dir, model))
+    """The pool of a model that has code of its own."""
+    name, socket = own_pool_name(model), str(pool_socket(run_dir, model))
     programs = program_names("worker", name, workers)
     return Pool(
         name,

@@ -247,7 +247,7 @@ def program_names(kind: str, name: str, count: int) -> list[str]:
 
 def worker_command(run_dir: Path, pool: Pool) -> list[str]:
     """The command of a pool's workers, to which `--worker PROGRAM` is added."""
-    return [pool.python, "-m", "tfsd.worker", "--run-dir", str(run_dir), "--pool", pool.name]
+    return [pool.python, "-m", "tfsd.worker", "--run-dir", str(run_dir), f"--pool={pool.name}"]
 
 
 def environment_directory(run_dir: Path, pool: str) -> Path:

@@ -17,7 +17,7 @@ from support.stack import RunningStack
 
 VOLATILE = (
     *("nginx", "control.state.json", "requests.log", "plan.json", "control.sock"),
-    *("ends/control", "ends/nginx", "ends/worker-default"),
+    *("ends/control", "ends/nginx", "ends/worker-default", "heartbeats/worker-default"),
 )
 LOAD_SECONDS = 120
 

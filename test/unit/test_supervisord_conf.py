@@ -53,7 +53,8 @@ class TestSupervisord:
         codes = {name: own_code(name) for name in ODD_NAMES}
         stack = design(MODELS, {"SAGEMAKER_TFS_INSTANCE_COUNT": instances}, codes=codes)
         commands = supervised(stack)
-        pools = {command[command.index("--pool") + 1] for command in commands.values() if "--pool" in command}
+        words = [word for command in commands.values() for word in command]
+        pools = {word.removeprefix("--pool=") for word in words if word.startswith("--pool=")}
         assert pools == set(stack.plan.pools)
         assert len(pools) == len(ODD_NAMES)
         for model in stack.plan.models.values():

@@ -39,7 +39,7 @@ from tfsd.models import CODE_DIRECTORY, FoundModel, ModelError, UserCode
 from tfsd.plan import DEFAULT_POOL, Model, Plan, Pool
 from tfsd.ports import PortError
 from tfsd.settings import Settings
-from tfsd.stack import environment_directory, pool_name
+from tfsd.stack import environment_directory
 
 LONGEST_NAME = 255
 PAGE_SIZE = 1000
@@ -178,7 +178,7 @@ class Models:
         try:
             with self._capacity.reserve(needed):
                 host = self._hosts.claim(name)
-                pool = pool_name(name) if code else DEFAULT_POOL
+                pool = multi_model.own_pool_name(name) if code else DEFAULT_POOL
                 model = Model(name, str(found.base_path), found.versions, host.servers, pool, url)
                 return self._bring_up(model, host, code, transition)
         except (PortError, NotEnoughMemory) as error:
