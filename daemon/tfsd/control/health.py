@@ -17,6 +17,7 @@ from tfsd.plan import DEFAULT_POOL, Model, Plan
 
 FRESH_SECONDS = 5.0  # what was seen this long ago still holds: a process that is back by then was never away
 NO_ANSWER = "no answer"
+MOST_POLLS = 20.0  # a second, of a multi-model endpoint: thousands of models must not keep a CPU busy
 
 log = logging.getLogger(__name__)
 
@@ -37,14 +38,14 @@ class ServerState:
             return self.trouble
         return f"no answer for {now - self.answered_at:.0f} s"
 
-    def available(self, now: float, busy_limit: float) -> bool:
-        """Whether it was AVAILABLE a moment ago, or is too busy to say anything else.
+    def available(self, now: float, busy_limit: float, fresh: float = FRESH_SECONDS) -> bool:
+        """Whether it was AVAILABLE `fresh` seconds ago, or is too busy to say anything else.
 
         Status requests queue behind predictions in a model server, so one that computes while it holds our
         request is not dead; `busy_limit` seconds without an answer are too many all the same.
         """
         busy = _fresh(self.busy_at, now) and AVAILABLE in self.versions.values()
-        limit = busy_limit if busy else FRESH_SECONDS
+        limit = max(busy_limit, fresh) if busy else fresh
         return self.available_at is not None and now - self.available_at <= limit
 
 
@@ -69,7 +70,7 @@ class Health:
         self.heartbeats = heartbeats
         self.plan: Plan | None = None
         self._clock = clock
-        self._needs_models = needs_models
+        self.needs_models = needs_models
         self._busy_limit = busy_limit
         self._load_timeout = load_timeout
         self._servers: dict[tuple[str, str], ServerState] = {}  # by model and program
@@ -127,7 +128,7 @@ class Health:
         """What keeps the endpoint from being healthy, a sentence each; empty when it is healthy."""
         if self.plan is None:
             return ["there is no plan.json in the run directory yet"]
-        if not self._needs_models:
+        if not self.needs_models:
             return [] if self._alive(DEFAULT_POOL) else [f"no worker of pool {DEFAULT_POOL!r} is alive"]
         if not self.plan.models:
             return ["the plan has no model"]
@@ -140,8 +141,15 @@ class Health:
 
     def available(self, model: Model) -> bool:
         """Whether a model server has a version of this model AVAILABLE."""
-        now = self._clock()
-        return any(self._server(model, s.program).available(now, self._busy_limit) for s in model.servers)
+        now, fresh = self._clock(), FRESH_SECONDS + self.poll_interval
+        return any(
+            self._server(model, s.program).available(now, self._busy_limit, fresh) for s in model.servers
+        )
+
+    @property
+    def poll_interval(self) -> float:
+        """How many seconds to leave between two looks at one model, at the least."""
+        return 0.0 if self.needs_models else len(self._servers) / MOST_POLLS
 
     def version_states(self) -> Iterator[tuple[str, str, str, str]]:
         """(model, program, version, state) of every version that a model server has named."""

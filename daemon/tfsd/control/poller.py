@@ -91,7 +91,7 @@ class Poller:
         Waits for `PATIENCE` seconds at most.
         """
         with gevent.Timeout(PATIENCE, False):
-            while not all(t.current(time.monotonic()) for t in self._all_targets()):
+            while not all(t.current(time.monotonic()) for t in self._decisive_targets()):
                 self._polled.clear()
                 self._polled.wait(0.1)
 
@@ -124,8 +124,10 @@ class Poller:
                 self._targets[key] = _Target()
                 self._greenlets[key] = self._spawn(self._poll_server, *key)
 
-    def _all_targets(self) -> list[_Target]:
-        return [self._supervisor_target, *self._targets.values()]
+    def _decisive_targets(self) -> list[_Target]:
+        """What the endpoint's health depends on: not on single models, in multi-model mode."""
+        models = self._targets.values() if self._health.needs_models else ()
+        return [self._supervisor_target, *models]
 
     def _interval(self) -> float:
         return EAGER_INTERVAL if self._health.missing() else INTERVAL
@@ -140,7 +142,7 @@ class Poller:
             except NoStatusError as error:
                 self._health.server_failed(model, program, str(error))
             self._finish(target)
-            gevent.sleep(self._interval())
+            gevent.sleep(max(self._interval(), self._health.poll_interval))
 
     def _finish(self, target: _Target) -> None:
         target.begun, target.done = None, time.monotonic()

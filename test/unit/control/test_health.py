@@ -149,6 +149,19 @@ def test_multi_model_mode_needs_no_model_but_a_worker() -> None:
     assert endpoint.missing == []
 
 
+def test_many_models_are_asked_less_often_and_stay_available_as_long() -> None:
+    models = {f"m{n}": Model(f"m{n}", "/", (1,), (ModelServer(f"model-{n}", 1, 2),)) for n in range(1000)}
+    endpoint = Endpoint(Plan(models, {}), needs_models=False)
+    assert endpoint.health.poll_interval == 50
+    endpoint.health.server_answered("m7", "model-7", AVAILABLE)
+
+    endpoint.now += 54
+    assert endpoint.health.available(models["m7"])
+    endpoint.now += 2
+    assert not endpoint.health.available(models["m7"])
+    assert Endpoint(Plan(models, {})).health.poll_interval == 0
+
+
 def test_models_on_one_model_server_have_states_of_their_own() -> None:
     server = (ModelServer("models-0", 1, 2),)
     models = {name: Model(name, "/", (1,), server) for name in ("m", "n")}

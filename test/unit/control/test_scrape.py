@@ -23,6 +23,12 @@ PAGE = """# TYPE :tensorflow:core:graph_runs counter
 """
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a page may take longer than a scrape waits."""
+    monkeypatch.setattr(scrape, "TIMEOUT", 20.0)
+
+
 def plan(*ports: int) -> Plan:
     servers = tuple(ModelServer(f"model-m-{n}", port, 0) for n, port in enumerate(ports))
     return Plan({"m": Model("m", "/", (1,), servers)}, {})
