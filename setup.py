@@ -17,7 +17,7 @@ setup(
     python_requires=">=3.11",
     package_dir={"": "daemon"},
     packages=find_packages("daemon"),
-    package_data={"tfsd": ["conf/*", "worker/protos/*.binpb"]},
+    package_data={"tfsd": ["conf/*", "protos/*.binpb"]},
     scripts=["bin/serve"],
     # tensorflow-serving-api comes on top, without its dependencies, which are a second TensorFlow
     install_requires=[

@@ -17,7 +17,7 @@ from pathlib import Path
 import grpc
 from google.protobuf import any_pb2
 
-from tfsd.worker.protos import packages
+from tfsd.protos import packages
 
 packages.install()
 

@@ -39,7 +39,7 @@ class Reloader:
 
 def reload(grpc_port: int, config: str, timeout: float) -> None:
     """Hand a configuration (text, as in --model_config_file) to the model server on that port. Blocks."""
-    from tfsd.worker.protos import packages
+    from tfsd.protos import packages
 
     packages.install()
     import grpc

@@ -18,6 +18,7 @@ from typing import Any
 
 from tfsd import logs
 from tfsd.plan import Plan, Pool
+from tfsd.protos import packages
 from tfsd.settings import Settings
 from tfsd.worker import grpc_gevent, requests_patch, script
 from tfsd.worker.app import Invocations, make_app
@@ -26,7 +27,6 @@ from tfsd.worker.in_flight import InFlight
 from tfsd.worker.lifecycle import DRAIN_SECONDS, Heartbeat, stop_on_sigterm
 from tfsd.worker.live_targets import LiveTargets
 from tfsd.worker.modes import mode_of
-from tfsd.worker.protos import packages
 from tfsd.worker.server import Server, inherited_listener
 from tfsd.worker.targets import Targets
 

@@ -18,7 +18,7 @@ DAEMON = Path(__file__).parents[3] / "daemon"
 UNUSED = """
 from tfsd.worker import __main__
 from tfsd.worker import grpc_gevent
-from tfsd.worker.protos import packages
+from tfsd.protos import packages
 packages.install(); grpc_gevent.install()
 import sys
 print([name for name in ("grpc", "google.protobuf", "numpy", "tensorflow", "boto3") if name in sys.modules])

@@ -1,4 +1,4 @@
-"""Writes `tensorflow.binpb`: `python -m tfsd.worker.protos.make_set`, where TensorFlow is installed.
+"""Writes `tensorflow.binpb`: `python -m tfsd.protos.make_set`, where TensorFlow is installed.
 
 The set holds the files that the messages of `tensorflow_serving.apis` depend on, as the installed TensorFlow
 defines them, and nothing that protobuf itself brings.
@@ -10,8 +10,8 @@ import importlib
 import pkgutil
 from typing import Any
 
-from tfsd.worker.protos import packages
-from tfsd.worker.protos.vendored import SET
+from tfsd.protos import packages
+from tfsd.protos.vendored import SET
 
 
 def descriptor_set() -> bytes:

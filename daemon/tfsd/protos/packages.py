@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from tfsd.worker.protos.vendored import VendoredFinder
+from tfsd.protos.vendored import VendoredFinder
 
 ROOT = "tensorflow"
 PACKAGES = (  # those of the modules that tensorflow_serving imports, parents first

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-DAEMON = Path(__file__).parents[3] / "daemon"
+DAEMON = Path(__file__).parents[2] / "daemon"
 HIDDEN = ("tensorflow", "tensorflow_cpu", "keras")
 USE = """
 from tensorflow.core.framework import tensor_pb2, types_pb2
@@ -39,7 +39,7 @@ assert again is tensor_pb2
 """
 NAMES = """
 import importlib, json
-from tfsd.worker.protos.vendored import VendoredFinder
+from tfsd.protos.vendored import VendoredFinder
 print(json.dumps({name: sorted(n for n in dir(importlib.import_module(name)) if n[0].isupper())
                   for name in VendoredFinder()._files}))
 """
@@ -57,7 +57,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(code: str, packages: Path | None = None, install: bool = True) -> str:
     """What an interpreter prints; `packages` takes the place of this environment's."""
-    prepared = "from tfsd.worker.protos import packages; packages.install()\n" if install else ""
+    prepared = "from tfsd.protos import packages; packages.install()\n" if install else ""
     environ = {
         **os.environ,
         "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -93,8 +93,8 @@ def test_vendored_modules_have_the_names_of_tensorflow_s(bare: Path) -> None:
 
 
 def test_the_vendored_set_is_the_installed_tensorflow_s() -> None:
-    """`python -m tfsd.worker.protos.make_set` writes it anew."""
-    code = "from tfsd.worker.protos import make_set; print(make_set.descriptor_set() == make_set.SET.read_bytes())"
+    """`python -m tfsd.protos.make_set` writes it anew."""
+    code = "from tfsd.protos import make_set; print(make_set.descriptor_set() == make_set.SET.read_bytes())"
     assert run(code) == "True\n"
 
 
@@ -112,7 +112,7 @@ def test_a_tensorflow_of_the_user_s_own_comes_first(tmp_path: Path) -> None:
     (tmp_path / "lib" / "tensorflow" / "__init__.py").touch()
     (own / "tensor_pb2.py").write_text("NAME = 'own'\n")
     code = (
-        f"from tfsd.worker.protos import packages; packages.install([{str(tmp_path / 'lib')!r}])\n"
+        f"from tfsd.protos import packages; packages.install([{str(tmp_path / 'lib')!r}])\n"
         "from tensorflow.core.framework import tensor_pb2; print(tensor_pb2.NAME)"
     )
     assert run(code, install=False) == "own\n"

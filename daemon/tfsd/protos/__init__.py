@@ -1,0 +1,1 @@
+"""TensorFlow's protobuf messages, without TensorFlow: see `packages`."""

@@ -1,1 +1,0 @@
-"""TensorFlow's protobuf messages for workers, without TensorFlow: see `packages`."""
