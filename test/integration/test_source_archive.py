@@ -1,4 +1,5 @@
-"""SAGEMAKER_SUBMIT_DIRECTORY as an archive in S3 (moto's server) or on disk, for either style of code."""
+"""User code from S3 (moto's server): SAGEMAKER_SUBMIT_DIRECTORY as an archive, there or on disk, for either style of
+code; and the code of all models of a multi-model endpoint."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from moto.server import ThreadedMotoServer
 
 from support.code import add_model
 from support.models import built_models
+from support.multi_model import MultiModelStack
 from support.stack import RunningStack
 
 LEGACY = """
@@ -28,6 +30,12 @@ def output_fn(prediction_result, accepts):
     return shout(prediction_result.outputs["y"].float_val)
 """
 HELPER = "def shout(values):\n    return 'Y ' + ' '.join(map(str, values))\n"
+UNIVERSAL = """
+from voices import low
+
+def handler(data, context):
+    return low.say(context.model_name), 'text/plain'
+"""
 HANDLER = "def handler(data, context):\n    return 'handled by ' + context.model_name, 'text/plain'\n"
 
 
@@ -56,6 +64,9 @@ def s3() -> Iterator[dict[str, str]]:
         "job 1/sourcedir.tar.gz": archive(my_script=LEGACY, helper=HELPER),
         "both.tar.gz": archive(inference=LEGACY + HANDLER, helper=HELPER),
         "other.tar.gz": archive(other=HANDLER),
+        "for all/v1/inference.py": UNIVERSAL.encode(),
+        "for all/v1/lib/voices/low.py": b"def say(name): return 'low ' + name",
+        "for all/v10/inference.py": b"not of this prefix",
     }
     for key, content in objects.items():
         client.put_object(Bucket="bucket", Key=key, Body=content)
@@ -114,3 +125,18 @@ def test_what_is_refused_at_the_start(
     status, lines = RunningStack(tmp_path / "stack", model_dir, environ).refusal()
     assert status == 1
     assert all(text in lines[-1] for text in said), lines
+
+
+def test_code_for_all(
+    s3: dict[str, str], quick_model_server: Path, models: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    environ = {
+        "SAGEMAKER_TFS_BINARY": str(quick_model_server),
+        "SAGEMAKER_MULTI_MODEL_UNIVERSAL_BUCKET": "bucket",
+        "SAGEMAKER_MULTI_MODEL_UNIVERSAL_PREFIX": "for all/v1",
+    }
+    with MultiModelStack(tmp_path_factory.mktemp("stack"), {**environ, **s3}) as stack:
+        stack.loaded("a", stack.lay("a", models / "half_plus_two"))
+        stack.loaded("b", stack.lay("b", models / "half_plus_two", code=HANDLER))
+        assert stack.ask("a").text == "low a"
+        assert stack.ask("b").text == "handled by b"
