@@ -14,6 +14,7 @@ from tfsd.plan import ModelServer
 from tfsd.settings import Settings
 
 BATCHING_FILE = "batching.conf"
+MONITORING_FILE = "monitoring.conf"
 
 
 class NoModelServerError(Exception):
@@ -48,6 +49,7 @@ def flags(settings: Settings, run_dir: Path, server: ModelServer, config_file: s
         f"--rest_api_port={server.rest_port}",
         f"--rest_api_timeout_in_ms={int(settings.request_timeout * 1000)}",
         f"--model_config_file={run_dir / config_file}",
+        f"--monitoring_config_file={run_dir / MONITORING_FILE}",
         "--max_num_load_retries=0",
         "--file_system_poll_wait_seconds=0",
     ]

@@ -58,6 +58,7 @@ class Stack:
         files = {
             "supervisord.conf": self._supervisord(),
             "nginx.conf": self._nginx(),
+            model_servers.MONITORING_FILE: render("monitoring.conf"),
         }
         if self.settings.multi_model:
             files["names.js"] = render("names.js")
