@@ -28,8 +28,8 @@ from pathlib import Path
 import requests
 
 from support.stack import RunningStack
-from tfsd import nginx
-from tfsd.ports import allocate
+from tfsd.stack import nginx
+from tfsd.stack.ports import allocate
 
 ROOT = Path(__file__).resolve().parents[2]
 STUB = ROOT / "test" / "support" / "stub_model_server.py"

@@ -24,7 +24,7 @@ import requests
 from support.docker import COMPOSE_FILE, docker, missing_engine
 from support.load import Load
 from support.models import built_models
-from tfsd.ports import allocate
+from tfsd.stack.ports import allocate
 
 STACK = "tfsdbench"
 SERVICE = f"{STACK}_endpoint"

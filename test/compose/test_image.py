@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from support.docker import Container, docker, inspect
-from tfsd.ports import allocate
+from tfsd.stack.ports import allocate
 
 
 def test_labels_promise_what_the_platform_asks_for(image: str) -> None:

@@ -19,7 +19,7 @@ import pytest
 import requests
 
 from support.docker import docker
-from tfsd.ports import allocate
+from tfsd.stack.ports import allocate
 
 HERE = Path(__file__).parent
 REQUIREMENTS = HERE / "sagemaker-requirements.txt"

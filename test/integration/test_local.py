@@ -20,7 +20,7 @@ from types import ModuleType
 import pytest
 import requests
 
-from tfsd.ports import allocate
+from tfsd.stack.ports import allocate
 
 ROOT = Path(__file__).parents[2]
 LOCAL = ROOT / "bin" / "local"

@@ -9,11 +9,10 @@ from typing import Any
 
 from supervisor.options import ServerOptions
 
-from tfsd.models import FoundModel, UserCode
-from tfsd.nginx import Nginx
+from tfsd.model_directory import Code, FoundModel, UserCode
 from tfsd.settings import Settings
-from tfsd.stack import Machine, Stack, design
-from tfsd.user_code import Code
+from tfsd.stack.design import Machine, Stack, design
+from tfsd.stack.nginx import Nginx
 
 ODD_NAMES = [
     "half plus two",

@@ -17,7 +17,7 @@ from typing import Any
 
 import requests
 
-from tfsd.ports import allocate
+from tfsd.stack.ports import allocate
 
 ROOT = Path(__file__).parents[2]
 COMPOSE_FILE = ROOT / "docker" / "docker-compose.yml"

@@ -9,7 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from tfsd.nginx import Nginx
+from tfsd.stack.nginx import Nginx
 
 
 class RunningNginx:

@@ -14,14 +14,14 @@ from pathlib import Path
 import requests
 
 from tfsd.plan import Plan
-from tfsd.ports import allocate
+from tfsd.stack.ports import allocate
 
 START_SECONDS = 90  # TensorFlow loads in a few seconds on an idle machine
 STOP_SECONDS = 30
 
 
 class RunningStack:
-    """`tfsd.serve` for a model directory. A context manager: healthy inside, gone without a trace after.
+    """`tfsd.start.serve` for a model directory. A context manager: healthy inside, gone without a trace after.
 
     Args:
         directory: an empty directory of the stack's own; the run directory and the log go there.
@@ -52,7 +52,7 @@ class RunningStack:
         """Start without waiting for anything."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tfsd.serve", "--run-dir", str(self.run_dir)],
+                [sys.executable, "-m", "tfsd.start.serve", "--run-dir", str(self.run_dir)],
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tfsd import nginx
+from tfsd.stack import nginx
 
 CONFIGURATION = """
 daemon off;

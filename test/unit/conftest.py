@@ -14,9 +14,9 @@ import pytest
 from support import router
 from support.designs import design_stack
 from support.nginx import RunningNginx
-from tfsd import nginx, ports
-from tfsd.nginx import Nginx, NginxError
-from tfsd.stack import Stack
+from tfsd.stack import nginx, ports
+from tfsd.stack.design import Stack
+from tfsd.stack.nginx import Nginx, NginxError
 
 MakeModels = Callable[..., Path]
 

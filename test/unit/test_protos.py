@@ -120,9 +120,9 @@ def test_a_tensorflow_of_the_user_s_own_comes_first(tmp_path: Path) -> None:
 
 def test_the_legacy_endpoint_where_tensorflow_is_not_installed(bare: Path) -> None:
     code = """
-from tfsd.worker import legacy
-from tfsd.worker.legacy_inputs import to_request
-from tfsd.worker.prediction_service import Input, Signature
+from tfsd.worker.legacy import endpoint
+from tfsd.worker.legacy.inputs import to_request
+from tfsd.worker.legacy.prediction_service import Input, Signature
 signature = Signature(1, "predict", {"x": Input(1, (-1, 2))})
 print([dim.size for dim in to_request([1, 2], lambda: signature).inputs["x"].tensor_shape.dim])
 """

@@ -23,23 +23,23 @@ from gevent.pywsgi import WSGIServer
 
 from tfsd import logs, machine
 from tfsd.control.app import make_app
-from tfsd.control.capacity import EMBEDDED_SERVER_BYTES, REAL_SERVER_BYTES
-from tfsd.control.health import Health
-from tfsd.control.heartbeats import requests_in_flight
-from tfsd.control.hosts import Hosts
-from tfsd.control.loading import EXPECTED, Models
-from tfsd.control.memory import Memory
-from tfsd.control.metrics import render, stack_metrics
-from tfsd.control.models_api import SocketHandler, add_routes
-from tfsd.control.poller import Poller
-from tfsd.control.programs import Programs
-from tfsd.control.reload import Reloader
-from tfsd.control.request_log import FILE_NAME, RequestLog, signal_nginx
-from tfsd.control.scrape import model_server_metrics
+from tfsd.control.health.health import Health
+from tfsd.control.health.heartbeat_ages import STUCK_MARGIN_SECONDS, Heartbeats
+from tfsd.control.health.poller import Poller
+from tfsd.control.metrics.page import render, stack_metrics
+from tfsd.control.metrics.request_log import FILE_NAME, RequestLog, signal_nginx
+from tfsd.control.metrics.saved_counters import Memory
+from tfsd.control.metrics.scrape import model_server_metrics
+from tfsd.control.models.api import SocketHandler, add_routes
+from tfsd.control.models.capacity import EMBEDDED_SERVER_BYTES, REAL_SERVER_BYTES
+from tfsd.control.models.hosts import Hosts
+from tfsd.control.models.loading import EXPECTED, Models
+from tfsd.control.models.programs import Programs
+from tfsd.control.models.reload import Reloader
+from tfsd.control.models.requests_in_flight import requests_in_flight
 from tfsd.control.supervisor_client import SupervisorClient
-from tfsd.control.watch import STUCK_MARGIN_SECONDS, Heartbeats
-from tfsd.model_servers import find_command, is_embedded
 from tfsd.settings import Settings
+from tfsd.stack.model_server_flags import find_command, is_embedded
 
 READ_SECONDS = 1.0
 BREATH_SECONDS = 0.001

@@ -64,7 +64,7 @@ def serve(
         raise LocalError(
             "SAGEMAKER_MULTI_MODEL=true needs SAGEMAKER_BASE_DIR, whose models/ holds the models"
         )
-    stack = _Child([sys.executable, "-m", "tfsd.serve", "--run-dir", str(run_dir)], environ)
+    stack = _Child([sys.executable, "-m", "tfsd.start.serve", "--run-dir", str(run_dir)], environ)
     try:
         if stack.wait_for(f"http://localhost:{settings.port}/ping", settings.load_timeout):
             if settings.multi_model:

@@ -13,15 +13,15 @@ import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 from tensorflow_serving.apis import model_service_pb2_grpc
 
-from tfsd.model_server.batching import BatchThreads
+from tfsd.model_server.batching.queues import BatchThreads
 from tfsd.model_server.core import ServerCore
 from tfsd.model_server.errors import ServingError
-from tfsd.model_server.grpc_api import ModelService, PredictionService, add_prediction_service
-from tfsd.model_server.grpc_server import GrpcServer, credentials
 from tfsd.model_server.lifecycle import Lifecycle
-from tfsd.model_server.loader import Loader, LoadOptions, list_directory
 from tfsd.model_server.metrics import Metrics
 from tfsd.model_server.protos import read_text_proto
+from tfsd.model_server.rpc.api import ModelService, PredictionService, add_prediction_service
+from tfsd.model_server.rpc.server import GrpcServer, credentials
+from tfsd.model_server.runtime.loader import Loader, LoadOptions, list_directory
 from tfsd.model_server.source import VersionSource
 from tfsd.model_server.startup import Plan, read_model_server_config
 
@@ -113,7 +113,7 @@ class Server:
                 "API. Skipped exporting HTTP/REST API."
             )
             return
-        from tfsd.model_server.rest import RestServer
+        from tfsd.model_server.rest.api import RestServer
 
         self._rest = RestServer(
             self.core,

@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tfsd.model_server import batch_parameters, model_config
-from tfsd.model_server.batch_parameters import BatchParameters
+from tfsd.model_server import model_config
+from tfsd.model_server.batching.parameters import BatchParameters, from_proto
 from tfsd.model_server.errors import invalid
 from tfsd.model_server.flags import Options, cpus
-from tfsd.model_server.grpc_server import parse_channel_arguments
 from tfsd.model_server.protos import message_class, read_text_proto
+from tfsd.model_server.rpc.server import parse_channel_arguments
 
 PROMETHEUS_PATH = "/monitoring/prometheus/metrics"
 #: With batching a waiting request costs no CPU, and more of them make fuller batches.
@@ -102,7 +102,7 @@ def _batching(options: Options) -> BatchParameters | None:
     proto = message_class("BatchingParameters")()
     if options.batching_parameters_file:
         read_text_proto(options.batching_parameters_file, proto)
-    return batch_parameters.from_proto(proto)
+    return from_proto(proto)
 
 
 def _parallelism(options: Options) -> tuple[int, int]:

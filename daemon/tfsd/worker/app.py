@@ -15,10 +15,10 @@ import gevent
 
 from tfsd.errors import HttpError, NotFound
 from tfsd.worker import replies
+from tfsd.worker.call import Call, Mode
 from tfsd.worker.context import current_deadline
 from tfsd.worker.in_flight import InFlight
 from tfsd.worker.live_targets import Elsewhere, LiveTargets
-from tfsd.worker.modes import Call, Mode
 from tfsd.worker.replies import Reply, Stream
 from tfsd.worker.targets import Target, Targets
 

@@ -6,7 +6,7 @@ import time
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-from tfsd.worker.client import Group
+from tfsd.worker.upstream.client import Group
 
 current_deadline: ContextVar[float] = ContextVar("current_deadline")
 """The deadline of the request that this greenlet works on, on the clock of time.monotonic()."""

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from tfsd.errors import HttpError, NotFound
 from tfsd.plan import FILE_NAME, Plan
-from tfsd.worker.client import ModelServers
 from tfsd.worker.targets import Target, Targets
+from tfsd.worker.upstream.client import ModelServers
 
 log = logging.getLogger(__name__)
 

@@ -20,15 +20,16 @@ from tfsd import logs
 from tfsd.plan import Plan, Pool
 from tfsd.protos import packages
 from tfsd.settings import Settings
-from tfsd.worker import grpc_gevent, requests_patch, script
+from tfsd.worker import script
 from tfsd.worker.app import Invocations, make_app
-from tfsd.worker.client import ModelServers
 from tfsd.worker.in_flight import InFlight
 from tfsd.worker.lifecycle import DRAIN_SECONDS, Heartbeat, stop_on_sigterm
 from tfsd.worker.live_targets import LiveTargets
 from tfsd.worker.modes import mode_of
 from tfsd.worker.server import Server, inherited_listener
 from tfsd.worker.targets import Targets
+from tfsd.worker.upstream import grpc_gevent, requests_patch
+from tfsd.worker.upstream.client import ModelServers
 
 TRACEBACK_LINES = 12  # of a script that fails to import; its end says what is wrong
 

@@ -6,43 +6,18 @@ of user code is another mode here and a line in `mode_of`.
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import gevent
 
-from tfsd.worker.answers import ModelServerResponse
-from tfsd.worker.connection import Answer
+from tfsd.worker.call import LARGEST_INFLATED_BYTES, Call, Mode
 from tfsd.worker.context import Context
-from tfsd.worker.convert import convert_request, convert_response
+from tfsd.worker.conversion.convert import convert_request, convert_response
 from tfsd.worker.replies import BadResult, Reply, Stream, encode, from_error, from_result
 from tfsd.worker.script import Script
-from tfsd.worker.targets import Target
-
-LARGEST_INFLATED_BYTES = 1 << 30  # of a compressed body: as much as an asynchronous endpoint takes plain
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Call:
-    """One invocation. `deadline` is on the clock of time.monotonic()."""
-
-    environ: Mapping[str, Any]
-    target: Target
-    deadline: float
-
-    @property
-    def data(self) -> Any:
-        """The body: a binary stream that is read from the connection as it is asked for."""
-        return self.environ["wsgi.input"]
-
-    def post(self, body: bytes) -> Answer:
-        """Post JSON to the model server of the target. Raises ModelServerDown."""
-        return self.target.group.send(self.target.post_head + b"%d\r\n\r\n" % len(body), body, self.deadline)
-
-
-Mode = Callable[[Call], Reply]
+from tfsd.worker.upstream.response import ModelServerResponse
 
 
 def mode_of(script: Script | None, default_accept: str, grpc_timeout: float = 10.0) -> Mode:
@@ -52,8 +27,10 @@ def mode_of(script: Script | None, default_accept: str, grpc_timeout: float = 10
     if script.style == "handler":
         return SingleHandler(script.functions[0], default_accept)
     if script.style == "legacy":
-        from tfsd.worker.legacy import LegacyEndpoint  # with gRPC and numpy, which no other mode needs
-        from tfsd.worker.prediction_service import PredictionService
+        from tfsd.worker.legacy.endpoint import (
+            LegacyEndpoint,  # with gRPC and numpy, which no other mode needs
+        )
+        from tfsd.worker.legacy.prediction_service import PredictionService
 
         return LegacyEndpoint(script.functions, default_accept, PredictionService(grpc_timeout))
     input_handler, output_handler = script.functions

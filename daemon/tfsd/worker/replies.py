@@ -16,7 +16,7 @@ from typing import Any
 import bottle
 
 from tfsd.errors import HttpError
-from tfsd.worker.grpc_errors import as_http_error
+from tfsd.worker.upstream.grpc_errors import as_http_error
 
 DEFAULT_CONTENT_TYPE = "application/json"  # of a result that names none, as in the AWS containers
 PIECE_BYTES = 64 * 1024  # of a file-like result

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from tfsd import attributes
 from tfsd.errors import NotFound
 from tfsd.plan import Model, Plan
-from tfsd.worker.client import Group, ModelServers
+from tfsd.worker.upstream.client import Group, ModelServers
 
 CACHED_HEADERS = 512  # distinct values of the attributes header whose target is remembered
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .parts import ModelServerStub, Supervisord, eventually
+from support.control import ModelServerStub, Supervisord, eventually
 
 
 @pytest.fixture

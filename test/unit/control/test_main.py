@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from support.control import ModelServerStub, Supervisord, eventually
 from tfsd.control.connections import UnixConnection, fetch
 from tfsd.control.supervisor_client import SupervisorClient
 from tfsd.plan import Model, ModelServer, Plan, Pool, Worker
-
-from .parts import ModelServerStub, Supervisord, eventually
 
 WORKER = "import os, pathlib, time\nwhile True:\n    pathlib.Path(BEAT).touch()\n    time.sleep(0.2)\n"
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from support.control import Supervisord, eventually
 from tfsd.control.supervisor_client import SupervisorClient, SupervisorError
-
-from .parts import Supervisord, eventually
 
 PROGRAMS = """
 [program:sleeper]

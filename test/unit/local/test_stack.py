@@ -10,7 +10,7 @@ import pytest
 
 from tfsd.local.stack import LocalError, serve
 from tfsd.local.stack import _base_dir as base_dir
-from tfsd.models import find_models
+from tfsd.model_directory import find_models
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from stub_model_server import StubModelServer
 from worker_client import Client, plan_of
 
 from tfsd.worker.app import Invocations, make_app
-from tfsd.worker.client import ModelServers
 from tfsd.worker.modes import mode_of
 from tfsd.worker.script import Script
 from tfsd.worker.server import Server
 from tfsd.worker.targets import Targets
+from tfsd.worker.upstream.client import ModelServers
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import gevent
 import pytest
 from stub_model_server import PREDICTIONS, answer
 
-from tfsd.worker import requests_patch, script
+from tfsd.worker import script
+from tfsd.worker.upstream import requests_patch
 
 
 def echo_context(data, context):

@@ -1,0 +1,75 @@
+"""What control must not forget when it is killed: its counters, and how far the log of requests was read.
+
+Owns `RUN/control.state.json`, replaced atomically. The counters and the position in the log are stored
+together, so that every line is counted once. What belongs to an earlier start of the stack is not taken over.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from tfsd.control.health.restarts import Restarts
+from tfsd.control.metrics.request_counts import RequestCounts
+from tfsd.control.metrics.request_log import Position
+from tfsd.control.supervisor_client import SOCKET_NAME
+
+FILE_NAME = "control.state.json"
+
+log = logging.getLogger(__name__)
+
+
+class Memory:
+    """The counters of one run of the stack, as they were last saved, or new ones.
+
+    `position` is where reading the log of requests goes on; None when it starts at the log's end.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self._path = run_dir / FILE_NAME
+        self._stack = _stack_id(run_dir)
+        self._saved: dict[str, Any] | None = None
+        self.requests = RequestCounts()
+        self.restarts = Restarts()
+        self.position: Position | None = None
+        try:
+            self._recall(json.loads(self._path.read_text()))
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.error("counters start at zero, since %s cannot be used: %r", self._path, error)
+
+    def save(self, position: Position | None) -> None:
+        """Store the counters with the position up to which they count, if anything has changed."""
+        document = {
+            "stack": self._stack,
+            "position": [position.inode, position.offset] if position else None,
+            "requests": self.requests.to_document(),
+            "restarts": dict(self.restarts.counts),
+            "pids": dict(self.restarts.pids),
+        }
+        if document == self._saved:
+            return
+        temporary = self._path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(document))
+        temporary.replace(self._path)
+        self._saved = document
+
+    def _recall(self, document: dict[str, Any]) -> None:
+        if document["stack"] != self._stack:
+            return
+        requests = RequestCounts.from_document(document["requests"])
+        restarts = Restarts(document["restarts"], document["pids"])
+        position = Position(*document["position"]) if document["position"] else None
+        self.requests, self.restarts, self.position = requests, restarts, position
+
+
+def _stack_id(run_dir: Path) -> str:
+    """Tells one run of the stack from the next: supervisord makes its socket anew at each start."""
+    try:
+        status = (run_dir / SOCKET_NAME).stat()
+    except OSError:
+        return ""
+    return f"{status.st_ino}-{status.st_mtime_ns}"

@@ -1,0 +1,1 @@
+"""Multi-model endpoints: the life of a model from its load to its unload."""

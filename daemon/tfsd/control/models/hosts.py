@@ -1,0 +1,235 @@
+"""The model server processes of a multi-model endpoint, and which models each of them serves.
+
+A host is what runs one set of models: a model server process, or SAGEMAKER_TFS_INSTANCE_COUNT of them with the same
+models. Owns the choice of a host for a model, the hosts' configuration files and their life. It knows nothing of
+user code, of memory or of who asks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import gevent
+from gevent.lock import BoundedSemaphore
+
+from tfsd.control.health import model_status
+from tfsd.control.health.model_status import AVAILABLE, NoStatusError
+from tfsd.control.models.programs import Programs
+from tfsd.control.models.reload import LoadRefused, NotAnswering
+from tfsd.plan import Model, ModelServer
+from tfsd.settings import Settings
+from tfsd.stack import multi_model, ports
+from tfsd.stack.design import program_names
+
+POLL_SECONDS = 0.1
+STATUS_SECONDS = 5.0
+SHARED = "models"  # hosts of several models are called models-0, models-1, …
+BUSY_PATIENCE_SECONDS = 10.0  # about as long as a new host takes to start
+
+Reload = Callable[[ModelServer, Sequence[Model]], None]
+
+log = logging.getLogger(__name__)
+
+
+class HostDied(Exception):
+    """A model server ended while it loaded a model. `code` is its exit code, or minus a signal's number."""
+
+    def __init__(self, program: str, code: int) -> None:
+        super().__init__(f"{program} ended with {code}")
+        self.program = program
+        self.code = code
+
+
+@dataclasses.dataclass
+class Host:
+    """`members` are the names of all models that have a place here, `models` those that are served."""
+
+    servers: tuple[ModelServer, ...]
+    members: set[str] = dataclasses.field(default_factory=set)
+    models: dict[str, Model] = dataclasses.field(default_factory=dict)
+    started: bool = False
+    lock: BoundedSemaphore = dataclasses.field(default_factory=BoundedSemaphore)
+
+    @property
+    def name(self) -> str:
+        return self.servers[0].program
+
+    @property
+    def programs(self) -> list[str]:
+        return [server.program for server in self.servers]
+
+    @property
+    def ports(self) -> set[int]:
+        return {port for server in self.servers for port in (server.rest_port, server.grpc_port)}
+
+
+class Hosts:
+    """All hosts. `command` runs a model server; `reload` has one serve other models, or raises LoadRefused,
+    NotAnswering.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        run_dir: Path,
+        command: Sequence[str],
+        gpus: Sequence[str],
+        programs: Programs,
+        reload: Reload,
+    ) -> None:
+        self._settings = settings
+        self._run_dir = run_dir
+        self._command = command
+        self._gpus = gpus
+        self._programs = programs
+        self._reload = reload
+        self._hosts: dict[str, Host] = {}
+
+    def adopt(self, models: Iterable[Model], *, served: bool) -> None:
+        """Take in the hosts of models that an earlier control had loaded (`served`) or begun to load."""
+        for model in models:
+            host = self._hosts.setdefault(model.servers[0].program, Host(model.servers, started=True))
+            host.members.add(model.name)
+            if served:
+                host.models[model.name] = model
+
+    def needs_new(self) -> bool:
+        """Whether the next model gets a process of its own, as far as can be told now."""
+        return self._settings.models_per_process == 1 or not any(map(self._has_room, self._hosts.values()))
+
+    def claim(self, name: str) -> Host:
+        """A place for a model, on a host with room or on a new one that does not run yet.
+
+        A host that is loading another model is waited for as long as it takes to start a new one: model servers
+        change their models one after another. Raises PortError.
+        """
+        end = time.monotonic() + BUSY_PATIENCE_SECONDS
+        while self._settings.models_per_process > 1:
+            free = [host for host in self._hosts.values() if self._has_room(host)]
+            idle = [host for host in free if not host.lock.locked()]
+            if idle or not free or time.monotonic() > end:
+                if not idle:
+                    break
+                host = max(idle, key=lambda host: len(host.members))
+                host.members.add(name)
+                return host
+            gevent.sleep(POLL_SECONDS)
+        host = self._new(name)
+        host.members.add(name)
+        self._hosts[host.name] = host
+        return host
+
+    def load(self, host: Host, model: Model) -> None:
+        """Have a host serve a model that has a place there; returns when all of its versions are AVAILABLE.
+
+        Raises HostDied, LoadRefused, SupervisorError. Whatever is raised, `remove` cleans up.
+        """
+        with host.lock:
+            models = [*host.models.values(), model]
+            for program in host.programs:
+                self._programs.forget_end(program)
+            if host.started:
+                for server in host.servers:
+                    self._reload_when_back(host, server, models)
+                self._wait(host, model)
+                self._write(host, models)  # only now: a model that does not load must not stop a restart
+            else:
+                self._write(host, models)
+                sections = multi_model.server_programs(
+                    self._settings, self._run_dir, self._command, host.servers, self._gpus
+                )
+                host.started = True
+                self._programs.add(host.name, sections, host.programs)
+                self._wait(host, model)
+            host.models[model.name] = model
+
+    def remove(self, model: Model) -> None:
+        """Take a model, served or half loaded, from its host; the last one takes the host with it.
+
+        A model server lets requests in flight finish first. Raises SupervisorError.
+        """
+        host = self._hosts.get(model.servers[0].program)
+        if host is None:
+            return
+        with host.lock:
+            host.models.pop(model.name, None)
+            host.members.discard(model.name)
+            if host.models:
+                self._write(host, list(host.models.values()))
+                self._shrink(host)
+                return
+            self._programs.remove(host.name, host.programs, host.programs)
+            (self._run_dir / multi_model.models_file(host.servers)).unlink(missing_ok=True)
+            host.started = False  # who waits for it starts it anew
+            if not host.members:
+                self._hosts.pop(host.name, None)
+
+    def _shrink(self, host: Host) -> None:
+        """A model server that does not answer is restarting, and reads the new file when it is back."""
+        for server in host.servers:
+            try:
+                self._reload(server, list(host.models.values()))
+            except (LoadRefused, NotAnswering) as error:
+                log.warning("%s: %s", server.program, error)
+
+    def _reload_when_back(self, host: Host, server: ModelServer, models: Sequence[Model]) -> None:
+        """Raises HostDied when it was this that the model server ended of, LoadRefused."""
+        while True:
+            try:
+                return self._reload(server, models)
+            except NotAnswering:
+                self._raise_if_died(host)
+                gevent.sleep(POLL_SECONDS)
+
+    def _wait(self, host: Host, model: Model) -> None:
+        waiting = list(host.servers)
+        while waiting:
+            if self._serves(waiting[0], model):
+                waiting.pop(0)
+                continue
+            self._raise_if_died(host)
+            gevent.sleep(POLL_SECONDS)
+
+    def _raise_if_died(self, host: Host) -> None:
+        for program in host.programs:
+            code = self._programs.end_of(program)
+            if code is not None:
+                raise HostDied(program, code)
+
+    def _serves(self, server: ModelServer, model: Model) -> bool:
+        """Raises LoadRefused when a version cannot be loaded."""
+        try:
+            statuses = model_status.poll(model.name, server.rest_port, STATUS_SECONDS)
+        except NoStatusError:
+            return False
+        states = {status.version: status.state for status in statuses}
+        for status in statuses:
+            if status.error and status.state != AVAILABLE:
+                raise LoadRefused(f"version {status.version}: {status.error}")
+        return all(states.get(str(version)) == AVAILABLE for version in model.versions)
+
+    def _has_room(self, host: Host) -> bool:
+        return len(host.members) < self._settings.models_per_process
+
+    def _new(self, name: str) -> Host:
+        count = self._settings.instance_count
+        taken = {self._settings.port}.union(*(host.ports for host in self._hosts.values()))
+        numbers = iter(ports.allocate(2 * count, self._settings.safe_port_range, taken))
+        if self._settings.models_per_process == 1:
+            programs = program_names("model", name, count)
+        else:
+            used = {host.name for host in self._hosts.values()}
+            number = 0
+            while (programs := program_names(SHARED, str(number), count))[0] in used:
+                number += 1
+        return Host(tuple(ModelServer(program, next(numbers), next(numbers)) for program in programs))
+
+    def _write(self, host: Host, models: Sequence[Model]) -> None:
+        path = self._run_dir / multi_model.models_file(host.servers)
+        partial = path.with_suffix(".partial")
+        partial.write_text(multi_model.models_text(models))
+        partial.replace(path)

@@ -1,0 +1,38 @@
+"""Waiting for the workers of a model that is being loaded.
+
+Owns the question to their socket. How long to wait is the caller's affair.
+"""
+
+from __future__ import annotations
+
+import http.client
+from pathlib import Path
+
+import gevent
+
+from tfsd.control.connections import UnixConnection, fetch
+from tfsd.control.models.programs import Programs
+from tfsd.plan import Pool
+
+ANSWER_SECONDS = 0.5
+PAUSE_SECONDS = 0.05
+
+
+class PoolDied(Exception):
+    """A worker ended before it served; the text says so."""
+
+
+def wait_for_pool(pool: Pool, programs: Programs) -> None:
+    """Return when a worker of the pool answers on its socket. Raises PoolDied."""
+    while True:
+        try:
+            fetch(UnixConnection(Path(pool.workers[0].socket), ANSWER_SECONDS), "/ready")
+            return
+        except (OSError, http.client.HTTPException):  # nobody has taken the connection from the backlog yet
+            gevent.sleep(PAUSE_SECONDS)
+        for worker in pool.workers:
+            code = programs.end_of(worker.program)
+            if code is not None:
+                raise PoolDied(
+                    f"its worker ended with status {code} at its start; the container's log says why."
+                )

@@ -1,0 +1,65 @@
+"""Having a running model server serve other models: HandleReloadConfigRequest of its gRPC ModelService.
+
+Owns the call. gRPC blocks its thread, so each call has one; both gRPC and the messages (30 MB) are imported when
+they are needed first, which is never as long as each model has a model server of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gevent.threadpool import ThreadPool
+
+from tfsd.plan import Model, ModelServer
+from tfsd.stack import multi_model
+
+MOST_AT_ONCE = 64
+METHOD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
+
+
+class LoadRefused(Exception):
+    """The model server cannot load the model; the text is its own."""
+
+
+class NotAnswering(Exception):
+    """The model server is not there, or hung up."""
+
+
+class Reloader:
+    """Reloads configurations; a call may take `timeout` seconds, since models are loaded meanwhile."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._threads = ThreadPool(MOST_AT_ONCE)
+
+    def __call__(self, server: ModelServer, models: Sequence[Model]) -> None:
+        """Have `server` serve exactly `models`; returns when it does. Raises LoadRefused, NotAnswering."""
+        self._threads.apply(reload, (server.grpc_port, multi_model.models_text(models), self._timeout))
+
+
+def reload(grpc_port: int, config: str, timeout: float) -> None:
+    """Hand a configuration (text, as in --model_config_file) to the model server on that port. Blocks."""
+    from tfsd.protos import packages
+
+    packages.install()
+    import grpc
+    from google.protobuf import text_format
+    from tensorflow_serving.apis import model_management_pb2
+
+    request = model_management_pb2.ReloadConfigRequest()
+    text_format.Parse(config, request.config)
+    options = [("grpc.enable_http_proxy", 0)]
+    with grpc.insecure_channel(f"ipv4:127.0.0.1:{grpc_port}", options) as channel:
+        call = channel.unary_unary(
+            METHOD,
+            model_management_pb2.ReloadConfigRequest.SerializeToString,
+            model_management_pb2.ReloadConfigResponse.FromString,
+        )
+        try:
+            answer = call(request, timeout=timeout)
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.UNAVAILABLE:
+                raise NotAnswering(str(error.details())) from None
+            raise LoadRefused(str(error.details())) from None
+    if answer.status.error_code:
+        raise LoadRefused(answer.status.error_message)

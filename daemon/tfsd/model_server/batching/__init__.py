@@ -1,0 +1,1 @@
+"""Batching before the session, as TensorFlow Serving's batching session does it."""

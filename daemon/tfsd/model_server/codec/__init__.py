@@ -1,0 +1,1 @@
+"""TensorFlow Serving's JSON: parsing, tensors in and out."""

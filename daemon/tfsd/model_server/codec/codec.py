@@ -1,0 +1,49 @@
+"""The JSON codec of the REST API: bodies to arrays and examples, results to bodies.
+
+The one door to the `json_*` modules. Never sees a socket, a servable or TensorFlow.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfsd.model_server.codec import decode, fast
+from tfsd.model_server.codec.decode import FindInputs, Inputs
+from tfsd.model_server.codec.encode import encode_classifications, encode_predictions, encode_regressions
+from tfsd.model_server.codec.examples import decode_examples
+from tfsd.model_server.codec.parse import JsonValue
+from tfsd.model_server.codec.parse import parse as parse_bytes
+from tfsd.model_server.codec.text import error_body
+
+__all__ = [
+    "FindInputs",
+    "Inputs",
+    "decode_examples",
+    "decode_predict",
+    "encode_classifications",
+    "encode_predictions",
+    "encode_regressions",
+    "error_body",
+    "parse",
+]
+
+
+def parse(body: bytes | bytearray) -> JsonValue:
+    """The JSON value of a body, for `decode_examples`. Raises ServingError: INVALID_ARGUMENT."""
+    return parse_bytes(bytes(body))
+
+
+def decode_predict(
+    body: bytes | bytearray, find_inputs: FindInputs
+) -> tuple[str, bool, dict[str, np.ndarray]]:
+    """A :predict body.
+
+    Args:
+        body: the bytes of the request.
+        find_inputs: signature name (empty: the default one) -> {input name: TensorFlow dtype number}; it
+            may be called twice.
+    Returns: the signature's name as sent, whether it is row format (`instances`), and input name -> array;
+        strings are object arrays of bytes.
+    Raises ServingError: as tensorflow_model_server 2.20 words it.
+    """
+    return fast.decode_predict(body, find_inputs) or decode.decode_predict(parse(body), find_inputs)

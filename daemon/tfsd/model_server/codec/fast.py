@@ -1,0 +1,176 @@
+"""The fast reader of :predict bodies: orjson and NumPy for what is plainly well formed, else a refusal.
+
+Owns the proof that the result is what `json_decode` would give; whenever that is not plain (a key given
+twice, an escape, a number that reads differently, any error) it gives up, and the careful reader decides.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import orjson
+
+from tfsd.model_server.codec.decode import FindInputs, Inputs, base64_bytes, narrow
+from tfsd.model_server.codec.dtypes import BOOL, FLOATS, INTEGERS, STRING, numpy_dtype
+from tfsd.model_server.errors import ServingError
+
+_ROWS, _COLUMNS, _SIGNATURE = "instances", "inputs", "signature_name"
+_BIG_EXPONENT = re.compile(rb"[eE]\+?[0-9]{3}")
+
+
+class _Unsure(Exception):
+    """Not plainly well formed."""
+
+
+class _Strings:
+    """Counts the strings of a body that were seen in the parsed document.
+
+    orjson keeps the last of repeated keys, the real server the first. Without escapes a string has exactly
+    two quotation marks: when the body has more than were seen, some key was repeated. The letters of
+    `true`, `false` and `null` that are not in strings give those away, which NumPy would take for numbers.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.letters = {b"u": 0, b"l": 0, b"I": 0, b"e": 0}
+
+    def add(self, names: Iterable[str], times: int = 1) -> None:
+        for name in names:
+            self.count += times
+            for letter in self.letters:
+                self.letters[letter] += times * name.count(letter.decode())
+
+    def add_literals(self, array: np.ndarray) -> None:
+        """Booleans that were recognized as such."""
+        true = int(np.count_nonzero(array))
+        self.letters[b"u"] += true
+        self.letters[b"l"] += array.size - true
+        self.letters[b"e"] += array.size
+
+    def add_infinities(self, array: np.ndarray) -> None:
+        """Numbers as they were read: one that overflowed has no `Infinity` in the text."""
+        self.letters[b"I"] += int(np.count_nonzero(np.isinf(array)))
+
+    def check(self, body: bytes | bytearray) -> None:
+        """Raises _Unsure."""
+        if body.count(b'"') != 2 * self.count:
+            raise _Unsure
+        if any(body.count(letter) != self.letters[letter] for letter in (b"u", b"l", b"I")):
+            raise _Unsure
+        if (body.count(b"e") != self.letters[b"e"] or b"E" in body) and _BIG_EXPONENT.search(body):
+            raise _Unsure  # zero to a big exponent is an error in the real server
+
+
+def decode_predict(
+    body: bytes | bytearray, find_inputs: FindInputs
+) -> tuple[str, bool, dict[str, np.ndarray]] | None:
+    """As `json_decode.decode_predict`, from the bytes of a body; None when unsure or wrong."""
+    try:
+        return _decode(body, find_inputs)
+    except (_Unsure, ServingError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _decode(body: bytes | bytearray, find_inputs: FindInputs) -> tuple[str, bool, dict[str, np.ndarray]]:
+    if b"\\" in body:
+        raise _Unsure
+    document = _load(body)
+    signature = document.get(_SIGNATURE, "")
+    row_format = _ROWS in document
+    values = document[_ROWS if row_format else _COLUMNS]
+    if type(signature) is not str or len(document) != 1 + (_SIGNATURE in document):
+        raise _Unsure
+    inputs = find_inputs(signature)
+    if not inputs:
+        raise _Unsure
+    strings = _Strings()
+    strings.add(document)
+    if _SIGNATURE in document:
+        strings.add((signature,))
+    if row_format and (type(values) is not list or not values):
+        raise _Unsure
+    columns = _named_rows(values, inputs, strings) if row_format else _named_columns(values, inputs, strings)
+    arrays = {name: _array(columns[name], dtype, strings) for name, dtype in inputs.items()}
+    strings.check(body)
+    return signature, row_format, arrays
+
+
+def _load(body: bytes | bytearray) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        if b"NaN" in body or b"Infinity" in body:
+            return json.loads(body.decode())
+        raise
+
+
+def _is_base64(value: Any) -> bool:
+    return len(value) == 1 and type(value.get("b64")) is str
+
+
+def _named_rows(rows: list[Any], inputs: Inputs, strings: _Strings) -> dict[str, Any]:
+    """Input name -> its value in each row."""
+    if type(rows[0]) is not dict or _is_base64(rows[0]):
+        (name,) = inputs
+        return {name: rows}
+    for row in rows:
+        if row.keys() != inputs.keys() or _is_base64(row):
+            raise _Unsure
+    strings.add(inputs, len(rows))
+    return {name: [row[name] for row in rows] for name in inputs}
+
+
+def _named_columns(values: Any, inputs: Inputs, strings: _Strings) -> dict[str, Any]:
+    if type(values) is not dict or _is_base64(values):
+        (name,) = inputs
+        return {name: values}
+    if values.keys() != inputs.keys():
+        raise _Unsure
+    strings.add(inputs)
+    return values
+
+
+def _array(value: Any, dtype: int, strings: _Strings) -> np.ndarray:
+    if dtype == STRING:
+        return _string_array(value, strings)
+    array = np.array(value)
+    if not array.size:
+        raise _Unsure
+    kind = array.dtype.kind
+    if dtype in FLOATS and kind in "fiu":
+        array = array.astype(np.float64, copy=False)
+        strings.add_infinities(array)
+        return narrow(array, numpy_dtype(dtype))
+    if dtype in INTEGERS and kind in "iu":
+        low, high = INTEGERS[dtype]
+        if int(array.min()) < low or int(array.max()) > high:
+            raise _Unsure
+        return array.astype(numpy_dtype(dtype), copy=False)
+    if dtype == BOOL and kind == "b":
+        strings.add_literals(array)
+        return array
+    raise _Unsure
+
+
+def _string_array(value: Any, strings: _Strings) -> np.ndarray:
+    array = np.array(value, object)
+    leaves = array.reshape(-1).tolist()
+    if not leaves or not {str, dict}.issuperset(map(type, leaves)):
+        raise _Unsure
+    encoded = []
+    for leaf in leaves:
+        if type(leaf) is str:
+            strings.add((leaf,))
+            encoded.append(leaf.encode())
+        elif _is_base64(leaf):
+            strings.add(("b64", leaf["b64"]))
+            encoded.append(base64_bytes(leaf["b64"].encode()))
+        else:
+            raise _Unsure
+    result = np.empty(len(encoded), object)
+    result[:] = encoded
+    return result.reshape(array.shape)

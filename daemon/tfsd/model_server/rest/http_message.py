@@ -1,0 +1,275 @@
+"""HTTP/1.x messages: reading requests from a byte stream with libevent's leniency, rendering responses.
+
+Owns the grammar and which headers an answer carries. Never touches a socket and knows no route.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+
+from tfsd.model_server.rest.http_uri import split_target
+
+#: The most that a request line and its headers may take, in bytes.
+MAX_HEAD = 1 << 20
+_METHODS = frozenset(("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"))
+_BODY_METHODS = frozenset(("POST", "PUT", "PATCH"))
+_VERSION = re.compile(r"HTTP/([0-9]+)\.([0-9]+)")
+_CONTENT_LENGTH = re.compile(r"[ \t]*\+?([0-9]{1,18})")
+_CHUNK_SIZE = re.compile(rb"[ \t]*(?:0[xX])?([0-9a-fA-F]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_PAGE = "<HTML><HEAD>\n<TITLE>{0} {1}</TITLE>\n</HEAD><BODY>\n<H1>{1}</H1>\n</BODY></HTML>\n"
+_PHRASES = {417: "Expectation Failed", 499: "Client Closed Request"}
+
+
+@dataclass(slots=True)
+class Request:
+    """One request, complete.
+
+    Attributes:
+        path: the target's path; `uri` is the path with query and fragment. Nothing is percent-decoded.
+        headers: name in lower case -> value of its first occurrence.
+        keep_alive: whether the connection outlives the answer.
+    """
+
+    method: str
+    path: str
+    uri: str
+    minor: int
+    headers: dict[str, str]
+    keep_alive: bool
+    body: bytes | bytearray = b""
+
+
+@dataclass(slots=True)
+class Response:
+    """An answer. `headers` are added to those that every answer has."""
+
+    status: int
+    content_type: str
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = ()
+    close: bool = False
+
+
+class BadRequest(Exception):
+    """A request that is answered without its route being asked; the connection is closed after it.
+
+    Attributes:
+        response: the HTML page that says so.
+    """
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.response = html_error(status)
+
+
+def phrase(status: int) -> str:
+    """The reason phrase of a status."""
+    if status in _PHRASES:
+        return _PHRASES[status]
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"
+
+
+def html_error(status: int) -> Response:
+    """libevent's error page; it closes the connection."""
+    body = _PAGE.format(status, phrase(status)).encode()
+    return Response(status, "text/html", body, close=True)
+
+
+def render_head(request: Request | None, response: Response) -> bytes:
+    """Status line and headers of an answer; `request` is None when it could not be read.
+
+    An answer to HEAD has the body but no Content-Length, as the real server's, and therefore ends the
+    connection; an HTTP/1.0 answer has neither Date nor, unless it is kept alive, Content-Length.
+    """
+    minor = request.minor if request else 1
+    keep_alive = stays_open(request, response)
+    lines = [f"HTTP/1.{min(minor, 1)} {response.status} {phrase(response.status)}"]
+    lines.append(f"Content-Type: {response.content_type}")
+    lines += [f"{name}: {value}" for name, value in response.headers]
+    if minor >= 1:
+        lines.append(f"Date: {_date(int(time.time()))}")
+    if (minor >= 1 or keep_alive) and not (request and request.method == "HEAD"):
+        lines.append(f"Content-Length: {len(response.body)}")
+    if not keep_alive:
+        lines.append("Connection: close")
+    elif minor == 0:
+        lines.append("Connection: keep-alive")
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
+
+
+@lru_cache(1)
+def _date(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
+
+
+def stays_open(request: Request | None, response: Response) -> bool:
+    """Whether the connection serves another request after this answer."""
+    return bool(request and request.keep_alive and request.method != "HEAD" and not response.close)
+
+
+@dataclass(slots=True)
+class RequestReader:
+    """Reads the requests of one connection, whatever the pieces in which the bytes arrive.
+
+    Attributes:
+        continues: set when the client waits for `100 Continue`; whoever sends that clears it.
+    """
+
+    continues: bool = False
+    _pending: bytearray = field(default_factory=bytearray)
+    _request: Request | None = None
+    _body: bytearray | None = None
+    _missing: int = 0
+    _chunked: bool = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether no part of a request has been read."""
+        return not self._pending and self._request is None
+
+    def feed(self, data: bytes | bytearray) -> None:
+        """Bytes from the connection."""
+        if self._missing and not self._chunked:
+            assert self._body is not None
+            taken = min(len(data), self._missing)
+            self._body += data if taken == len(data) else data[:taken]
+            self._missing -= taken
+            data = data[taken:]
+        if data:
+            self._pending += data
+
+    def next(self) -> Request | None:
+        """The next request, or None until more bytes come. Raises BadRequest."""
+        if self._request is None and not self._read_head():
+            return None
+        if self._chunked and not self._read_chunks():
+            return None
+        if self._missing:
+            return None
+        request = self._request
+        assert request is not None
+        request.body = self._body or b""
+        self._request, self._body, self.continues = None, None, False
+        if request.method not in _METHODS:
+            raise BadRequest(501)
+        return request
+
+    def _read_head(self) -> bool:
+        while self._pending[:2] == b"\r\n":  # some clients end a body with a line break that is not counted
+            del self._pending[:2]
+        end = self._pending.find(b"\r\n\r\n")
+        after = end + 4
+        if end < 0 or b"\n\n" in self._pending[:end]:
+            match = _HEAD_END.search(self._pending)
+            if match is None:
+                if len(self._pending) > MAX_HEAD:
+                    raise BadRequest(400)
+                return False
+            end, after = match.span()
+        head = self._pending[:end].decode("latin-1")
+        self._request = request = parse_head(head)
+        del self._pending[:after]
+        self._start_body(request)
+        return True
+
+    def _start_body(self, request: Request) -> None:
+        headers = request.headers
+        self._chunked = headers.get("transfer-encoding", "").lower() == "chunked"
+        self._missing = 0 if self._chunked else _body_length(request)
+        if not self._missing and not self._chunked:
+            return
+        expected = headers.get("expect") if request.minor >= 1 else None
+        if expected is not None:
+            if expected.lower() != "100-continue":
+                raise BadRequest(417)
+            self.continues = not self._pending
+        self._body = bytearray()
+        if not self._chunked and self._pending:
+            received, self._pending = self._pending, bytearray()
+            self.feed(received)
+
+    def _read_chunks(self) -> bool:
+        """Move the chunks that are complete to the body; True after the last one and its trailers."""
+        assert self._body is not None
+        at = 0
+        try:
+            while True:
+                end = self._pending.find(b"\n", at)
+                if end < 0:
+                    return False
+                if end <= at + 1 and not self._pending[at:end].strip():
+                    at = end + 1  # the line break after a chunk's data
+                    continue
+                size_line = _CHUNK_SIZE.fullmatch(self._pending, at, end + 1)
+                if size_line is None:
+                    raise BadRequest(400)
+                size = int(size_line[1], 16)
+                if size == 0:
+                    trailers = self._pending.find(b"\n", end + 1)
+                    while trailers >= 0 and self._pending[end + 1 : trailers].strip():
+                        end, trailers = trailers, self._pending.find(b"\n", trailers + 1)
+                    if trailers < 0:
+                        return False
+                    at = trailers + 1
+                    self._chunked = False
+                    return True
+                if len(self._pending) < end + 1 + size:
+                    return False
+                self._body += memoryview(self._pending)[end + 1 : end + 1 + size]
+                at = end + 1 + size
+        finally:
+            del self._pending[:at]
+
+
+def _body_length(request: Request) -> int:
+    """The Content-Length. Raises BadRequest if it is none, or is missing where libevent wants it."""
+    length = request.headers.get("content-length")
+    if length is None:
+        connection = request.headers.get("connection")
+        if request.method in _BODY_METHODS and connection is not None and connection.lower() != "close":
+            raise BadRequest(400)
+        return 0
+    match = _CONTENT_LENGTH.fullmatch(length)
+    if match is None:
+        if request.method in _BODY_METHODS:
+            raise BadRequest(400)
+        return 0
+    return int(match[1])
+
+
+def parse_head(head: str) -> Request:
+    """A request line and headers (without the empty line). Raises BadRequest 400."""
+    lines = head.split("\n")
+    words = lines[0].rstrip("\r").rstrip(" ").split(" ")
+    method, target = words[0], " ".join(words[1:-1])
+    version = _VERSION.fullmatch(words[-1])
+    if len(words) < 3 or version is None or int(version[1]) > 1:
+        raise BadRequest(400)
+    headers: dict[str, str] = {}
+    name = ""
+    for line in lines[1:]:
+        line = line.rstrip("\r")
+        if line[:1] in (" ", "\t") and name:  # a continued line
+            headers[name] += " " + line.strip(" \t")
+            continue
+        key, colon, value = line.partition(":")
+        if not colon:
+            raise BadRequest(400)
+        name = key.lower()
+        headers.setdefault(name, value.strip(" \t"))
+    parts = split_target(target) if method in _METHODS else ("", "")  # an unknown method is said first
+    if parts is None:
+        raise BadRequest(400)
+    minor = int(version[2]) if int(version[1]) == 1 else 0
+    connection = headers.get("connection", "").lower()
+    keep_alive = connection != "close" if minor >= 1 else connection == "keep-alive"
+    return Request(method, parts[0], parts[1], minor, headers, keep_alive)

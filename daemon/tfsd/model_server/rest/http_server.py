@@ -1,0 +1,288 @@
+"""The HTTP/1.1 server below the REST API: connections, and the threads that serve them.
+
+All threads wait on one epoll set; the one that wakes up reads the connection, runs the handler and writes
+the answer itself, so that a request changes threads never, idle connections cost no thread, and a client
+that sends or reads slowly holds none. Owns sockets and threads. Never looks into a request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+from tfsd.model_server.rest.http_message import (
+    BadRequest,
+    Request,
+    RequestReader,
+    Response,
+    html_error,
+    render_head,
+    stays_open,
+)
+
+log = logging.getLogger(__name__)
+
+#: Answers a request; must not raise.
+Handler = Callable[[Request], Response]
+
+_BACKLOG = 1024
+_LARGE_BODY = 64 * 1024
+_READ_SIZE = 256 * 1024
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_READ = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLONESHOT
+_WRITE = select.EPOLLOUT | select.EPOLLONESHOT
+_POLL_SECONDS = 0.02
+
+
+def listen(port: int) -> socket.socket:
+    """A listening socket on all addresses, IPv6 and IPv4; port 0 picks a free one.
+
+    Raises OSError: the port is taken.
+    """
+    try:
+        listener = socket.create_server(
+            ("::", port), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True
+        )
+    except OSError:
+        listener = socket.create_server(("", port), backlog=_BACKLOG)
+    listener.setblocking(False)
+    # Accepted sockets inherit it; without it an answer in two packets waits for the client's delayed ACK.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    return listener
+
+
+class Turn:
+    """Lets one thread at a time do the short work of a request: reading, parsing, writing.
+
+    Threads that all want the interpreter lock hand it over at every system call, which doubles the CPU time
+    of a small request. Long work is done outside of one's turn, so that nobody waits for it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._owner = 0
+
+    def take(self) -> None:
+        """Wait for one's turn; nothing to do when one has it."""
+        if self._owner != threading.get_ident():
+            self._lock.acquire()
+            self._owner = threading.get_ident()
+
+    def leave(self) -> None:
+        """Let others have their turn; nothing to do when one has none."""
+        if self._owner == threading.get_ident():
+            self._owner = 0
+            self._lock.release()
+
+
+class _Connection:
+    """One client. Only the thread that epoll gave it to touches it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.reader = RequestReader()
+        self.unsent = memoryview(b"")
+        self.closing = False
+
+
+class HttpServer:
+    """Serves requests until it is stopped.
+
+    Args:
+        handler: called by up to `num_threads` threads at once.
+        port: TCP port on all addresses; 0 for a free one, see `port` afterwards.
+        num_threads: threads that read, handle and write.
+        turn: the handler is called in a thread's turn, unless the body is large, and leaves it when what
+            it does may take long.
+    Raises OSError: the port is taken.
+    """
+
+    def __init__(self, handler: Handler, port: int, num_threads: int, turn: Turn | None = None) -> None:
+        self._handler = handler
+        self._turn = turn or Turn()
+        self._listener: socket.socket | None = listen(port)
+        self.port: int = self._listener.getsockname()[1]
+        self._epoll = select.epoll()
+        self._wake = os.eventfd(0)
+        self._connections: dict[int, _Connection] = {}
+        self._draining = False
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"rest-{index}", daemon=True)
+            for index in range(num_threads)
+        ]
+
+    def start(self) -> None:
+        """Begin to accept connections."""
+        assert self._listener is not None
+        self._epoll.register(self._wake, select.EPOLLIN)
+        self._epoll.register(self._listener, select.EPOLLIN | select.EPOLLONESHOT)
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, grace_seconds: float = 0.0) -> None:
+        """Refuse new connections, finish the requests that have begun, then close everything.
+
+        Args:
+            grace_seconds: how long requests may take to finish; what has not finished then is cut off.
+        """
+        if self._listener is None:
+            return
+        self._draining = True
+        self._accept()  # those that have connected already are not refused
+        listener, self._listener = self._listener, None
+        listener.close()
+        deadline = time.monotonic() + grace_seconds
+        for connection in list(self._connections.values()):
+            if connection.reader.idle:
+                # The client sees the end of the stream; a request that has already arrived is still read.
+                with contextlib.suppress(OSError):
+                    connection.sock.shutdown(socket.SHUT_RD)
+        while self._connections and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        os.eventfd_write(self._wake, 1)
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()) + 1.0)
+        for connection in list(self._connections.values()):
+            connection.sock.close()
+
+    def _serve(self) -> None:
+        while True:
+            for fd, events in self._epoll.poll(None, 1):
+                if fd == self._wake:
+                    return
+                connection = self._connections.get(fd)
+                self._turn.take()
+                try:
+                    if connection is None:
+                        self._accept()
+                    else:
+                        self._advance(connection, events)
+                except Exception:
+                    log.exception("A connection failed in a way that is a fault of this server")
+                    if connection is not None:
+                        self._close(connection)
+                finally:
+                    self._turn.leave()
+
+    def _accept(self) -> None:
+        listener = self._listener
+        if listener is None:
+            return
+        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+            while True:
+                try:
+                    sock, _ = listener.accept()
+                except OSError as error:
+                    if isinstance(error, BlockingIOError | ConnectionAbortedError):
+                        raise
+                    if self._listener is None:
+                        return
+                    log.error("Cannot accept connections: %s. Raise the limit of open files.", error)
+                    time.sleep(_POLL_SECONDS)
+                    break
+                sock.setblocking(False)
+                self._connections[sock.fileno()] = _Connection(sock)
+                self._epoll.register(sock, _READ)
+        with contextlib.suppress(OSError, ValueError):  # closed meanwhile
+            self._epoll.modify(listener, select.EPOLLIN | select.EPOLLONESHOT)
+
+    def _advance(self, connection: _Connection, events: int) -> None:
+        """Go on with a connection as far as it goes without waiting, then hand it back to epoll."""
+        try:
+            if connection.unsent and not self._flush(connection):
+                return
+            while True:
+                data = connection.sock.recv(_READ_SIZE)
+                if not data:
+                    self._close(connection)
+                    return
+                connection.reader.feed(data)
+                if not self._answer_all(connection):
+                    return
+                if len(data) < _READ_SIZE:
+                    break
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._close(connection)
+            return
+        if self._draining and connection.reader.idle:
+            self._close(connection)
+            return
+        self._epoll.modify(connection.sock, _READ)
+
+    def _answer_all(self, connection: _Connection) -> bool:
+        """Answer the requests that are complete; False when the connection is not to be read on now."""
+        reader = connection.reader
+        while True:
+            request: Request | None = None
+            try:
+                request = reader.next()
+                if request is None:
+                    if reader.continues:
+                        reader.continues = False
+                        connection.sock.send(_CONTINUE)
+                    return True
+                response = self._respond(request)
+            except BadRequest as error:
+                response = error.response
+            if self._draining:
+                response.close = True
+            connection.closing = not stays_open(request, response)
+            if not self._send(connection, render_head(request, response), response.body):
+                return False
+
+    def _respond(self, request: Request) -> Response:
+        if len(request.body) > _LARGE_BODY:
+            self._turn.leave()
+        try:
+            return self._handler(request)
+        except Exception:
+            log.exception("%s %s failed in a way that is a fault of this server", request.method, request.uri)
+            return html_error(500)
+        finally:
+            self._turn.take()
+
+    def _send(self, connection: _Connection, head: bytes, body: bytes) -> bool:
+        """Send an answer; False when the connection was closed, or waits until the client has read on."""
+        try:
+            sent = connection.sock.sendmsg((head, body))
+        except BlockingIOError:
+            sent = 0
+        if sent == len(head) + len(body):
+            if connection.closing:
+                self._close(connection)
+                return False
+            return True
+        rest = memoryview(body)[sent - len(head) :] if sent >= len(head) else memoryview(head[sent:] + body)
+        connection.unsent = rest
+        return self._flush(connection)
+
+    def _flush(self, connection: _Connection) -> bool:
+        try:
+            while connection.unsent:
+                connection.unsent = connection.unsent[connection.sock.send(connection.unsent) :]
+        except BlockingIOError:
+            self._epoll.modify(connection.sock, _WRITE)
+            return False
+        if connection.closing:
+            self._close(connection)
+            return False
+        return self._answer_all(connection)
+
+    def _close(self, connection: _Connection) -> None:
+        """Close a connection so that an answer just sent arrives even if the client is still sending."""
+        if self._connections.pop(connection.sock.fileno(), None) is None:
+            return
+        with contextlib.suppress(OSError):
+            connection.sock.shutdown(socket.SHUT_WR)
+            if connection.closing:
+                connection.sock.recv(_READ_SIZE)  # unread bytes would make the kernel send a reset
+        connection.sock.close()

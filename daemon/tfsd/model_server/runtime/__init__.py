@@ -1,0 +1,1 @@
+"""Running a SavedModel: loading, signatures, sessions, warm-up."""

@@ -1,0 +1,150 @@
+"""A SavedModel in a TensorFlow Session: the `Servable` that runs its signatures.
+
+Owns the Session and its callables. Never decides when it is loaded or unloaded.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2
+
+from tfsd.model_server.batching.parameters import BatchParameters
+from tfsd.model_server.batching.queues import BatchQueue, BatchThreads
+from tfsd.model_server.errors import Code, ServingError, invalid
+from tfsd.model_server.runtime.tensors import decode
+from tfsd.model_server.servable import Arrays
+
+_CPP_NAMES = {"float16": "half", "float32": "float", "float64": "double"}
+
+
+def serving_error(error: Exception) -> ServingError:
+    """What TensorFlow raised, with its code and text."""
+    if isinstance(error, tf.errors.OpError):
+        return ServingError(Code(error.error_code), str(error.message))
+    return ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}")
+
+
+def type_name(dtype: Any) -> str:
+    """A type as TensorFlow's C++ texts name it: `float`, `half`, `string`, ..."""
+    name = tf.as_dtype(dtype).name
+    return _CPP_NAMES.get(name, name)
+
+
+class SessionServable:
+    """A loaded version (see `servable.Servable`)."""
+
+    def __init__(
+        self,
+        name: str,
+        version: int,
+        session: Any,
+        signature_defs: Mapping[str, Any],
+        batching: tuple[BatchThreads, BatchParameters] | None = None,
+        check_method_names: bool = False,
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.signature_defs = signature_defs
+        self.check_method_names = check_method_names
+        self._session = session
+        self._inputs = {key: tuple(sorted(value.inputs.items())) for key, value in signature_defs.items()}
+        self._batching = batching
+        self._lock = threading.Lock()
+        self._callables: dict[Any, Callable[..., list[Any]]] = {}
+        self._queues: dict[Any, BatchQueue] = {}
+
+    def signature(self, name: str) -> Any | None:
+        return self.signature_defs.get(name)
+
+    def run(
+        self,
+        signature_name: str,
+        inputs: Mapping[str, np.ndarray],
+        output_names: Sequence[str] | None = None,
+        timeout_ms: int | None = None,
+    ) -> Arrays:
+        signature = self.signature_defs[signature_name]
+        inputs = self._checked(signature_name, inputs)
+        outputs = tuple(signature.outputs) if output_names is None else tuple(sorted(set(output_names)))
+        if self._batching is None:
+            return self._compute(signature_name, inputs, outputs, timeout_ms)
+        return self._queue(signature_name, outputs).run(inputs, timeout_ms)
+
+    def close(self) -> None:
+        """Free the Session; nobody may be running."""
+        self._callables.clear()
+        self._queues.clear()
+        self._session.close()
+
+    def _checked(self, signature_name: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The inputs in the order in which they are fed, defaults filled in, types checked."""
+        checked = {}
+        for index, (alias, info) in enumerate(self._inputs[signature_name]):
+            array = inputs.get(alias)
+            if array is None:
+                array = decode(self.signature_defs[signature_name].defaults[alias], alias)
+            kind = tf.string if array.dtype.kind == "O" else tf.as_dtype(array.dtype)
+            if kind.as_datatype_enum != info.dtype:
+                want = type_name(info.dtype)
+                raise invalid(f"Expects arg[{index}] to be {want} but {type_name(kind)} is provided")
+            checked[alias] = array
+        return checked
+
+    def _compute(
+        self,
+        signature_name: str,
+        inputs: Mapping[str, np.ndarray],
+        outputs: tuple[str, ...],
+        timeout: int | None,
+    ) -> Arrays:
+        """Run the Session. Calls release the interpreter lock, so several run at once."""
+        key = (signature_name, outputs, timeout)
+        try:
+            call = self._callables.get(key) or self._make_callable(key)
+            values = call(*inputs.values())
+        except Exception as error:
+            raise serving_error(error) from None
+        return {alias: _array(value) for alias, value in zip(outputs, values, strict=True)}
+
+    def _make_callable(self, key: tuple[str, tuple[str, ...], int | None]) -> Callable[..., list[Any]]:
+        signature_name, outputs, timeout = key
+        signature = self.signature_defs[signature_name]
+        options = config_pb2.CallableOptions()
+        options.feed.extend(info.name for _, info in self._inputs[signature_name])
+        options.fetch.extend(signature.outputs[alias].name for alias in outputs)
+        if timeout is not None:
+            options.run_options.timeout_in_ms = timeout
+        with self._lock:
+            if key not in self._callables:
+                # Session.make_callable() cannot set a time limit without the slow path through Session.run()
+                self._callables[key] = self._session._make_callable_from_options(options)
+            return self._callables[key]
+
+    def _queue(self, signature_name: str, outputs: tuple[str, ...]) -> BatchQueue:
+        key = (signature_name, outputs)
+        queue = self._queues.get(key)
+        if queue is None:
+            assert self._batching is not None
+            threads, parameters = self._batching
+            with self._lock:
+                queue = self._queues.setdefault(
+                    key,
+                    BatchQueue(
+                        threads,
+                        parameters,
+                        lambda inputs: self._compute(signature_name, inputs, outputs, None),
+                    ),
+                )
+        return queue
+
+
+def _array(value: Any) -> np.ndarray:
+    """A fetched value as an array: TensorFlow gives scalars as NumPy scalars and as bytes."""
+    if isinstance(value, np.ndarray):
+        return value
+    return np.array(value, object) if isinstance(value, bytes) else np.asarray(value)

@@ -1,0 +1,273 @@
+"""From settings and models to the processes of one stack: their plan, ports, sockets and rendered files.
+
+`design` decides, `Stack.files` renders; nothing here starts a process or reads the environment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from tfsd.model_directory import Code, FoundModel
+from tfsd.plan import DEFAULT_POOL, Model, ModelServer, Plan, Pool, Worker
+from tfsd.settings import Settings
+from tfsd.stack import model_server_flags, ports
+from tfsd.stack.nginx import Nginx
+from tfsd.stack.templates import render
+
+LONGEST_SOCKET_PATH = 107  # sun_path of unix(7), less its final zero
+DIRECTORIES = ("sockets", "heartbeats", "nginx", "models")
+MULTI_MODEL_DIRECTORIES = ("programs", "journal", "ends", "pools")
+METHODS = ("predict", "classify", "regress")
+LONE_SOCKET_COPIES = 3
+
+
+class StackError(Exception):
+    """The stack cannot be built as asked; the text says why and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """What a stack runs on: CPUs, GPUs as CUDA names them, the limit of open files, whether we are root."""
+
+    cpus: int
+    gpus: tuple[str, ...] = ()
+    open_files: int = 1024
+    root: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Stack:
+    """A designed stack. `model_server_command` runs a model server when its flags are appended."""
+
+    settings: Settings
+    run_dir: Path
+    machine: Machine
+    nginx: Nginx
+    model_server_command: Sequence[str]
+    plan: Plan
+
+    def files(self) -> dict[str, str]:
+        """The rendered files, by name in the run directory."""
+        files = {
+            "supervisord.conf": self._supervisord(),
+            "nginx.conf": self._nginx(),
+            model_server_flags.MONITORING_FILE: render("monitoring.conf"),
+        }
+        if self.settings.multi_model:
+            files["names.js"] = render("names.js")
+        else:
+            files["router.js"] = render("router.js")
+            files["routes.js"] = render("routes.js", routes=self._routes())
+        if self.settings.enable_batching:
+            files[model_server_flags.BATCHING_FILE] = render("batching.conf", settings=self.settings)
+        for model in self.plan.models.values():
+            files[models_file(model.name)] = render("models.conf", models=[model])
+        return files
+
+    def write(self) -> None:
+        """Write the plan and the rendered files into the run directory and make the directories they name."""
+        more = MULTI_MODEL_DIRECTORIES if self.settings.multi_model else ()
+        for name in (*DIRECTORIES, *more):
+            (self.run_dir / name).mkdir(parents=True, exist_ok=True)
+        for name, text in self.files().items():
+            (self.run_dir / name).write_text(text)
+        self.plan.save(self.run_dir)
+
+    def _supervisord(self) -> str:
+        return render(
+            "supervisord.conf",
+            run_dir=str(self.run_dir),
+            root=self.machine.root,
+            port=self.settings.port,
+            multi_model=self.settings.multi_model,
+            model_servers=self._model_servers(),
+            workers=[
+                self._worker(pool, worker) for pool in self.plan.pools.values() for worker in pool.workers
+            ],
+            control_command=[sys.executable, "-m", "tfsd.control", "--run-dir", str(self.run_dir)],
+            nginx_command=[sys.executable, "-m", "tfsd.stack.nginx", self.nginx.binary, str(self.run_dir)],
+        )
+
+    def _worker(self, pool: Pool, worker: Worker) -> dict[str, object]:
+        return {
+            "program": worker.program,
+            "socket": worker.socket,
+            "command": worker_command(self.run_dir, pool),
+            "processes": 1,
+        }
+
+    def _model_servers(self) -> list[dict[str, object]]:
+        """Program, command and environment of every model server; GPUs are dealt out in turn."""
+        servers = [(model, server) for model in self.plan.models.values() for server in model.servers]
+        gpus = self.machine.gpus
+        described: list[dict[str, object]] = []
+        for index, (model, server) in enumerate(servers):
+            environment = f'OMP_NUM_THREADS="{self.settings.omp_num_threads}"'
+            flags = model_server_flags.flags(self.settings, self.run_dir, server, models_file(model.name))
+            if gpus and len(servers) > 1:
+                environment += f',CUDA_VISIBLE_DEVICES="{gpus[index % len(gpus)]}"'
+                sharing = len(range(index % len(gpus), len(servers), len(gpus)))
+                if sharing > 1:
+                    fraction = (1 - self.settings.gpu_memory_margin) / sharing
+                    flags.append(f"--per_process_gpu_memory_fraction={fraction:.4f}")
+            command = [*self.model_server_command, *flags, *self.settings.model_server_args]
+            described.append({"program": server.program, "command": command, "environment": environment})
+        return described
+
+    def _nginx(self) -> str:
+        plan = self.plan
+        default_pool = plan.models[plan.default_model].pool if plan.default_model else DEFAULT_POOL
+        upstreams = {name: f"workers_{index}" for index, name in enumerate(plan.pools)}
+        return render(
+            "nginx.conf",
+            run_dir=str(self.run_dir),
+            root=self.machine.root,
+            settings=self.settings,
+            port=self.settings.port,
+            cpus=self.machine.cpus,
+            open_files=self.machine.open_files,
+            njs_module=self.nginx.njs_module,
+            njs=bool(self.nginx.njs and (self.settings.multi_model or self._direct_models())),
+            control_timeout=int(self.settings.load_timeout + 2 * self.settings.request_timeout) + 60,
+            pools=[
+                {"upstream": upstreams[pool.name], "sockets": _listed_sockets(pool)}
+                for pool in plan.pools.values()
+            ],
+            default_upstream=upstreams[default_pool],
+            pooled_models=[
+                {"name": model.name, "upstream": upstreams[model.pool]}
+                for model in plan.models.values()
+                if model.pool != default_pool
+            ],
+            direct_models=[
+                {"upstream": upstream, "ports": [server.rest_port for server in model.servers]}
+                for upstream, model in self._direct_models().items()
+            ],
+        )
+
+    def _direct_models(self) -> dict[str, Model]:
+        """Models that need no user code, by the name of their nginx upstream."""
+        return {
+            f"model_{index}": model
+            for index, model in enumerate(self.plan.models.values())
+            if self.plan.pools[model.pool].script is None
+        }
+
+    def _routes(self) -> dict[str, object]:
+        """What router.js knows. Names are prefixed, so that none is a property that every object has."""
+        return {
+            "json_by_default": self.settings.default_accept.lower() in ("application/json", "*/*"),
+            "default_model": self.plan.default_model,
+            "methods": METHODS,
+            "models": {
+                f"model {model.name}": {
+                    "upstream": upstream,
+                    "label": quote(model.name, safe=""),
+                    "uri": f"/v1/models/{quote(model.name, safe='')}",
+                    "versions": [str(version) for version in model.versions],
+                }
+                for upstream, model in self._direct_models().items()
+            },
+        }
+
+
+def design(
+    settings: Settings,
+    run_dir: Path,
+    models: Sequence[FoundModel],
+    codes: Mapping[str | None, Code],
+    machine: Machine,
+    nginx: Nginx,
+    model_server_command: Sequence[str],
+) -> Stack:
+    """Decide on all processes of a stack.
+
+    `codes` maps a model's name to its own user code, and None to the code that all other models share; a
+    model with neither is served by the converter. In multi-model mode there are no models yet, and the default
+    pool waits for them. Raises StackError, PortError.
+    """
+    default_model = None if settings.multi_model else settings.default_model_name
+    names = [model.name for model in models]
+    if default_model and default_model not in names:
+        raise StackError(
+            f"SAGEMAKER_TFS_DEFAULT_MODEL_NAME={default_model} is no model; there are {', '.join(names)}"
+        )
+    count = settings.instance_count
+    numbers = iter(ports.allocate(2 * count * len(models), settings.safe_port_range, {settings.port}))
+    planned = {}
+    for model in models:
+        programs = program_names("model", model.name, count)
+        servers = tuple(ModelServer(program, next(numbers), next(numbers)) for program in programs)
+        pool = pool_name(model.name) if model.name in codes else DEFAULT_POOL
+        planned[model.name] = Model(model.name, str(model.base_path), model.versions, servers, pool)
+    pools = {}
+    owners: dict[str, str | None] = {model.pool: model.name for model in planned.values()}
+    if settings.multi_model:
+        owners[DEFAULT_POOL] = None
+    for name, owner in owners.items():
+        code = codes.get(None if name == DEFAULT_POOL else owner)
+        pools[name] = _pool(name, code, settings.workers, run_dir)
+    plan = Plan(planned, pools, default_model or (names[0] if names else None))
+    return Stack(settings, run_dir, machine, nginx, model_server_command, plan)
+
+
+def _pool(name: str, code: Code | None, workers: int, run_dir: Path) -> Pool:
+    sockets = [
+        Worker(program, str(run_dir / "sockets" / f"{program}.sock"))
+        for program in program_names("worker", name, workers)
+    ]
+    for worker in sockets:
+        if len(worker.socket.encode()) > LONGEST_SOCKET_PATH:
+            raise StackError(
+                f"the run directory's path is too long for unix sockets: {worker.socket} has more than "
+                f"{LONGEST_SOCKET_PATH} bytes; use a shorter --run-dir"
+            )
+    if code is None:
+        return Pool(name, sys.executable, tuple(sockets))
+    user_code = code.user_code
+    return Pool(name, code.python, tuple(sockets), str(user_code.script), user_code.python_path)
+
+
+def pool_name(model: str) -> str:
+    """The pool of a model that has user code of its own."""
+    return model if model != DEFAULT_POOL else f"{model}/code"
+
+
+def program_names(kind: str, name: str, count: int) -> list[str]:
+    """supervisord's names for `count` processes: `<kind>-<name>`, numbered from 0 when there are several."""
+    stem = f"{kind}-{_plain(name)}"
+    return [stem] if count == 1 else [f"{stem}-{index}" for index in range(count)]
+
+
+def worker_command(run_dir: Path, pool: Pool) -> list[str]:
+    """The command of a pool's workers, to which `--worker PROGRAM` is added."""
+    return [pool.python, "-m", "tfsd.worker", "--run-dir", str(run_dir), f"--pool={pool.name}"]
+
+
+def environment_directory(run_dir: Path, pool: str) -> Path:
+    """Where the virtual environment of a pool's code lies."""
+    return run_dir / "environments" / program_names("worker", pool, 1)[0]
+
+
+def models_file(model: str) -> str:
+    """The model server's configuration file, by name in the run directory."""
+    return f"models/{_plain(model)}.conf"
+
+
+def _plain(name: str) -> str:
+    """`name` where it can stand in file and program names, else what remains of it and a hash that tells it apart."""
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", name)
+    if plain == name and len(name) <= 40:
+        return name
+    return f"{plain[:31]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _listed_sockets(pool: Pool) -> list[str]:
+    sockets = [worker.socket for worker in pool.workers]
+    return sockets * LONE_SOCKET_COPIES if len(sockets) == 1 else sockets

@@ -1,0 +1,124 @@
+"""What a model that is loaded at run time gets in the run directory: names, sockets, rendered programs.
+
+The multi-model counterpart of `stack`, which lays out everything at start. Decides and renders; control writes the
+files and has supervisord run what they say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from tfsd.model_directory import Code
+from tfsd.plan import Model, ModelServer, Pool, Worker
+from tfsd.settings import Settings
+from tfsd.stack import model_server_flags
+from tfsd.stack.design import LONGEST_SOCKET_PATH, StackError, pool_name, program_names, worker_command
+from tfsd.stack.templates import render
+
+PROGRAMS_DIRECTORY = "programs"
+PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]{1,40}")
+
+
+def socket_id(name: str) -> str:
+    """What stands for a model's name in its socket's path; nginx comes to the same (conf/nginx.conf, names.js)."""
+    if PLAIN_NAME.fullmatch(name):
+        return name
+    return "~" + hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
+def pool_socket(run_dir: Path, model: str) -> Path:
+    """The socket that the workers of a model with code of its own share."""
+    return run_dir / "sockets" / f"pool-{socket_id(model)}.sock"
+
+
+def pool_mark(run_dir: Path, model: str) -> Path:
+    """The file whose presence tells nginx that a model has workers of its own."""
+    return run_dir / "pools" / socket_id(model)
+
+
+def check_run_dir(run_dir: Path) -> None:
+    """Raises StackError when the path is too long for the socket of a model with a long name."""
+    longest = pool_socket(run_dir, "x" * 40)
+    if len(str(longest).encode()) > LONGEST_SOCKET_PATH:
+        raise StackError(
+            f"the run directory's path is too long for unix sockets: {longest} has more than "
+            f"{LONGEST_SOCKET_PATH} bytes; use a shorter --run-dir"
+        )
+
+
+def own_pool_name(model: str) -> str:
+    """The pool of a model that has code of its own; no other pool's, and plain.
+
+    It stands in a command line, where supervisor would replace `%(here)s` even within a quoted `%%(here)s`.
+    """
+    return program_names("worker", pool_name(model), 1)[0].removeprefix("worker-")
+
+
+def own_pool(run_dir: Path, model: str, code: Code, workers: int) -> Pool:
+    """The pool of a model that has code of its own."""
+    name, socket = own_pool_name(model), str(pool_socket(run_dir, model))
+    programs = program_names("worker", name, workers)
+    return Pool(
+        name,
+        code.python,
+        tuple(Worker(program, socket) for program in programs),
+        str(code.user_code.script),
+        code.user_code.python_path,
+    )
+
+
+def pool_group(pool: Pool) -> str:
+    """supervisord's name for a pool's workers together."""
+    return program_names("worker", pool.name, 1)[0]
+
+
+def pool_program(run_dir: Path, pool: Pool) -> str:
+    """The section of supervisord's configuration that runs a pool's workers on one socket."""
+    worker = {
+        "program": pool_group(pool),
+        "socket": pool.workers[0].socket,
+        "command": worker_command(run_dir, pool),
+        "processes": len(pool.workers),
+    }
+    return render("programs.conf", model_servers=[], workers=[worker])
+
+
+def server_programs(
+    settings: Settings,
+    run_dir: Path,
+    command: Sequence[str],
+    servers: Sequence[ModelServer],
+    gpus: Sequence[str],
+) -> str:
+    """The sections that run the model servers of one host; `gpus` are dealt out in turn.
+
+    Several model servers may come to share a GPU, so none takes all of its memory at once.
+    """
+    described = []
+    for index, server in enumerate(servers):
+        environment = f'OMP_NUM_THREADS="{settings.omp_num_threads}"'
+        if gpus:
+            gpu = gpus[(server.rest_port + index) % len(gpus)]
+            environment += f',CUDA_VISIBLE_DEVICES="{gpu}",TF_FORCE_GPU_ALLOW_GROWTH="true"'
+        words = [*command, *model_server_flags.flags(settings, run_dir, server, models_file(servers))]
+        described.append(
+            {
+                "program": server.program,
+                "command": [*words, *settings.model_server_args],
+                "environment": environment,
+            }
+        )
+    return render("programs.conf", model_servers=described, workers=[])
+
+
+def models_file(servers: Sequence[ModelServer]) -> str:
+    """The configuration file of a host's model servers, by name in the run directory."""
+    return f"models/{servers[0].program}.conf"
+
+
+def models_text(models: Sequence[Model]) -> str:
+    """What that file says."""
+    return render("models.conf", models=models)

@@ -1,0 +1,94 @@
+"""Rendering of `conf/`: the templates, and how a value is quoted in each of the formats they are written in."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+DIRECTORY = Path(__file__).parents[1] / "conf"
+
+
+def render(template: str, **values: object) -> str:
+    """The text of `conf/<template>` with `values`. Raises jinja2.UndefinedError for a value that is missing."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(DIRECTORY),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(
+        textproto=textproto,
+        nginx=nginx,
+        nginx_part=nginx_part,
+        nginx_regex=nginx_regex,
+        js=js,
+        ini=ini,
+        shell=shell,
+    )
+    return environment.get_template(template).render(**values)
+
+
+def textproto(value: object) -> str:
+    """A string literal of protobuf's text format, ASCII only."""
+    escaped = "".join(
+        chr(byte) if 32 <= byte < 127 and byte not in b'"\\' else f"\\{byte:03o}"
+        for byte in str(value).encode()
+    )
+    return f'"{escaped}"'
+
+
+def nginx(value: object) -> str:
+    """A quoted parameter of nginx's configuration. Raises ValueError, see `nginx_part`."""
+    return f'"{nginx_part(value)}"'
+
+
+def nginx_part(value: object) -> str:
+    """What stands inside a quoted parameter of nginx's configuration.
+
+    Raises ValueError for what nginx would take for a variable.
+    """
+    text = str(value)
+    if "$" in text or "\n" in text:
+        raise ValueError(
+            f"{text!r} cannot stand in nginx's configuration: it has a dollar sign or a line end"
+        )
+    return re.sub(r'(["\\])', r"\\\1", text)
+
+
+def nginx_regex(value: object) -> str:
+    """A regular expression that matches `value` itself, to be put inside a quoted parameter of nginx."""
+    return "".join(
+        chr(byte) if byte < 128 and chr(byte).isalnum() else f"\\\\x{byte:02x}"
+        for byte in str(value).encode()
+    )
+
+
+def js(value: Any) -> str:
+    """A JavaScript literal."""
+    return json.dumps(value, indent=2)
+
+
+def ini(value: object) -> str:
+    """A value of supervisord's configuration, in which `%` begins an expansion.
+
+    Raises ValueError for what supervisord would cut off or read as something else.
+    """
+    text = str(value)
+    if text != text.strip() or re.search(r"[\0\r\n]|\s[;#]", text):
+        raise ValueError(
+            f"{text!r} cannot stand in supervisord's configuration: it has a line end, a blank at an end, or"
+            " a comment sign after a blank"
+        )
+    return text.replace("%", "%%")
+
+
+def shell(words: list[str]) -> str:
+    """A command line, quoted as supervisord splits it. Raises ValueError for a word that has a line end."""
+    # A quote closed and opened again keeps a blank and a comment sign apart.
+    return ini(re.sub(r"(\s)(?=[;#])", r"\1''", shlex.join(words)))

@@ -1,0 +1,1 @@
+"""The container's entry point: user code fetched, installed and checked, the stack prepared, supervisord started."""

@@ -1,0 +1,234 @@
+"""The container's entry point: look at the model, prepare, render, and become supervisord.
+
+Exits with 1 after one clear line when the container cannot serve. It never outlives that: once everything is
+in place this process is replaced by supervisord, which then is PID 1 of the container.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import logging
+import os
+import resource
+import shutil
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from tfsd import logs, machine
+from tfsd.model_directory import (
+    CODE_DIRECTORY,
+    Code,
+    FoundModel,
+    ModelError,
+    UserCode,
+    find_models,
+    find_user_code,
+)
+from tfsd.plan import DEFAULT_POOL
+from tfsd.settings import Settings, SettingsError
+from tfsd.stack import multi_model, nginx, ports
+from tfsd.stack.design import Machine, Stack, StackError, design, environment_directory, pool_name
+from tfsd.stack.model_server_flags import NoModelServerError, find_command
+from tfsd.stack.nginx import NginxError
+from tfsd.stack.ports import PortError
+from tfsd.start import s3, source_archive, user_code
+from tfsd.start.environments import RequirementsError
+from tfsd.start.s3 import S3Error
+from tfsd.start.source_archive import SourceError
+from tfsd.start.user_code import ScriptError
+
+DEFAULT_RUN_DIR = Path("/run/tfsd")
+MOST_OPEN_FILES = 65_536
+LEFT_BY_A_RUN = (
+    "sockets",
+    "heartbeats",
+    "nginx",
+    "models",
+    "programs",
+    "journal",
+    "supervisor.sock",
+    "control.sock",
+)
+
+log = logging.getLogger(__name__)
+
+FATAL = (
+    SettingsError,
+    ModelError,
+    NginxError,
+    PortError,
+    StackError,
+    RequirementsError,
+    ScriptError,
+    SourceError,
+    NoModelServerError,
+    S3Error,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`serve [--run-dir DIR]`: become supervisord, or say why not and return 1."""
+    parser = argparse.ArgumentParser(prog="serve", description="Serve the model of this SageMaker container.")
+    parser.add_argument(
+        "--run-dir", type=Path, default=DEFAULT_RUN_DIR, help="for rendered files and sockets"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        stack = prepare(os.environ, options.run_dir.absolute())
+    except SettingsError as error:
+        for problem in error.problems:
+            print(f"serve: {problem}", file=sys.stderr)
+        return 1
+    except (*FATAL, ScriptError, OSError, ValueError) as error:
+        print(f"serve: {error}", file=sys.stderr)
+        return 1
+    become_supervisord(stack)
+
+
+def prepare(environ: Mapping[str, str], run_dir: Path) -> Stack:
+    """Everything up to starting processes: settings, models, user code, the run directory's files.
+
+    Raises one of FATAL.
+    """
+    settings = Settings.from_environ(environ)
+    logs.setup("serve", settings.log_level)
+    for name in settings.ignored:
+        log.warning("%s has no effect: the workers are gevent", name)
+    _refuse_second_stack(run_dir)
+    _check_port(settings.port)
+    models: Sequence[FoundModel] = ()
+    if settings.multi_model:
+        multi_model.check_run_dir(run_dir)
+    else:
+        models = find_models(settings.model_dir.resolve())
+    run_dir.mkdir(parents=True, exist_ok=True)
+    for name in LEFT_BY_A_RUN:
+        _remove(run_dir / name)
+    stack = design(
+        settings,
+        run_dir,
+        models,
+        _universal_code(settings, run_dir)
+        if settings.multi_model
+        else _user_codes(settings, models, run_dir),
+        this_machine(environ),
+        nginx.find(),
+        find_command(settings, environ),
+    )
+    stack.write()
+    for model in models:
+        log.info(
+            "model %s, versions %s, at %s", model.name, ", ".join(map(str, model.versions)), model.base_path
+        )
+    return stack
+
+
+def become_supervisord(stack: Stack) -> NoReturn:
+    """Replace this process by supervisord in the foreground."""
+    os.environ["OMP_NUM_THREADS"] = str(stack.settings.omp_num_threads)
+    os.environ["SAGEMAKER_BASE_DIR"] = str(stack.settings.base_dir.absolute())  # control works elsewhere
+    sys.stdout.flush()
+    sys.stderr.flush()
+    logs.append_to_files()
+    command = [sys.executable, "-m", "tfsd.stack.supervisord", "-c", str(stack.run_dir / "supervisord.conf")]
+    os.execv(sys.executable, command)
+
+
+def _user_codes(settings: Settings, models: Sequence[FoundModel], run_dir: Path) -> dict[str | None, Code]:
+    """The user's code for all models (key None) and the models' own, each checked and with its requirements."""
+    found: dict[str | None, UserCode] = {}
+    shared = _shared_code(settings, run_dir)
+    if shared:
+        found[None] = shared
+    for model in models:
+        own = model.base_path / CODE_DIRECTORY
+        if model.base_path != settings.model_dir.resolve() and (own / settings.program).is_file():
+            code = user_code.of_one_model(own, settings)
+            if code:
+                found[model.name] = code
+    if not found and settings.program != Settings.program:
+        raise ModelError(
+            f"SAGEMAKER_PROGRAM={settings.program} is in no code directory of {settings.model_dir}"
+        )
+    return {name: _ready(name, code, run_dir) for name, code in found.items()}
+
+
+def _shared_code(settings: Settings, run_dir: Path) -> UserCode | None:
+    """The code for all models: `code/` of the model directory, or what SAGEMAKER_SUBMIT_DIRECTORY names."""
+    location = settings.submit_directory
+    if location is None or not source_archive.is_archive(location):
+        return find_user_code(settings.model_dir.resolve() / CODE_DIRECTORY, settings)
+    directory = source_archive.fetch(location, run_dir / "source")
+    code = find_user_code(directory, dataclasses.replace(settings, submit_directory=str(directory)))
+    if code is None:
+        raise SourceError(f"SAGEMAKER_SUBMIT_DIRECTORY={location} has no {settings.program}")
+    return code
+
+
+def _universal_code(settings: Settings, run_dir: Path) -> dict[str | None, Code]:
+    """The code of all models that have none of their own, in multi-model mode."""
+    directories = settings.universal_code_dirs
+    if settings.universal_bucket:
+        directories = (_fetch_universal_code(settings, run_dir / "source"),)
+    for directory in directories:
+        code = user_code.of_one_model(directory, settings) if directory.is_dir() else None
+        if code:
+            log.info("models without code of their own are served by %s", code.script)
+            return {None: _ready(None, code, run_dir)}
+    return {}
+
+
+def _fetch_universal_code(settings: Settings, directory: Path) -> Path:
+    """Download the code of all models, which must have a script. Raises S3Error."""
+    _remove(directory)
+    bucket, prefix = settings.universal_bucket or "", settings.universal_prefix or ""
+    where = f"s3://{bucket}/{prefix} (SAGEMAKER_MULTI_MODEL_UNIVERSAL_BUCKET and …_PREFIX)"
+    try:
+        count = s3.fetch_prefix(bucket, prefix, directory)
+    except S3Error as error:
+        raise S3Error(f"{where} {error}") from error
+    if not (directory / settings.program).is_file():
+        raise S3Error(f"{where} has no {settings.program} ({count} objects are there)")
+    return directory
+
+
+def _ready(model: str | None, code: UserCode, run_dir: Path) -> Code:
+    """Install the code's requirements and check its script. Raises RequirementsError, ScriptError."""
+    pool = DEFAULT_POOL if model is None else pool_name(model)
+    return user_code.prepare(code, environment_directory(run_dir, pool), run_dir)
+
+
+def this_machine(environ: Mapping[str, str]) -> Machine:
+    """What the stack may use of this machine."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
+    return Machine(machine.available_cpus(), machine.gpus(environ), limit, root=os.geteuid() == 0)
+
+
+def _check_port(port: int) -> None:
+    try:
+        ports.check(port)
+    except OSError as error:
+        raise StackError(f"port {port}: {error.strerror}; set SAGEMAKER_BIND_TO_PORT to another") from None
+
+
+def _refuse_second_stack(run_dir: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+        probe.connect(str(run_dir / "supervisor.sock"))
+        raise StackError(f"a stack is running in {run_dir} already; stop it, or use another --run-dir")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

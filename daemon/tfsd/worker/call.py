@@ -1,0 +1,34 @@
+"""One invocation, and what a worker may do with it: the names that every mode shares."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tfsd.worker.replies import Reply
+from tfsd.worker.targets import Target
+from tfsd.worker.upstream.connection import Answer
+
+LARGEST_INFLATED_BYTES = 1 << 30  # of a compressed body: as much as an asynchronous endpoint takes plain
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Call:
+    """One invocation. `deadline` is on the clock of time.monotonic()."""
+
+    environ: Mapping[str, Any]
+    target: Target
+    deadline: float
+
+    @property
+    def data(self) -> Any:
+        """The body: a binary stream that is read from the connection as it is asked for."""
+        return self.environ["wsgi.input"]
+
+    def post(self, body: bytes) -> Answer:
+        """Post JSON to the model server of the target. Raises ModelServerDown."""
+        return self.target.group.send(self.target.post_head + b"%d\r\n\r\n" % len(body), body, self.deadline)
+
+
+Mode = Callable[[Call], Reply]

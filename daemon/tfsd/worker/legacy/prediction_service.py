@@ -1,0 +1,160 @@
+"""Calls of TensorFlow Serving's PredictionService, and what is known of a model's signature.
+
+Owns the choice of the verb, the time limit of a call and the cache of signatures. Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import time
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import grpc
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    inference_pb2,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+    regression_pb2,
+)
+
+from tfsd.errors import BadRequest, HttpError
+from tfsd.worker.legacy.tensors import Shape
+from tfsd.worker.targets import Target
+from tfsd.worker.upstream.client import Group
+from tfsd.worker.upstream.grpc_errors import as_http_error
+
+SERVING_DEFAULT = "serving_default"
+METHODS = "tensorflow/serving/"  # with predict, classify or regress: a signature's method_name
+PREDICT, CLASSIFY, REGRESS = "predict", "classify", "regress"
+VERBS: dict[type, str] = {
+    predict_pb2.PredictRequest: "Predict",
+    classification_pb2.ClassificationRequest: "Classify",
+    regression_pb2.RegressionRequest: "Regress",
+    inference_pb2.MultiInferenceRequest: "MultiInference",
+}
+PROBE_SECONDS = 1.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Input:
+    """One input of a signature; `dtype` is a DataType's number."""
+
+    dtype: int
+    shape: Shape
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Signature:
+    """A model version's `serving_default`. `method` is 'predict', 'classify', 'regress', or what it says else."""
+
+    version: int
+    method: str
+    inputs: Mapping[str, Input]
+
+
+class PredictionService:
+    """The model servers of this worker, by gRPC. `timeout` is that of one call, in seconds."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._stubs: WeakKeyDictionary[Group, Any] = WeakKeyDictionary()
+        self._signatures: WeakKeyDictionary[Group, dict[int | None, Signature]] = WeakKeyDictionary()
+
+    def signature(self, target: Target, deadline: float) -> Signature:
+        """The signature of the version that `target` means; it is asked for once per version. Raises HttpError."""
+        known = self._signatures.setdefault(target.group, {})
+        found = known.get(target.asked_version)
+        if found is None:
+            request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+            _name_model(request.model_spec, target)
+            found = _signature(self._call("GetModelMetadata", request, target, deadline))
+            known[target.asked_version] = found
+        return found
+
+    def predict(self, request: Any, target: Target, deadline: float) -> Any:
+        """Send a request of any of VERBS; a model spec that names no model is filled in. Returns the response.
+
+        `deadline` is the HTTP request's, on the clock of time.monotonic(). Raises HttpError.
+        """
+        tasks = getattr(request, "tasks", None)
+        for spec in [request.model_spec] if tasks is None else [task.model_spec for task in tasks]:
+            if not spec.name:
+                _name_model(spec, target)
+        try:
+            response = self._call(VERBS[type(request)], request, target, deadline)
+        except HttpError as error:
+            if error.status in (400, 404):
+                self._signatures.pop(target.group, None)  # it may be of a version that is no more
+            raise
+        self._check_version(response, target)
+        return response
+
+    def _check_version(self, response: Any, target: Target) -> None:
+        """Forget the latest version's signature when an answer comes from another one."""
+        known = self._signatures.get(target.group, {})
+        spec = getattr(response, "model_spec", None)
+        latest = known.get(None)
+        if latest is not None and spec is not None and spec.version.value != latest.version:
+            del known[None]
+
+    def _call(self, verb: str, request: Any, target: Target, deadline: float) -> Any:
+        group = target.group
+        stub = self._stubs.get(group)
+        if stub is None:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(group.channel)
+            self._stubs[group] = stub
+        timeout = max(0.0, min(self._timeout, deadline - time.monotonic()))
+        try:
+            return getattr(stub, verb)(request, timeout=timeout)
+        except grpc.RpcError as error:
+            raise self._http_error(error, group) from None
+
+    def _http_error(self, error: grpc.RpcError, group: Group) -> HttpError:
+        """A call waits for a model server that is down, so that only its time limit ends it."""
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            if not any(_listens(backend.server.grpc_port) for backend in group.backends):
+                text = f"No model server of {group.name!r} answered. It is being restarted; try again."
+                return HttpError(503, text, {"Retry-After": "1"})
+            text = (
+                f"The model server did not answer within {self._timeout:g} s; SAGEMAKER_TFS_GRPC_REQUEST_TIMEOUT "
+                "sets the limit."
+            )
+            return HttpError(504, text)
+        return as_http_error(error) or HttpError(500, str(error))
+
+
+def _name_model(spec: Any, target: Target) -> None:
+    spec.name = target.name
+    if target.asked_version is not None and not spec.WhichOneof("version_choice"):
+        spec.version.value = target.asked_version
+
+
+def _signature(metadata: Any) -> Signature:
+    definitions = get_model_metadata_pb2.SignatureDefMap()
+    metadata.metadata["signature_def"].Unpack(definitions)
+    if SERVING_DEFAULT not in definitions.signature_def:
+        names = ", ".join(sorted(definitions.signature_def)) or "none"
+        raise BadRequest(
+            f"The model has no signature {SERVING_DEFAULT!r}; it has {names}. Let input_fn return a PredictRequest "
+            "that names one."
+        )
+    definition = definitions.signature_def[SERVING_DEFAULT]
+    inputs = {name: Input(info.dtype, _shape(info.tensor_shape)) for name, info in definition.inputs.items()}
+    return Signature(metadata.model_spec.version.value, definition.method_name.removeprefix(METHODS), inputs)
+
+
+def _shape(proto: Any) -> Shape:
+    return None if proto.unknown_rank else tuple(dim.size for dim in proto.dim)
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), PROBE_SECONDS).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,82 @@
+"""Counters asked of the other processes; what does not answer adds nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.control import ModelServerStub
+from tfsd.control.metrics import scrape
+from tfsd.control.metrics.page import render
+from tfsd.control.metrics.scrape import model_server_metrics
+from tfsd.plan import Model, ModelServer, Plan
+
+PAGE = """# TYPE :tensorflow:core:graph_runs counter
+:tensorflow:core:graph_runs{} 7
+# TYPE :tensorflow:serving:request_count counter
+:tensorflow:serving:request_count{model_name="m",status="OK"} 6
+:tensorflow:serving:request_count{model_name="m",status="NOT_FOUND"} 1
+# TYPE :tensorflow:serving:request_latency histogram
+:tensorflow:serving:request_latency_bucket{model_name="m",API="predict",entrypoint="REST",le="+Inf"} 1
+:tensorflow:serving:request_latency_sum{model_name="m",API="predict",entrypoint="REST"} 1
+:tensorflow:serving:request_latency_count{model_name="m",API="predict",entrypoint="REST"} 1
+"""
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a page may take longer than a scrape waits."""
+    monkeypatch.setattr(scrape, "TIMEOUT", 20.0)
+
+
+def plan(*ports: int) -> Plan:
+    servers = tuple(ModelServer(f"model-m-{n}", port, 0) for n, port in enumerate(ports))
+    return Plan({"m": Model("m", "/", (1,), servers)}, {})
+
+
+def test_a_model_servers_counters_are_passed_on_under_plain_names(model_server: ModelServerStub) -> None:
+    model_server.metrics = PAGE
+
+    text = render(model_server_metrics(plan(model_server.port, model_server.port))).decode()
+
+    assert [line for line in text.splitlines() if not line.startswith("#")] == [
+        f'tensorflow_serving_request_count_total{{model="m",program="model-m-{n}",status="{status}"}} {count}'
+        for n in (0, 1)
+        for status, count in (("OK", "6.0"), ("NOT_FOUND", "1.0"))
+    ]
+
+
+@pytest.mark.parametrize(
+    "page", [None, "", ":tensorflow:serving:x{broken 1\n", "# TYPE :tensorflow:serving:"]
+)
+def test_a_model_server_without_such_a_page_adds_nothing(
+    model_server: ModelServerStub, page: str | None
+) -> None:
+    model_server.metrics = page
+
+    assert model_server_metrics(plan(model_server.port)) == []
+
+
+def test_a_model_server_that_is_silent_or_gone_adds_nothing(
+    model_server: ModelServerStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scrape, "TIMEOUT", 0.05)
+    model_server.released.clear()
+    assert model_server_metrics(plan(model_server.port)) == []
+
+    model_server.stop()
+    assert model_server_metrics(plan(model_server.port)) == []
+
+
+def test_no_plan_means_no_model_server() -> None:
+    assert model_server_metrics(None) == []
+
+
+def test_a_model_server_that_models_share_is_asked_once(model_server: ModelServerStub) -> None:
+    model_server.metrics = PAGE
+    server = ModelServer("models-0", model_server.port, 0)
+
+    text = render(
+        model_server_metrics(Plan({name: Model(name, "/", (1,), (server,)) for name in ("m", "n")}, {}))
+    ).decode()
+
+    assert text.count('model="m",program="models-0",status="OK"') == 1

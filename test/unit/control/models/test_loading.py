@@ -1,0 +1,80 @@
+"""Listing models page by page, and what stands in the journal."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfsd.control.models.journal import LOADING, UNLOADING, Entry, Journal
+from tfsd.control.models.loading import Models
+from tfsd.errors import BadRequest
+from tfsd.plan import Model, ModelServer, Plan
+from tfsd.settings import Settings
+
+SERVERS = (ModelServer("model-m", 1, 2),)
+UNUSED: Any = None
+
+
+def make_models(run_dir: Path, names: list[str]) -> Models:
+    Plan({name: Model(name, "/", (1,), SERVERS, url=f"/u/{name}") for name in names}, {}).save(run_dir)
+    settings = Settings.from_environ({"SAGEMAKER_MULTI_MODEL": "true"}, cpus=1)
+    return Models(settings, run_dir, UNUSED, UNUSED, UNUSED, 0, UNUSED, UNUSED)
+
+
+def test_pages_have_every_model_once_by_name(tmp_path: Path) -> None:
+    names = [f"m{number}" for number in range(2500)] + ["größe", "%2F", "~"]
+    models = make_models(tmp_path, names)
+    found: list[str] = []
+    sizes = []
+    token = None
+    while True:
+        page, token = models.page(token)
+        found += [model.name for model in page]
+        sizes.append(len(page))
+        if token is None:
+            break
+    assert found == sorted(names)
+    assert sizes == [1000, 1000, 503]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4])
+def test_the_last_page_has_no_token(tmp_path: Path, count: int) -> None:
+    models = make_models(tmp_path, [str(number) for number in range(count)])
+    page, token = models.page(None, size=2)
+    assert (len(page), token is None) == (min(count, 2), count <= 2)
+    if token:
+        page, token = models.page(token, size=2)
+        assert (len(page), token) == (count - 2, None)
+
+
+def test_a_model_that_goes_between_two_pages_takes_no_other_with_it(tmp_path: Path) -> None:
+    _, token = make_models(tmp_path, ["a", "b", "c", "d"]).page(None, size=2)
+    page, _ = make_models(tmp_path, ["a", "c", "d"]).page(token, size=2)
+    assert [model.name for model in page] == ["c", "d"]
+
+
+@given(st.text())
+def test_any_token_is_one_or_a_bad_request(tmp_path_factory: pytest.TempPathFactory, token: str) -> None:
+    models = make_models(tmp_path_factory.getbasetemp(), ["a"])
+    with contextlib.suppress(BadRequest):
+        assert models.page(token)[1] is None
+
+
+def test_journal_entries_are_read_back_until_they_are_erased(tmp_path: Path) -> None:
+    (tmp_path / "journal").mkdir()
+    journal = Journal(tmp_path)
+    first = Entry(LOADING, Model("ü b", "/x", (1, 2), SERVERS, "pool", "/u"), helper=77)
+    second = Entry(UNLOADING, Model("b", "/y", (1,), SERVERS))
+    journal.write(Entry(LOADING, first.model))
+    journal.write(first)
+    journal.write(second)
+    (tmp_path / "journal" / "junk.json").write_text("{")
+    assert sorted(Journal(tmp_path).entries(), key=lambda entry: entry.model.name) == [second, first]
+    journal.erase("b")
+    journal.erase("b")
+    assert list(journal.entries()) == [first]

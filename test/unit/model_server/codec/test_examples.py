@@ -1,0 +1,84 @@
+"""Bodies of :classify and :regress become the `tf.Example`s that protobuf reads."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tensorflow.core.example import example_pb2
+
+from tfsd.model_server.codec.examples import decode_examples
+from tfsd.model_server.codec.parse import parse
+from tfsd.model_server.errors import ServingError
+
+FEATURES = st.dictionaries(
+    st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",))),
+    st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1)
+    | st.lists(st.floats(width=32, allow_nan=False, allow_subnormal=False), min_size=1)
+    | st.lists(st.text(st.characters(exclude_categories=("Cs",))), min_size=1),
+)
+
+
+def decoded(document: Any) -> list[dict[str, list[Any]]]:
+    _, serialized = decode_examples(parse(json.dumps(document).encode()))
+    examples = [example_pb2.Example.FromString(one) for one in serialized]
+    return [{name: values(feature) for name, feature in one.features.feature.items()} for one in examples]
+
+
+def values(feature: Any) -> list[Any]:
+    kind = feature.WhichOneof("kind")
+    return list(getattr(feature, kind).value) if kind else []
+
+
+@given(st.lists(FEATURES, min_size=1))
+def test_features_arrive_with_their_values(examples: list[dict[str, list[Any]]]) -> None:
+    want = [
+        {name: [v.encode() if isinstance(v, str) else v for v in listed] for name, listed in one.items()}
+        for one in examples
+    ]
+
+    assert decoded({"examples": examples}) == want
+
+
+def test_forms_of_a_value() -> None:
+    example = {"one": 1.5, "true": True, "bytes": {"b64": "/w"}, "none": [], "high": 1e39}
+
+    (features,) = decoded({"examples": [example]})
+
+    assert features == {"one": [1.5], "true": [1], "bytes": [b"\xff"], "none": [], "high": [float("inf")]}
+
+
+def test_the_context_is_under_each_example() -> None:
+    document = {"context": {"a": 1, "b": 2}, "examples": [{"b": 3}, {}]}
+
+    assert decoded(document) == [{"a": [1], "b": [3]}, {"a": [1], "b": [2]}]
+
+
+@pytest.mark.parametrize(
+    ("example", "message"),
+    [
+        ({"x": [1.5, "a"]}, "Unexpected element type in feature: x expecting type: float"),
+        ({"x": [1, 2.5]}, "Unexpected element type in feature: x expecting type: int64"),
+        ({"x": ["a", True]}, "Unexpected element type in feature: x expecting type: bytes"),
+        ({"x": None}, "Feature: x has element with unexpected JSON type: Null"),
+        ({"x": [[1]]}, "Feature: x has element with unexpected JSON type: Array"),
+        ({"x": {"b64": 1}}, "Feature: x has element with unexpected JSON type: Object"),
+        ({"x": {"b64": "!"}}, "Unable to base64 decode"),
+        ({"x": 2**63}, "Feature: x has uint64 element. Only int64 is supported."),
+        (True, "Example must be JSON object but got JSON True"),
+        ("a", "Example must be JSON object but got JSON String"),
+    ],
+)
+def test_says_what_an_example_cannot_hold(example: Any, message: str) -> None:
+    with pytest.raises(ServingError) as caught:
+        decoded({"examples": [example]})
+
+    assert caught.value.message == message
+
+
+def test_says_that_examples_are_no_list() -> None:
+    with pytest.raises(ServingError, match="Expecting 'examples' value to be an list/array"):
+        decoded({"examples": {}})

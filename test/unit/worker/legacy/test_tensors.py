@@ -1,0 +1,135 @@
+"""TensorProtos from values and back, against numpy and TensorFlow's own conversion."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from tensorflow.core.framework import types_pb2
+
+from tfsd.errors import BadRequest
+from tfsd.worker.legacy.tensors import DTYPES, ShapeMismatch, fitted, to_array, to_tensor, with_fitted_shape
+
+NUMERIC = [(dtype, np.dtype(kind)) for dtype, kind in DTYPES.items() if dtype != types_pb2.DT_STRING]
+SHAPES = arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3)
+
+
+@given(st.sampled_from(NUMERIC).flatmap(lambda pair: arrays.arrays(pair[1], SHAPES)))
+def test_numbers_there_and_back(array):
+    dtype = tf.as_dtype(array.dtype).as_datatype_enum
+    tensor = to_tensor(array, dtype, None, "x")
+    np.testing.assert_array_equal(tf.make_ndarray(tensor), array)
+    np.testing.assert_array_equal(to_array(tensor), array)
+    np.testing.assert_array_equal(to_array(tf.make_tensor_proto(array)), array)
+
+
+@given(arrays.arrays(np.object_, SHAPES, elements=st.one_of(st.binary(max_size=3), st.text(max_size=3))))
+def test_text_there_and_back(array):
+    tensor = to_tensor(array.tolist() if array.size else array, types_pb2.DT_STRING, None, "x")
+    encoded = [item.encode() if isinstance(item, str) else item for item in array.ravel()]
+    assert to_array(tensor).ravel().tolist() == encoded
+    assert to_array(tensor).shape == array.shape
+
+
+@given(arrays.arrays(np.float32, SHAPES, elements=st.floats(width=32, allow_nan=False)))
+def test_json_becomes_what_numpy_makes_of_it(array):
+    value = json.loads(json.dumps(array.tolist()))
+    np.testing.assert_array_equal(
+        to_array(to_tensor(value, types_pb2.DT_FLOAT, None, "x")), np.array(value, "f")
+    )
+
+
+@given(st.lists(st.integers(-(2**70), 2**70), max_size=4), st.sampled_from(NUMERIC))
+def test_an_integer_is_kept_or_refused(value, pair):
+    dtype, kind = pair
+    try:
+        array = to_array(to_tensor(value, dtype, None, "x"))
+    except BadRequest:
+        limits = np.iinfo(kind) if kind.kind in "iu" else None
+        assert limits is None or any(not limits.min <= item <= limits.max for item in value)
+    else:
+        if kind.kind in "iub":
+            assert [int(item) for item in array] == value
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [
+        ([1.5], types_pb2.DT_INT32),
+        ([float("nan")], types_pb2.DT_INT64),
+        ([300], types_pb2.DT_UINT8),
+        ([-1], types_pb2.DT_UINT64),
+        ([2**40], types_pb2.DT_INT32),
+        (["1"], types_pb2.DT_FLOAT),
+        ([None], types_pb2.DT_FLOAT),
+        ([{}], types_pb2.DT_FLOAT),
+        ([2], types_pb2.DT_BOOL),
+        ([1j], types_pb2.DT_FLOAT),
+        ([1], types_pb2.DT_STRING),
+        ([None], types_pb2.DT_STRING),
+        ([1], types_pb2.DT_BFLOAT16),
+        ([1], types_pb2.DT_RESOURCE),
+    ],
+)
+def test_values_that_a_dtype_cannot_hold(value, dtype):
+    with pytest.raises(BadRequest, match="'pixels'"):
+        to_tensor(value, dtype, None, "pixels")
+
+
+@pytest.mark.parametrize("dtype", [types_pb2.DT_FLOAT, types_pb2.DT_STRING])
+@pytest.mark.parametrize("value", [[["a"], ["b", "c"]], ["a", ["b"]], [[], ["a"]]])
+def test_ragged_values(value, dtype):
+    if dtype == types_pb2.DT_FLOAT:
+        value = json.loads(json.dumps(value).translate(str.maketrans("abc", "123")).replace('"', ""))
+    with pytest.raises(ShapeMismatch) as raised:
+        to_tensor(value, dtype, None, "x")
+    assert raised.value.status == 412
+
+
+@pytest.mark.parametrize(
+    ("sizes", "shape", "expected"),
+    [
+        ((4,), None, (4,)),
+        ((4,), (-1, 4), (1, 4)),
+        ((4,), (1, 4), (1, 4)),
+        ((3, 4), (-1, 4), (3, 4)),
+        ((), (-1,), (1,)),
+        ((), (), ()),
+        ((2, 2), (-1, -1, 2), (1, 2, 2)),
+    ],
+)
+def test_shapes_that_fit(sizes, shape, expected):
+    assert fitted(sizes, shape, "x") == expected
+
+
+@pytest.mark.parametrize(
+    ("sizes", "shape"),
+    [((4,), (-1, 3)), ((4,), (2, 4)), ((), (-1, 4)), ((1, 1, 4), (-1, 4)), ((1,), ()), ((3, 4), (2, 4))],
+)
+def test_shapes_that_do_not_fit(sizes, shape):
+    with pytest.raises(ShapeMismatch, match=r"'x'.*\["):
+        fitted(sizes, shape, "x")
+
+
+def test_a_tensor_proto_is_given_a_leading_one_too():
+    tensor = tf.make_tensor_proto([1.0, 2.0])
+    assert to_array(with_fitted_shape(tensor, (-1, 2), "x")).tolist() == [[1.0, 2.0]]
+    assert to_array(tensor).tolist() == [1.0, 2.0]
+    assert with_fitted_shape(tensor, (-1,), "x") is tensor
+    with pytest.raises(ShapeMismatch):
+        with_fitted_shape(tensor, (-1, 3), "x")
+
+
+def test_the_last_value_of_a_tensor_proto_stands_for_the_rest():
+    tensor = tf.make_tensor_proto(7, dtype=tf.int64, shape=[2, 2])
+    assert to_array(tensor).tolist() == [[7, 7], [7, 7]]
+
+
+def test_a_tensor_proto_without_a_counterpart():
+    with pytest.raises(ValueError, match="DT_BFLOAT16"):
+        to_array(tf.make_tensor_proto([1.0], tf.bfloat16))

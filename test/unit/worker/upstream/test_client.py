@@ -1,0 +1,222 @@
+import logging
+import time
+
+import gevent
+import pytest
+from stub_model_server import PREDICTIONS, answer
+
+from tfsd.plan import Model, ModelServer
+from tfsd.worker.upstream.client import ModelServerDown, ModelServers
+
+HEAD = b"POST /v1/models/m:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n"
+
+
+@pytest.fixture
+def group_of():
+    made = []
+
+    def make(*stubs):
+        servers = tuple(ModelServer(f"model-m-{i}", stub.port, 0) for i, stub in enumerate(stubs))
+        made.append(ModelServers({"m": Model("m", "/", (1,), servers)}))
+        return made[-1].of_model("m")
+
+    yield make
+    for servers in made:
+        servers.close_idle()
+
+
+def send(group, seconds=20.0, body=b"{}"):
+    return group.send(HEAD.replace(b"2\r\n", b"%d\r\n" % len(body)), body, time.monotonic() + seconds)
+
+
+def test_connections_are_kept(stub, group_of):
+    group = group_of(stub)
+    assert [send(group).body for _ in range(3)] == [PREDICTIONS] * 3
+    assert stub.connections == 1
+
+
+def test_one_connection_for_each_request_under_way(stub, group_of):
+    group = group_of(stub)
+    stub.behaviours = [lambda *_: gevent.sleep(0.05) or answer()] * 3
+    gevent.joinall([gevent.spawn(send, group) for _ in range(3)], raise_error=True)
+    gevent.joinall([gevent.spawn(send, group) for _ in range(3)], raise_error=True)
+    assert stub.connections == 3
+
+
+def test_kept_connections_that_were_closed(stub, group_of, caplog):
+    group = group_of(stub)
+    gevent.joinall([gevent.spawn(send, group) for _ in range(3)], raise_error=True)
+    stub.drop_connections()
+    gevent.sleep(0.01)
+    assert send(group).body == PREDICTIONS
+    assert not caplog.records  # that is no failure
+
+
+def test_an_answer_in_pieces(stub, group_of):
+    body = b"x" * 300_000
+
+    def slowly(_stub, sock, _request):
+        reply = answer(body)
+        for start, end in ((0, 5), (5, 40), (40, 100_000), (100_000, None)):
+            sock.sendall(reply[start:end])
+            gevent.sleep(0.01)
+        return b""
+
+    stub.behaviours = [slowly]
+    assert send(group_of(stub)).body == body
+
+
+@pytest.mark.parametrize("size", [1_000, 100_000, 5_000_000])
+def test_a_request_of_any_size(stub, group_of, size):
+    body = b"y" * size
+    send(group_of(stub), body=body)
+    assert stub.requests[0].body == body
+
+
+@pytest.mark.parametrize(
+    ("reply", "body", "reusable"),
+    [
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n",
+            b"abc",
+            True,
+        ),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", b"", True),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", b"", True),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + answer(b"abc"), b"abc", True),
+        (answer(b"abc", "200 OK", "Connection: close"), b"abc", False),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nabc", b"abc", False),
+        (answer(b"abc") + b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n", b"abc", False),
+    ],
+)
+def test_framing_of_answers(stub, group_of, reply, body, reusable):
+    stub.usual = reply
+    group = group_of(stub)
+    assert [send(group).body, send(group).body] == [body, body]
+    assert stub.connections == (1 if reusable else 2)
+
+
+def test_an_answer_that_ends_with_the_connection(stub, group_of):
+    def end(_stub, sock, _request):
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nall of it")
+
+    stub.behaviours = [end]
+    answered = send(group_of(stub))
+    assert (answered.status, answered.body) == (200, b"all of it")
+
+
+def cut_off(after=b""):
+    def behaviour(_stub, sock, _request):
+        sock.sendall(after)
+
+    return behaviour
+
+
+@pytest.mark.parametrize("after", [b"", b"HTTP/1.1 200 OK\r\nContent-", answer()[:-4]])
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_request_that_is_cut_off_is_sent_again(stub, group_of, after, kept):
+    group = group_of(stub)
+    if kept:
+        send(group)
+    stub.behaviours = [cut_off(after)]
+    assert send(group).body == PREDICTIONS
+
+
+def test_a_request_that_kills_its_server_is_given_up(stub, group_of):
+    stub.behaviours = [cut_off()] * 100
+    with pytest.raises(ModelServerDown, match="3 times"):
+        send(group_of(stub))
+    assert len(stub.requests) == 3
+
+
+def test_nonsense_is_not_an_answer(stub, group_of):
+    stub.usual = b"SSH-2.0-OpenSSH\r\n\r\n"
+    with pytest.raises(ModelServerDown):
+        send(group_of(stub))
+
+
+def test_the_other_instance_takes_over(stub, other_stub, group_of, caplog):
+    caplog.set_level(logging.INFO)
+    group = group_of(stub, other_stub)
+    for _ in range(4):
+        send(group)
+    assert len(stub.requests) == len(other_stub.requests) == 2
+    stub.die()
+    for _ in range(4):
+        assert send(group).body == PREDICTIONS
+    assert len(other_stub.requests) == 6
+    assert len(caplog.records) == 1  # one event, not one for each request
+    assert "model-m-0" in caplog.text
+
+
+def test_a_request_cut_off_goes_to_the_other_instance(stub, other_stub, group_of):
+    stub.behaviours = other_stub.behaviours = [cut_off(b"HTTP/1.1 200")]
+    assert send(group_of(stub, other_stub)).body == PREDICTIONS
+    assert len(stub.requests) == len(other_stub.requests) == 1
+
+
+def test_the_less_busy_instance_is_chosen(stub, other_stub, group_of):
+    group = group_of(stub, other_stub)
+    busy = gevent.event.Event()
+    stub.behaviours = [lambda *_: busy.wait() and answer()] * 2
+    first = [gevent.spawn(send, group) for _ in range(2)]
+    gevent.sleep(0.05)
+    for _ in range(4):
+        send(group)
+    assert len(stub.requests) == 1
+    assert len(other_stub.requests) == 5
+    busy.set()
+    gevent.joinall(first, raise_error=True)
+
+
+def test_waiting_for_the_only_instance(stub, group_of, caplog):
+    caplog.set_level(logging.INFO)
+    group = group_of(stub)
+    send(group)
+    stub.die()
+    waiting = [gevent.spawn(send, group) for _ in range(3)]
+    gevent.sleep(0.2)
+    stub.start()
+    gevent.joinall(waiting, raise_error=True)
+    assert [job.value.body for job in waiting] == [PREDICTIONS] * 3
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+def test_the_only_instance_stays_down(stub, group_of):
+    group = group_of(stub)
+    stub.die()
+    with pytest.raises(ModelServerDown) as raised:
+        send(group, seconds=0.3)
+    assert raised.value.status == 503
+    assert raised.value.headers == {"Retry-After": "1"}
+    assert "'m'" in raised.value.message
+    assert "model-m-0" in raised.value.message
+
+
+def test_giving_up_leaves_no_half_read_connection(stub, group_of):
+    group = group_of(stub)
+    stub.behaviours = [lambda *_: gevent.sleep(0.1) or answer(b"late")]
+    with pytest.raises(gevent.Timeout), gevent.Timeout(0.02):
+        send(group)
+    assert send(group).body == PREDICTIONS
+    assert group.backends[0].outstanding == 0
+
+
+def test_a_server_that_answers_before_it_has_read_everything(stub, group_of):
+    """Not what tensorflow_model_server does; a limit on the size would."""
+    early = gevent.server.StreamServer(("127.0.0.1", 0), _answer_early)
+    early.start()
+    stub.die()
+    stub.port = early.server_port
+    answered = send(group_of(stub), body=b"z" * 5_000_000)
+    assert answered.status == 413
+    early.stop(timeout=0)
+    stub.port = 0
+
+
+def _answer_early(sock, _address):
+    sock.recv(100)
+    sock.sendall(answer(b"", "413 Payload Too Large", "Connection: close"))
+    sock.shutdown(1)
+    while sock.recv(100_000):
+        pass
