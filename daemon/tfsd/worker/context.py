@@ -59,6 +59,12 @@ class Context(_Fields):
         """Seconds that are left of the request's time limit; never negative."""
         return max(0.0, self._deadline - time.monotonic())
 
+    def _replace(self, **fields: Any) -> Context:
+        """A copy with other values in some fields; it is of the same request."""
+        return super()._replace(**fields).of_request(self._deadline, self._group)
+
+    __replace__ = _replace  # copy.replace(), from Python 3.13 on
+
     def of_request(self, deadline: float, group: Group) -> Context:
         """Note the request's deadline, on the clock of time.monotonic(), and the model's servers."""
         self._deadline = deadline

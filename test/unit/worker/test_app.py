@@ -1,3 +1,4 @@
+import copy
 import json
 import logging
 
@@ -69,6 +70,18 @@ def test_time_left_is_the_requests(serve):
     left, port = client.invoke().json()
     assert 0 < left <= 20
     assert port == "9000"
+
+
+def test_a_changed_context_is_of_the_same_request(serve):
+    def handler(data, context):
+        changed = context._replace(accept_header="text/csv")
+        again = copy.copy(changed)
+        return [changed.accept_header, changed.timeout, again.timeout, changed.channel is context.channel]
+
+    accept, left, left_again, same = serve(handler).invoke().json()
+    assert accept == "text/csv"
+    assert 0 < left_again <= left <= 20
+    assert same
 
 
 @pytest.mark.parametrize(

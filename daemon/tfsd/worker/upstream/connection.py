@@ -49,7 +49,7 @@ class Connection:
     The `on_…` methods are httptools' callbacks.
     """
 
-    __slots__ = ("_body", "_complete", "_framed", "_headers", "_parser", "_socket", "reusable")
+    __slots__ = ("_body", "_complete", "_framed", "_head", "_headers", "_parser", "_socket", "reusable")
 
     def __init__(self, port: int, timeout: float) -> None:
         """Connect within `timeout` seconds. Raises Refused."""
@@ -71,7 +71,7 @@ class Connection:
         """Send a request and wait for its whole answer. Raises CutOff."""
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
-        self._complete = self._framed = False
+        self._head = self._complete = self._framed = False
         with contextlib.suppress(OSError):  # a server may answer and close before it has read everything
             self._send(head, body)
         received = False
@@ -110,7 +110,7 @@ class Connection:
     def _end_of_stream(self, received: bool) -> None:
         """The end ends an answer that has neither a length nor chunks (RFC 9112, section 6.3)."""
         self.reusable = False
-        if not self._headers or self._framed:
+        if not self._head or self._framed:
             raise CutOff("the connection was closed", not received)
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -118,12 +118,15 @@ class Connection:
         if name.lower() in (b"content-length", b"transfer-encoding"):
             self._framed = True
 
+    def on_headers_complete(self) -> None:
+        self._head = True
+
     def on_body(self, data: bytes) -> None:
         self._body.append(data)
 
     def on_message_complete(self) -> None:
         if 100 <= self._parser.get_status_code() < 200:
-            self._headers, self._framed = [], False
+            self._headers, self._head, self._framed = [], False, False
         elif self._complete:  # more than was asked for
             self.reusable = False
         else:

@@ -90,12 +90,13 @@ class Pool:
             url = _with_params(url, kwargs["params"])
         route = self._route(url)
         message = None if route is None else _message(method.upper(), route.path, kwargs)
-        if route is None or message is None:
+        timeout = kwargs.get("timeout")
+        if route is None or message is None or not _is_plain_timeout(timeout):
             return None
         head, body = message
         started = time.monotonic()
         deadline = current_deadline.get(None) or started + self._limit
-        limit = _read_timeout(kwargs.get("timeout"))
+        limit = timeout[1] if isinstance(timeout, tuple) else timeout
         timer = None if limit is None else gevent.Timeout.start_new(limit)
         if limit is not None:
             deadline = min(deadline, started + limit)
@@ -169,9 +170,13 @@ def _header_lines(headers: Any) -> list[str] | None:
     return lines
 
 
-def _read_timeout(timeout: Any) -> float | None:
-    """`requests` takes seconds or (connect, read); connecting to this machine takes no time."""
-    return timeout[1] if isinstance(timeout, tuple) else timeout
+def _is_plain_timeout(timeout: Any) -> bool:
+    """Whether it is None, seconds or (connect, read), of which only the second counts: connecting to this machine
+    takes no time. Anything else, such as urllib3's Timeout or a number below zero, is the real one's affair."""
+    parts = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+    return len(parts) == 2 and all(
+        part is None or (type(part) in (int, float) and part > 0) for part in parts
+    )
 
 
 def _with_params(url: str, params: Any) -> str:

@@ -122,6 +122,16 @@ def test_a_request_that_is_cut_off_is_sent_again(stub, group_of, after, kept):
     assert send(group).body == PREDICTIONS
 
 
+@pytest.mark.parametrize("framing", [b"Content-Length: 2\r\n", b"Transfer-Encoding: chunked\r\n", b""])
+def test_an_answer_whose_head_is_cut_anywhere_is_none(stub, group_of, framing):
+    """Even where what has come is a status and whole header lines, without saying how long the body would be."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: now\r\n" + framing + b"\r\n"
+    group = group_of(stub)
+    for end in range(len(head)):
+        stub.behaviours = [cut_off(head[:end])]
+        assert send(group).body == PREDICTIONS, head[:end]
+
+
 def test_a_request_that_kills_its_server_is_given_up(stub, group_of):
     stub.behaviours = [cut_off()] * 100
     with pytest.raises(ModelServerDown, match="3 times"):

@@ -5,6 +5,7 @@ import threading
 import gevent
 import pytest
 import requests
+import urllib3
 from stub_model_server import PREDICTIONS, answer
 
 from tfsd.plan import Model, ModelServer
@@ -124,6 +125,20 @@ def test_timeout(patched):
     assert requests.post(url(patched), data="{}").content == PREDICTIONS
 
 
+def test_a_timeout_of_urllib3_is_kept(patched):
+    def post():  # in a thread, since the standard library is not patched here and the stub is in this one
+        return requests.post(url(patched), data="{}", timeout=urllib3.Timeout(20)).content
+
+    assert gevent.get_hub().threadpool.apply(post) == PREDICTIONS
+    with pytest.raises(ValueError, match="timeout"):
+        requests.post(url(patched), data="{}", timeout=(3,))
+
+
+@pytest.mark.parametrize("timeout", [5, 5.0, (1, 5), (None, 5), (5, None), None])
+def test_plain_timeouts_are_pooled(patched, timeout):
+    assert isinstance(requests.post(url(patched), data="{}", timeout=timeout), ModelServerResponse)
+
+
 def test_a_server_that_is_down(patched):
     patched.die()
     with pytest.raises(requests.ConnectionError) as raised:
@@ -193,6 +208,12 @@ def test_any_other_address_is_left_alone(patched, elsewhere):
         ("POST", "http://localhost:{}/v1", {"headers": {"A": b"b"}}),
         ("POST", "http://localhost:{}/v1", {"headers": {"Host": "b"}}),
         ("POST", "http://localhost:{}/v1", {"headers": {"Accept-Encoding": "gzip"}}),
+        ("POST", "http://localhost:{}/v1", {"timeout": urllib3.Timeout(5)}),
+        ("POST", "http://localhost:{}/v1", {"timeout": (3,)}),
+        ("POST", "http://localhost:{}/v1", {"timeout": [1, 2]}),
+        ("POST", "http://localhost:{}/v1", {"timeout": "5"}),
+        ("POST", "http://localhost:{}/v1", {"timeout": -1}),
+        ("POST", "http://localhost:{}/v1", {"timeout": (1, 0)}),
     ],
 )
 def test_what_the_real_requests_does(stub, method, address, kwargs):
