@@ -1,0 +1,1 @@
+"""Real-time endpoints: variants, their instances, routing, updates and healing."""
