@@ -1,5 +1,6 @@
 """The command line: every flag of tensorflow_model_server with its type and default, and how it is parsed.
 
+One flag is of our own: `--host`.
 Never imports TensorFlow, so that `--version`, `--help` and bad values are answered at once.
 """
 
@@ -13,6 +14,8 @@ from typing import Any
 
 _INT_RANGES = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
 _TRUE = frozenset({"true", "True", "1"})
+#: Whoever reaches the gRPC port may have any model loaded, and a model is code: nobody else does, unless told.
+LOOPBACK = "127.0.0.1"
 _FALSE = frozenset({"false", "False", "0"})
 
 
@@ -42,6 +45,12 @@ def table() -> tuple[Flag, ...]:
     threads = 4 * cpus()
     return (
         Flag("port", "int32", 8500, "TCP port of the gRPC API; 0 only together with --grpc_socket_path."),
+        Flag(
+            "host",
+            "string",
+            LOOPBACK,
+            "Address on which gRPC and REST listen; :: for all. Only this server has this flag.",
+        ),
         Flag("grpc_socket_path", "string", "", "UNIX socket on which the gRPC API listens as well."),
         Flag("rest_api_port", "int32", 0, "TCP port of the REST API; 0 switches it off."),
         Flag("rest_api_num_threads", "int32", threads, "Threads that serve REST requests."),

@@ -117,6 +117,7 @@ class Server:
 
         self._rest = RestServer(
             self.core,
+            host=options.host,
             port=port,
             num_threads=self._plan.rest_threads,
             timeout_ms=options.rest_api_timeout_in_ms,

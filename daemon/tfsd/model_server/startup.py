@@ -64,7 +64,7 @@ def prepare(options: Options) -> Plan:
     ssl_config = None
     if options.ssl_config_file:
         ssl_config = read_text_proto(options.ssl_config_file, message_class("SSLConfig")())
-    addresses = [f"0.0.0.0:{options.port}"] if options.port else []
+    addresses = [f"{_bracketed(options.host)}:{options.port}"] if options.port else []
     if options.grpc_socket_path:
         addresses.append(f"unix:{options.grpc_socket_path}")
     return Plan(
@@ -80,6 +80,11 @@ def prepare(options: Options) -> Plan:
         intra_op=intra_op,
         inter_op=inter_op,
     )
+
+
+def _bracketed(host: str) -> str:
+    """A host as it stands before a port: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def read_model_server_config(options: Options) -> Any:

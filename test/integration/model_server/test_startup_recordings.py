@@ -180,7 +180,7 @@ def run_of(forks, models, tmp_path):
 @pytest.mark.parametrize("run", SERVES, indirect=True)
 def test_opens_its_ports(run, request):
     run.start()
-    run.wait_for_output(f"Running gRPC ModelServer at 0.0.0.0:{run.port} ...")
+    run.wait_for_output(f"Running gRPC ModelServer at 127.0.0.1:{run.port} ...")
     assert run.listens(run.port)
     case = CASES[request.node.callspec.params["run"]]
     if case["rest_port_opened_after_s"] is not None and "--rest_api_port=28811" in case["flags"]:
@@ -207,7 +207,7 @@ def test_waits_with_closed_ports_and_says_for_what(run, request):
 def test_signals(run, request):
     name = request.node.callspec.params["run"]
     run.start()
-    run.wait_for_output(f"Running gRPC ModelServer at 0.0.0.0:{run.port} ...")
+    run.wait_for_output(f"Running gRPC ModelServer at 127.0.0.1:{run.port} ...")
     run.signal(SIGNALS[name])
     assert run.wait_for_exit() == BETTER_EXITS.get(name, (CASES[name]["exit_code"],))[0]
 

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from tfsd.model_server import flags
 
+OWN_FLAGS = ["host"]
+
 
 def test_defaults_are_those_of_the_real_server():
     options = flags.parse([])
@@ -19,7 +21,12 @@ def test_defaults_are_those_of_the_real_server():
     assert options.grpc_max_threads == 4 * flags.cpus()
     assert options.enable_model_warmup is True
     assert options.given == frozenset()
-    assert len(flags.table()) == 48
+    assert len(flags.table()) == 48 + len(OWN_FLAGS)
+
+
+def test_flags_of_our_own_are_told_apart():
+    own = [flag for flag in flags.table() if "Only this server has this flag." in flag.text]
+    assert [flag.name for flag in own] == OWN_FLAGS
 
 
 @pytest.mark.parametrize(

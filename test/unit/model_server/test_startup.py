@@ -28,7 +28,12 @@ def test_a_single_model():
     assert (config.name, config.base_path, config.model_platform) == ("a", "/m", "tensorflow")
     assert made.batching is None
     assert made.prometheus_path is None
-    assert made.grpc_addresses == ["0.0.0.0:8500"]
+    assert made.grpc_addresses == ["127.0.0.1:8500"]
+
+
+@pytest.mark.parametrize(("host", "address"), [("0.0.0.0", "0.0.0.0:8500"), ("::", "[::]:8500")])
+def test_a_host_to_listen_on(host, address):
+    assert plan(f"--host={host}").grpc_addresses == [address]
 
 
 def test_socket_without_port():

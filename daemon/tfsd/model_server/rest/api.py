@@ -155,7 +155,8 @@ class RestServer:
     """The REST API on a port.
 
     Args:
-        port: TCP port on all addresses (--rest_api_port); 0 for a free one, see `port` after `start`.
+        host: the address to listen on (--host).
+        port: TCP port (--rest_api_port); 0 for a free one, see `port` after `start`.
         num_threads: requests that are served at once (--rest_api_num_threads).
         timeout_ms: the time that a model may take (--rest_api_timeout_in_ms).
         cors: send CORS headers (--rest_api_enable_cors_support).
@@ -167,6 +168,7 @@ class RestServer:
         self,
         core: ServerCore,
         *,
+        host: str,
         port: int,
         num_threads: int,
         timeout_ms: int,
@@ -174,6 +176,7 @@ class RestServer:
         prometheus_path: str | None,
         metrics: Metrics,
     ) -> None:
+        self._host = host
         self.port = port
         self._num_threads = num_threads
         self._turn = Turn()
@@ -182,7 +185,7 @@ class RestServer:
 
     def start(self) -> None:
         """Open the port. Raises OSError: it is taken."""
-        self._server = HttpServer(self._api.handle, self.port, self._num_threads, self._turn)
+        self._server = HttpServer(self._api.handle, self._host, self.port, self._num_threads, self._turn)
         self.port = self._server.port
         self._server.start()
 

@@ -40,17 +40,17 @@ _WRITE = select.EPOLLOUT | select.EPOLLONESHOT
 _POLL_SECONDS = 0.02
 
 
-def listen(port: int) -> socket.socket:
-    """A listening socket on all addresses, IPv6 and IPv4; port 0 picks a free one.
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 picks a free one. The host `::` is all addresses, IPv6 and IPv4.
 
-    Raises OSError: the port is taken.
+    Raises OSError: the port is taken, or the host is no address of this machine.
     """
-    try:
-        listener = socket.create_server(
-            ("::", port), family=socket.AF_INET6, backlog=_BACKLOG, dualstack_ipv6=True
-        )
-    except OSError:
-        listener = socket.create_server(("", port), backlog=_BACKLOG)
+    if host == "::" and not socket.has_dualstack_ipv6():
+        host = ""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server(
+        (host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=host == "::"
+    )
     listener.setblocking(False)
     # Accepted sockets inherit it; without it an answer in two packets waits for the client's delayed ACK.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -97,17 +97,20 @@ class HttpServer:
 
     Args:
         handler: called by up to `num_threads` threads at once.
-        port: TCP port on all addresses; 0 for a free one, see `port` afterwards.
+        host: address to listen on (see `listen`).
+        port: TCP port; 0 for a free one, see `port` afterwards.
         num_threads: threads that read, handle and write.
         turn: the handler is called in a thread's turn, unless the body is large, and leaves it when what
             it does may take long.
     Raises OSError: the port is taken.
     """
 
-    def __init__(self, handler: Handler, port: int, num_threads: int, turn: Turn | None = None) -> None:
+    def __init__(
+        self, handler: Handler, host: str, port: int, num_threads: int, turn: Turn | None = None
+    ) -> None:
         self._handler = handler
         self._turn = turn or Turn()
-        self._listener: socket.socket | None = listen(port)
+        self._listener: socket.socket | None = listen(host, port)
         self.port: int = self._listener.getsockname()[1]
         self._epoll = select.epoll()
         self._wake = os.eventfd(0)

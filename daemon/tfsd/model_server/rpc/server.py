@@ -88,7 +88,7 @@ class GrpcServer:
                     bound = self._server.add_secure_port(address, self._ssl)
             except (RuntimeError, ValueError):
                 bound = 0
-            if not bound and not address.startswith("unix:"):
+            if not bound:
                 raise invalid("Failed to BuildAndStart gRPC server")
         self._server.start()
         if self._health is not None:

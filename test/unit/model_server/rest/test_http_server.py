@@ -41,7 +41,7 @@ def echo() -> Echo:
 
 @pytest.fixture
 def server(echo: Echo) -> Iterator[HttpServer]:
-    server = HttpServer(echo, 0, num_threads=2, turn=echo.turn)
+    server = HttpServer(echo, "127.0.0.1", 0, num_threads=2, turn=echo.turn)
     server.start()
     yield server
     echo.release.set()
@@ -160,4 +160,4 @@ def test_stopping_finishes_what_has_begun_and_closes_the_rest(server: HttpServer
 
 def test_two_servers_cannot_have_one_port(server: HttpServer) -> None:
     with pytest.raises(OSError, match="in use"):
-        HttpServer(Echo(), server.port, 1)
+        HttpServer(Echo(), "127.0.0.1", server.port, 1)
