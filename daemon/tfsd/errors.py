@@ -1,14 +1,19 @@
-"""Errors that a client is meant to read: an HTTP status, a message that says what to do, perhaps headers.
+"""The two kinds of error that somebody is meant to read: one ends a start, the other a request.
 
-Owns the type only. Turning one into a JSON answer is done in one place by each application; nothing here
-knows of requests or responses.
+Owns the types only. A `StartError` is one line for the operator and exit status 1; an `HttpError` has an HTTP
+status, a message that says what to do, and perhaps headers. Each is rendered in one place by each program; nothing
+here knows of requests or responses.
 """
 
 from collections.abc import Mapping
 
 
+class StartError(Exception):
+    """What was asked for cannot be served; the text says what is wrong, where, and what to do."""
+
+
 class HttpError(Exception):
-    """A request that is answered with an error status instead of a result."""
+    """A request that is answered with an error status instead of a result. The base of all that carry one."""
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         """Take the HTTP `status`, the `message` for the client and further response `headers`."""

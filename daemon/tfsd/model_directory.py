@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
+from tfsd.errors import StartError
 from tfsd.settings import Settings
 
 SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
@@ -25,7 +26,7 @@ PATTERN = re.compile(
 )  # RestoreV2 looks for variables with its path as a pattern; * and ? match themselves
 
 
-class ModelError(Exception):
+class ModelError(StartError):
     """The model directory cannot be served; the text says what was found and what is wanted."""
 
 

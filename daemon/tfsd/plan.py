@@ -1,19 +1,17 @@
 """The plan of a running stack: which models, model servers and worker pools there are, and where they listen.
 
-`stack` makes it, workers and control read it. It is one JSON file in the run directory, `plan.json`, that is
-replaced atomically; this module owns its format and imports nothing of tfsd.
+`stack` makes it, workers and control read it. It is one JSON file in the run directory; this module owns its format.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-FILE_NAME = "plan.json"
+from tfsd.run_dir import RunDir, replace
+
 DEFAULT_POOL = "default"  # of the models that have no user code
 
 
@@ -83,17 +81,14 @@ class Plan:
     default_model: str | None = None
     generation: int = 0
 
-    def save(self, run_dir: Path) -> None:
-        """Write `plan.json` in `run_dir`, atomically."""
-        path = run_dir / FILE_NAME
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(dataclasses.asdict(self), indent=1))
-        temporary.replace(path)
+    def save(self, run_dir: RunDir) -> None:
+        """Write the plan into the run directory, atomically."""
+        replace(run_dir.plan, json.dumps(dataclasses.asdict(self), indent=1))
 
     @classmethod
-    def load(cls, run_dir: Path) -> Plan:
+    def load(cls, run_dir: RunDir) -> Plan:
         """Read the plan of the stack in `run_dir`. Raises OSError if there is none."""
-        document = json.loads((run_dir / FILE_NAME).read_text())
+        document = json.loads(run_dir.plan.read_text())
         return cls(
             models={name: model_from(value) for name, value in document["models"].items()},
             pools={name: pool_from(value) for name, value in document["pools"].items()},

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tfsd.errors import StartError
 from tfsd.machine import available_cpus
 
 NGINX_LOG_LEVELS = ("debug", "info", "notice", "warn", "error", "crit", "alert", "emerg")
@@ -20,7 +21,7 @@ LARGEST_INTEGER = 2**31 - 1  # of the model server's flags
 GATEWAY_MARGIN_SECONDS = 2  # nginx waits this much longer than the worker, so that the worker's 504 arrives
 
 
-class SettingsError(Exception):
+class SettingsError(StartError):
     """Some variables have values that cannot be used; `problems` has one line for each, with its name."""
 
     def __init__(self, problems: list[str]):

@@ -10,6 +10,7 @@ from typing import Any
 from supervisor.options import ServerOptions
 
 from tfsd.model_directory import Code, FoundModel, UserCode
+from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
 from tfsd.stack.design import Machine, Stack, design
 from tfsd.stack.nginx import Nginx
@@ -49,7 +50,9 @@ def design_stack(
     """A stack for models by name, each with its versions, on a machine of two CPUs."""
     found = [FoundModel(name, Path("/opt/ml/model") / name, versions) for name, versions in models.items()]
     settings = Settings.from_environ(environ or {}, cpus=2)
-    return design(settings, run_dir, found, codes or {}, machine or Machine(cpus=2), nginx, ["model_server"])
+    return design(
+        settings, RunDir(run_dir), found, codes or {}, machine or Machine(cpus=2), nginx, ["model_server"]
+    )
 
 
 def own_code(name: str) -> Code:
@@ -72,6 +75,6 @@ def processes(stack: Stack) -> dict[str, Any]:
 def groups(stack: Stack) -> list[Any]:
     stack.write()
     options = ServerOptions()
-    options.realize(["-c", str(stack.run_dir / "supervisord.conf")])
+    options.realize(["-c", str(stack.run_dir.supervisord_conf)])
     configs: list[Any] = options.process_group_configs
     return configs

@@ -46,7 +46,7 @@ def scripts(**environ: str) -> dict[str, str]:
     """router.js and routes.js of a stack in which only the model `own` has user code."""
     environ = {"SAGEMAKER_TFS_DEFAULT_MODEL_NAME": "half", **environ}
     files = design_stack(Path("/run/x"), MODELS, environ, codes={"own": own_code("own")}).files()
-    return {name: files[name] for name in ("router.js", "routes.js")}
+    return {path.name: text for path, text in files.items() if path.suffix == ".js"}
 
 
 def invoke(

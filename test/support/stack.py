@@ -14,6 +14,7 @@ from pathlib import Path
 import requests
 
 from tfsd.plan import Plan
+from tfsd.run_dir import RunDir
 from tfsd.stack.ports import allocate
 
 START_SECONDS = 90  # TensorFlow loads in a few seconds on an idle machine
@@ -118,7 +119,7 @@ class RunningStack:
         return self.session.post(self.url("/invocations"), data=data, headers=headers, timeout=120)
 
     def plan(self) -> Plan:
-        return Plan.load(self.run_dir)
+        return Plan.load(RunDir(self.run_dir))
 
     def ctl(self, *words: str) -> str:
         """What supervisorctl prints."""

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfsd.plan import FILE_NAME, Model, ModelServer, Plan, Pool, Worker
+from tfsd.plan import Model, ModelServer, Plan, Pool, Worker
+from tfsd.run_dir import RunDir
 
 NAMES = st.text(min_size=1, max_size=20)
 PORTS = st.integers(1, 65535)
@@ -27,23 +28,23 @@ PLANS = st.builds(
 
 @given(plan=PLANS)
 def test_round_trip(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> None:
-    run_dir = tmp_path_factory.getbasetemp()
+    run_dir = RunDir(tmp_path_factory.getbasetemp())
     plan.save(run_dir)
     assert Plan.load(run_dir) == plan
 
 
 def test_saving_leaves_one_file_and_replaces_it(tmp_path: Path) -> None:
-    Plan({}, {}).save(tmp_path)
-    before = (tmp_path / FILE_NAME).stat().st_ino
-    Plan({}, {}, "m").save(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
-    assert (tmp_path / FILE_NAME).stat().st_ino != before
-    assert Plan.load(tmp_path).default_model == "m"
+    Plan({}, {}).save(RunDir(tmp_path))
+    before = (tmp_path / "plan.json").stat().st_ino
+    Plan({}, {}, "m").save(RunDir(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
+    assert (tmp_path / "plan.json").stat().st_ino != before
+    assert Plan.load(RunDir(tmp_path)).default_model == "m"
 
 
 def test_no_plan_is_an_os_error(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match=FILE_NAME):
-        Plan.load(tmp_path)
+    with pytest.raises(OSError, match=r"plan\.json"):
+        Plan.load(RunDir(tmp_path))
 
 
 def test_the_latest_version_is_the_highest() -> None:

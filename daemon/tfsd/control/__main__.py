@@ -27,7 +27,7 @@ from tfsd.control.health.health import Health
 from tfsd.control.health.heartbeat_ages import STUCK_MARGIN_SECONDS, Heartbeats
 from tfsd.control.health.poller import Poller
 from tfsd.control.metrics.page import render, stack_metrics
-from tfsd.control.metrics.request_log import FILE_NAME, RequestLog, signal_nginx
+from tfsd.control.metrics.request_log import RequestLog, signal_nginx
 from tfsd.control.metrics.saved_counters import Memory
 from tfsd.control.metrics.scrape import model_server_metrics
 from tfsd.control.models.api import SocketHandler, add_routes
@@ -38,6 +38,7 @@ from tfsd.control.models.programs import Programs
 from tfsd.control.models.reload import Reloader
 from tfsd.control.models.requests_in_flight import requests_in_flight
 from tfsd.control.supervisor_client import SupervisorClient
+from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
 from tfsd.stack.model_server_flags import find_command, is_embedded
 
@@ -51,7 +52,7 @@ def main() -> int:
     """Run until SIGTERM; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tfsd.control")
     parser.add_argument("--run-dir", type=Path, required=True, help="run directory of the stack")
-    run_dir = parser.parse_args().run_dir
+    run_dir = RunDir(parser.parse_args().run_dir)
     settings = Settings.from_environ(os.environ)
     logs.setup("control", settings.log_level)
     if not stat.S_ISSOCK(os.fstat(0).st_mode):
@@ -62,7 +63,7 @@ def main() -> int:
     return serve(run_dir, settings)
 
 
-def serve(run_dir: Path, settings: Settings) -> int:
+def serve(run_dir: RunDir, settings: Settings) -> int:
     """Poll and answer until SIGTERM or SIGINT; returns the exit code, 1 when a part of control broke."""
     silence_limit = settings.request_timeout + STUCK_MARGIN_SECONDS
     health = Health(
@@ -80,7 +81,7 @@ def serve(run_dir: Path, settings: Settings) -> int:
         memory.requests.add(lines, health.plan.models if health.plan else ())
 
     request_log = RequestLog(
-        run_dir / FILE_NAME,
+        run_dir.request_log,
         memory.position,
         consume=count,
         reopen=lambda: signal_nginx(run_dir),
@@ -117,7 +118,7 @@ def serve(run_dir: Path, settings: Settings) -> int:
 
 
 def _models(
-    settings: Settings, run_dir: Path, supervisor: SupervisorClient, memory: Memory, poller: Poller
+    settings: Settings, run_dir: RunDir, supervisor: SupervisorClient, memory: Memory, poller: Poller
 ) -> Models:
     """The models of a multi-model endpoint, with whatever an earlier control left."""
     command = find_command(settings, os.environ)

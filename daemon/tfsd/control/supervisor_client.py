@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tfsd.control.connections import UnixConnection
+from tfsd.run_dir import RunDir
 
-SOCKET_NAME = "supervisor.sock"
 RUNNING = "RUNNING"
 
 
@@ -51,8 +51,8 @@ class Process:
 class SupervisorClient:
     """Calls to the supervisord that listens on `RUN/supervisor.sock`, each on a connection of its own."""
 
-    def __init__(self, run_dir: Path, timeout: float = 4.0) -> None:
-        self.socket_path = run_dir / SOCKET_NAME
+    def __init__(self, run_dir: RunDir, timeout: float = 4.0) -> None:
+        self.socket_path = run_dir.supervisor_socket
         self._timeout = timeout
 
     def processes(self) -> dict[str, Process]:

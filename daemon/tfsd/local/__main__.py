@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tfsd.local.stack import LocalError, Request, serve
+from tfsd.run_dir import RunDir
 
 ROOT = Path(__file__).resolve().parents[3]
 DEFAULT_RUN_DIR = ROOT / ".run"
@@ -45,8 +46,8 @@ def _serve(words: list[str]) -> int:
     if options.port is not None:
         environ["SAGEMAKER_BIND_TO_PORT"] = str(options.port)
     if options.model is None and not environ.get("SAGEMAKER_BASE_DIR"):
-        return serve(EXAMPLE, options.run_dir.absolute(), environ, EXAMPLE_REQUEST)
-    return serve(options.model, options.run_dir.absolute(), environ)
+        return serve(EXAMPLE, RunDir(options.run_dir.absolute()), environ, EXAMPLE_REQUEST)
+    return serve(options.model, RunDir(options.run_dir.absolute()), environ)
 
 
 def _test(words: list[str]) -> int:
@@ -57,7 +58,7 @@ def _ctl(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="bin/local ctl", add_help=False)
     parser.add_argument("--run-dir", type=Path, default=DEFAULT_RUN_DIR)
     options, command = parser.parse_known_args(words)
-    configuration = options.run_dir.absolute() / "supervisord.conf"
+    configuration = RunDir(options.run_dir.absolute()).supervisord_conf
     if not configuration.is_file():
         raise LocalError(f"there is no stack in {options.run_dir}; start one with bin/local serve")
     supervisorctl = [sys.executable, "-m", "supervisor.supervisorctl"]

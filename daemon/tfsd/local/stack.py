@@ -10,7 +10,6 @@ import dataclasses
 import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,15 +23,17 @@ from urllib.parse import quote
 import requests
 from backports import tarfile  # Debian 12's Python has no extraction filters
 
+from tfsd.errors import StartError
 from tfsd.local.sample_request import sample_request
 from tfsd.plan import Plan
+from tfsd.run_dir import RunDir, remove
 from tfsd.settings import Settings, SettingsError
 
 STOP_SECONDS = 30  # as the platform: SIGTERM, then SIGKILL (contract section 1)
 LONGEST_ANSWER_SHOWN = 600
 
 
-class LocalError(Exception):
+class LocalError(StartError):
     """What was asked for cannot be done here; the text says why."""
 
 
@@ -45,7 +46,7 @@ class Request:
 
 
 def serve(
-    model: Path | None, run_dir: Path, environ: Mapping[str, str], request: Request | None = None
+    model: Path | None, run_dir: RunDir, environ: Mapping[str, str], request: Request | None = None
 ) -> int:
     """Serve `model` (a directory or tar archive; None: what SAGEMAKER_BASE_DIR holds) until a signal comes.
 
@@ -75,19 +76,18 @@ def serve(
     finally:
         stack.sweep()
         if stack.owned_run_dir(run_dir):
-            for name in ("sockets", "control.sock", "supervisor.sock"):
-                _remove(run_dir / name)
+            run_dir.remove_sockets()
     return status
 
 
-def _base_dir(model: Path, run_dir: Path) -> Path:
+def _base_dir(model: Path, run_dir: RunDir) -> Path:
     """A directory whose `model/` is the model, as the platform would lay it."""
-    base = run_dir / "base"
+    base = run_dir.base
     target = base / "model"
     if not model.exists():
         raise LocalError(f"{model} does not exist")
     base.mkdir(parents=True, exist_ok=True)
-    _remove(target)
+    remove(target)
     if model.is_dir():
         target.symlink_to(model.resolve())
         return base
@@ -145,11 +145,11 @@ class _Child:
                 if session == self.process.pid:
                     os.kill(int(process.name), signal.SIGKILL)
 
-    def owned_run_dir(self, run_dir: Path) -> bool:
+    def owned_run_dir(self, run_dir: RunDir) -> bool:
         """Whether the stack in the run directory was this one, rather than one that was there before."""
         with contextlib.suppress(OSError, ValueError):
-            return int((run_dir / "supervisord.pid").read_text()) == self.process.pid
-        return not (run_dir / "supervisor.sock").exists()
+            return int(run_dir.supervisord_pid.read_text()) == self.process.pid
+        return not run_dir.supervisor_socket.exists()
 
 
 def _show_loading(settings: Settings) -> None:
@@ -177,7 +177,7 @@ def _show_loading(settings: Settings) -> None:
     )
 
 
-def _show(port: int, run_dir: Path, request: Request | None) -> None:
+def _show(port: int, run_dir: RunDir, request: Request | None) -> None:
     """Print a curl line that works when pasted, and its answer."""
     url = f"http://localhost:{port}/invocations"
     if request is None:
@@ -199,7 +199,7 @@ def _show(port: int, run_dir: Path, request: Request | None) -> None:
         )
 
 
-def _request_for_default_model(run_dir: Path) -> Request | None:
+def _request_for_default_model(run_dir: RunDir) -> Request | None:
     """A request made from the signature of the default model, written into the run directory."""
     plan = Plan.load(run_dir)
     if plan.default_model is None:
@@ -208,13 +208,5 @@ def _request_for_default_model(run_dir: Path) -> Request | None:
     document = sample_request(model.name, model.servers[0].rest_port)
     if document is None:
         return None
-    path = run_dir / "sample.json"
-    path.write_text(json.dumps(document))
-    return Request("application/json", path)
-
-
-def _remove(path: Path) -> None:
-    if path.is_symlink() or not path.is_dir():
-        path.unlink(missing_ok=True)
-    else:
-        shutil.rmtree(path)
+    run_dir.sample_request.write_text(json.dumps(document))
+    return Request("application/json", run_dir.sample_request)

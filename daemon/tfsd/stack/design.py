@@ -13,21 +13,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from tfsd.errors import StartError
 from tfsd.model_directory import Code, FoundModel
 from tfsd.plan import DEFAULT_POOL, Model, ModelServer, Plan, Pool, Worker
+from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
 from tfsd.stack import model_server_flags, ports
 from tfsd.stack.nginx import Nginx
 from tfsd.stack.templates import render
 
-LONGEST_SOCKET_PATH = 107  # sun_path of unix(7), less its final zero
-DIRECTORIES = ("sockets", "heartbeats", "nginx", "models")
-MULTI_MODEL_DIRECTORIES = ("programs", "journal", "ends", "pools")
 METHODS = ("predict", "classify", "regress")
 LONE_SOCKET_COPIES = 3
 
 
-class StackError(Exception):
+class StackError(StartError):
     """The stack cannot be built as asked; the text says why and what to do."""
 
 
@@ -46,43 +45,44 @@ class Stack:
     """A designed stack. `model_server_command` runs a model server when its flags are appended."""
 
     settings: Settings
-    run_dir: Path
+    run_dir: RunDir
     machine: Machine
     nginx: Nginx
     model_server_command: Sequence[str]
     plan: Plan
 
-    def files(self) -> dict[str, str]:
-        """The rendered files, by name in the run directory."""
+    def files(self) -> dict[Path, str]:
+        """The rendered files of the run directory."""
         files = {
-            "supervisord.conf": self._supervisord(),
-            "nginx.conf": self._nginx(),
-            model_server_flags.MONITORING_FILE: render("monitoring.conf"),
+            self.run_dir.supervisord_conf: self._supervisord(),
+            self.run_dir.nginx_conf: self._nginx(),
+            self.run_dir.monitoring_conf: render("monitoring.conf"),
         }
         if self.settings.multi_model:
-            files["names.js"] = render("names.js")
+            files[self.run_dir.names_js] = render("names.js")
         else:
-            files["router.js"] = render("router.js")
-            files["routes.js"] = render("routes.js", routes=self._routes())
+            files[self.run_dir.router_js] = render("router.js")
+            files[self.run_dir.routes_js] = render("routes.js", routes=self._routes())
         if self.settings.enable_batching:
-            files[model_server_flags.BATCHING_FILE] = render("batching.conf", settings=self.settings)
+            files[self.run_dir.batching_conf] = render("batching.conf", settings=self.settings)
         for model in self.plan.models.values():
-            files[models_file(model.name)] = render("models.conf", models=[model])
+            files[self._models_conf(model)] = render("models.conf", models=[model])
         return files
 
     def write(self) -> None:
         """Write the plan and the rendered files into the run directory and make the directories they name."""
-        more = MULTI_MODEL_DIRECTORIES if self.settings.multi_model else ()
-        for name in (*DIRECTORIES, *more):
-            (self.run_dir / name).mkdir(parents=True, exist_ok=True)
-        for name, text in self.files().items():
-            (self.run_dir / name).write_text(text)
+        self.run_dir.make(multi_model=self.settings.multi_model)
+        for path, text in self.files().items():
+            path.write_text(text)
         self.plan.save(self.run_dir)
+
+    def _models_conf(self, model: Model) -> Path:
+        return self.run_dir.models_conf(_plain(model.name))
 
     def _supervisord(self) -> str:
         return render(
             "supervisord.conf",
-            run_dir=str(self.run_dir),
+            run_dir=self.run_dir,
             root=self.machine.root,
             port=self.settings.port,
             multi_model=self.settings.multi_model,
@@ -109,7 +109,7 @@ class Stack:
         described: list[dict[str, object]] = []
         for index, (model, server) in enumerate(servers):
             environment = f'OMP_NUM_THREADS="{self.settings.omp_num_threads}"'
-            flags = model_server_flags.flags(self.settings, self.run_dir, server, models_file(model.name))
+            flags = model_server_flags.flags(self.settings, self.run_dir, server, self._models_conf(model))
             if gpus and len(servers) > 1:
                 environment += f',CUDA_VISIBLE_DEVICES="{gpus[index % len(gpus)]}"'
                 sharing = len(range(index % len(gpus), len(servers), len(gpus)))
@@ -126,7 +126,7 @@ class Stack:
         upstreams = {name: f"workers_{index}" for index, name in enumerate(plan.pools)}
         return render(
             "nginx.conf",
-            run_dir=str(self.run_dir),
+            run_dir=self.run_dir,
             root=self.machine.root,
             settings=self.settings,
             port=self.settings.port,
@@ -179,7 +179,7 @@ class Stack:
 
 def design(
     settings: Settings,
-    run_dir: Path,
+    run_dir: RunDir,
     models: Sequence[FoundModel],
     codes: Mapping[str | None, Code],
     machine: Machine,
@@ -190,7 +190,7 @@ def design(
 
     `codes` maps a model's name to its own user code, and None to the code that all other models share; a
     model with neither is served by the converter. In multi-model mode there are no models yet, and the default
-    pool waits for them. Raises StackError, PortError.
+    pool waits for them. Raises StackError, PortError, RunDirError.
     """
     default_model = None if settings.multi_model else settings.default_model_name
     names = [model.name for model in models]
@@ -217,17 +217,9 @@ def design(
     return Stack(settings, run_dir, machine, nginx, model_server_command, plan)
 
 
-def _pool(name: str, code: Code | None, workers: int, run_dir: Path) -> Pool:
-    sockets = [
-        Worker(program, str(run_dir / "sockets" / f"{program}.sock"))
-        for program in program_names("worker", name, workers)
-    ]
-    for worker in sockets:
-        if len(worker.socket.encode()) > LONGEST_SOCKET_PATH:
-            raise StackError(
-                f"the run directory's path is too long for unix sockets: {worker.socket} has more than "
-                f"{LONGEST_SOCKET_PATH} bytes; use a shorter --run-dir"
-            )
+def _pool(name: str, code: Code | None, workers: int, run_dir: RunDir) -> Pool:
+    programs = program_names("worker", name, workers)
+    sockets = [Worker(program, str(run_dir.worker_socket(program))) for program in programs]
     if code is None:
         return Pool(name, sys.executable, tuple(sockets))
     user_code = code.user_code
@@ -245,19 +237,14 @@ def program_names(kind: str, name: str, count: int) -> list[str]:
     return [stem] if count == 1 else [f"{stem}-{index}" for index in range(count)]
 
 
-def worker_command(run_dir: Path, pool: Pool) -> list[str]:
+def worker_command(run_dir: RunDir, pool: Pool) -> list[str]:
     """The command of a pool's workers, to which `--worker PROGRAM` is added."""
     return [pool.python, "-m", "tfsd.worker", "--run-dir", str(run_dir), f"--pool={pool.name}"]
 
 
-def environment_directory(run_dir: Path, pool: str) -> Path:
+def environment_directory(run_dir: RunDir, pool: str) -> Path:
     """Where the virtual environment of a pool's code lies."""
-    return run_dir / "environments" / program_names("worker", pool, 1)[0]
-
-
-def models_file(model: str) -> str:
-    """The model server's configuration file, by name in the run directory."""
-    return f"models/{_plain(model)}.conf"
+    return run_dir.environment(program_names("worker", pool, 1)[0])
 
 
 def _plain(name: str) -> str:

@@ -10,14 +10,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tfsd.errors import StartError
 from tfsd.plan import ModelServer
+from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
 
-BATCHING_FILE = "batching.conf"
-MONITORING_FILE = "monitoring.conf"
 
-
-class NoModelServerError(Exception):
+class NoModelServerError(StartError):
     """The model server that is asked for is not there."""
 
 
@@ -42,19 +41,19 @@ def is_embedded(command: Sequence[str]) -> bool:
     return list(command[1:]) == ["-m", "tfsd.model_server"]
 
 
-def flags(settings: Settings, run_dir: Path, server: ModelServer, config_file: str) -> list[str]:
-    """The flags of a process; `config_file` is its `--model_config_file` by name in the run directory."""
+def flags(settings: Settings, run_dir: RunDir, server: ModelServer, models_conf: Path) -> list[str]:
+    """The flags of a process; `models_conf` is its `--model_config_file`."""
     given = [
         f"--port={server.grpc_port}",
         f"--rest_api_port={server.rest_port}",
         f"--rest_api_timeout_in_ms={int(settings.request_timeout * 1000)}",
-        f"--model_config_file={run_dir / config_file}",
-        f"--monitoring_config_file={run_dir / MONITORING_FILE}",
+        f"--model_config_file={models_conf}",
+        f"--monitoring_config_file={run_dir.monitoring_conf}",
         "--max_num_load_retries=0",
         "--file_system_poll_wait_seconds=0",
     ]
     if settings.enable_batching:
-        given += ["--enable_batching=true", f"--batching_parameters_file={run_dir / BATCHING_FILE}"]
+        given += ["--enable_batching=true", f"--batching_parameters_file={run_dir.batching_conf}"]
     if settings.inter_op_parallelism is not None:
         given.append(f"--tensorflow_inter_op_parallelism={settings.inter_op_parallelism}")
     if settings.intra_op_parallelism is not None:

@@ -9,17 +9,17 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from tfsd.model_directory import Code
 from tfsd.plan import Model, ModelServer, Pool, Worker
+from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
 from tfsd.stack import model_server_flags
-from tfsd.stack.design import LONGEST_SOCKET_PATH, StackError, pool_name, program_names, worker_command
+from tfsd.stack.design import pool_name, program_names, worker_command
 from tfsd.stack.templates import render
 
-PROGRAMS_DIRECTORY = "programs"
-PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]{1,40}")
+MAX_PLAIN_NAME = 40
+PLAIN_NAME = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_PLAIN_NAME}}}")
 
 
 def socket_id(name: str) -> str:
@@ -29,24 +29,9 @@ def socket_id(name: str) -> str:
     return "~" + hashlib.sha256(name.encode()).hexdigest()[:32]
 
 
-def pool_socket(run_dir: Path, model: str) -> Path:
-    """The socket that the workers of a model with code of its own share."""
-    return run_dir / "sockets" / f"pool-{socket_id(model)}.sock"
-
-
-def pool_mark(run_dir: Path, model: str) -> Path:
-    """The file whose presence tells nginx that a model has workers of its own."""
-    return run_dir / "pools" / socket_id(model)
-
-
-def check_run_dir(run_dir: Path) -> None:
-    """Raises StackError when the path is too long for the socket of a model with a long name."""
-    longest = pool_socket(run_dir, "x" * 40)
-    if len(str(longest).encode()) > LONGEST_SOCKET_PATH:
-        raise StackError(
-            f"the run directory's path is too long for unix sockets: {longest} has more than "
-            f"{LONGEST_SOCKET_PATH} bytes; use a shorter --run-dir"
-        )
+def check_run_dir(run_dir: RunDir) -> None:
+    """Raises RunDirError when the path is too long for the socket of a model with a long name."""
+    run_dir.pool_socket("x" * MAX_PLAIN_NAME)
 
 
 def own_pool_name(model: str) -> str:
@@ -57,9 +42,9 @@ def own_pool_name(model: str) -> str:
     return program_names("worker", pool_name(model), 1)[0].removeprefix("worker-")
 
 
-def own_pool(run_dir: Path, model: str, code: Code, workers: int) -> Pool:
+def own_pool(run_dir: RunDir, model: str, code: Code, workers: int) -> Pool:
     """The pool of a model that has code of its own."""
-    name, socket = own_pool_name(model), str(pool_socket(run_dir, model))
+    name, socket = own_pool_name(model), str(run_dir.pool_socket(socket_id(model)))
     programs = program_names("worker", name, workers)
     return Pool(
         name,
@@ -75,7 +60,7 @@ def pool_group(pool: Pool) -> str:
     return program_names("worker", pool.name, 1)[0]
 
 
-def pool_program(run_dir: Path, pool: Pool) -> str:
+def pool_program(run_dir: RunDir, pool: Pool) -> str:
     """The section of supervisord's configuration that runs a pool's workers on one socket."""
     worker = {
         "program": pool_group(pool),
@@ -88,7 +73,7 @@ def pool_program(run_dir: Path, pool: Pool) -> str:
 
 def server_programs(
     settings: Settings,
-    run_dir: Path,
+    run_dir: RunDir,
     command: Sequence[str],
     servers: Sequence[ModelServer],
     gpus: Sequence[str],
@@ -97,13 +82,14 @@ def server_programs(
 
     Several model servers may come to share a GPU, so none takes all of its memory at once.
     """
+    models_conf = run_dir.models_conf(servers[0].program)
     described = []
     for index, server in enumerate(servers):
         environment = f'OMP_NUM_THREADS="{settings.omp_num_threads}"'
         if gpus:
             gpu = gpus[(server.rest_port + index) % len(gpus)]
             environment += f',CUDA_VISIBLE_DEVICES="{gpu}",TF_FORCE_GPU_ALLOW_GROWTH="true"'
-        words = [*command, *model_server_flags.flags(settings, run_dir, server, models_file(servers))]
+        words = [*command, *model_server_flags.flags(settings, run_dir, server, models_conf)]
         described.append(
             {
                 "program": server.program,
@@ -114,11 +100,6 @@ def server_programs(
     return render("programs.conf", model_servers=described, workers=[])
 
 
-def models_file(servers: Sequence[ModelServer]) -> str:
-    """The configuration file of a host's model servers, by name in the run directory."""
-    return f"models/{servers[0].program}.conf"
-
-
 def models_text(models: Sequence[Model]) -> str:
-    """What that file says."""
+    """What the `--model_config_file` of a host's model servers says."""
     return render("models.conf", models=models)

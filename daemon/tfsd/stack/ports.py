@@ -6,10 +6,12 @@ import random
 import socket
 from collections.abc import Collection, Iterable
 
+from tfsd.errors import StartError
+
 FREE_PORTS = range(10_000, 32_768)  # below Linux's ephemeral ports, which outgoing connections take
 
 
-class PortError(Exception):
+class PortError(StartError):
     """There are fewer free ports than the stack needs."""
 
 

@@ -11,12 +11,15 @@ import contextlib
 import functools
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from supervisor import process, supervisord
 from supervisor.options import FastCGIGroupConfig, ServerOptions
 from supervisor.socket_manager import SocketManager
 from supervisor.states import SupervisorStates
+
+from tfsd.run_dir import RunDir, replace
 
 
 class LastingSocketManager(SocketManager):
@@ -55,19 +58,17 @@ class LastingGroup(process.FastCGIProcessGroup):
 
 
 def note_ends(finish: Callable[..., None]) -> Callable[..., None]:
-    """supervisor's Subprocess.finish, noting how each process ended in the directory `ends`, if there is one.
+    """supervisor's Subprocess.finish, noting how each process ended in the run directory, if it has a place for that.
 
     supervisord itself says so only in its log, and control must tell a model server that the kernel killed from
-    one that refuses its model. The directory is beside the configuration file.
+    one that refuses its model. The run directory is where the configuration file is.
     """
 
     def noting(self: process.Subprocess, pid: int, status: int) -> None:
         finish(self, pid, status)
-        path = os.path.join(os.path.dirname(self.config.options.configfile), "ends", self.config.name)
-        with contextlib.suppress(OSError), open(f"{path}.partial", "w") as file:
-            file.write(str(os.waitstatus_to_exitcode(status)))
-            file.flush()
-            os.replace(file.name, path)
+        run_dir = RunDir(Path(self.config.options.configfile).parent)
+        with contextlib.suppress(OSError):
+            replace(run_dir.end(self.config.name), str(os.waitstatus_to_exitcode(status)))
 
     return noting
 

@@ -14,13 +14,15 @@ import sysconfig
 import venv
 from pathlib import Path
 
+from tfsd.errors import StartError
+
 PIP_LINES_SHOWN = 8
 STAMP = "requirements.sha256"
 
 log = logging.getLogger(__name__)
 
 
-class RequirementsError(Exception):
+class RequirementsError(StartError):
     """pip could not install the requirements; the text ends with pip's own last lines."""
 
 

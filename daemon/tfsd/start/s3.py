@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tfsd.errors import StartError
+
 ATTEMPTS = 5  # of each request
 CONNECT_SECONDS = 10
 READ_SECONDS = 60
 
 
-class S3Error(Exception):
+class S3Error(StartError):
     """Something cannot be had from S3; the text goes on after the name of what was asked for."""
 
 

@@ -7,19 +7,17 @@ in place this process is replaced by supervisord, which then is PID 1 of the con
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import logging
 import os
 import resource
-import shutil
-import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from tfsd import logs, machine
+from tfsd.errors import StartError
 from tfsd.model_directory import (
     CODE_DIRECTORY,
     Code,
@@ -30,45 +28,19 @@ from tfsd.model_directory import (
     find_user_code,
 )
 from tfsd.plan import DEFAULT_POOL
+from tfsd.run_dir import RunDir, remove
 from tfsd.settings import Settings, SettingsError
 from tfsd.stack import multi_model, nginx, ports
 from tfsd.stack.design import Machine, Stack, StackError, design, environment_directory, pool_name
-from tfsd.stack.model_server_flags import NoModelServerError, find_command
-from tfsd.stack.nginx import NginxError
-from tfsd.stack.ports import PortError
+from tfsd.stack.model_server_flags import find_command
 from tfsd.start import s3, source_archive, user_code
-from tfsd.start.environments import RequirementsError
 from tfsd.start.s3 import S3Error
 from tfsd.start.source_archive import SourceError
-from tfsd.start.user_code import ScriptError
 
 DEFAULT_RUN_DIR = Path("/run/tfsd")
 MOST_OPEN_FILES = 65_536
-LEFT_BY_A_RUN = (
-    "sockets",
-    "heartbeats",
-    "nginx",
-    "models",
-    "programs",
-    "journal",
-    "supervisor.sock",
-    "control.sock",
-)
 
 log = logging.getLogger(__name__)
-
-FATAL = (
-    SettingsError,
-    ModelError,
-    NginxError,
-    PortError,
-    StackError,
-    RequirementsError,
-    ScriptError,
-    SourceError,
-    NoModelServerError,
-    S3Error,
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,36 +51,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        stack = prepare(os.environ, options.run_dir.absolute())
+        stack = prepare(os.environ, RunDir(options.run_dir.absolute()))
     except SettingsError as error:
         for problem in error.problems:
             print(f"serve: {problem}", file=sys.stderr)
         return 1
-    except (*FATAL, ScriptError, OSError, ValueError) as error:
+    except (StartError, OSError, ValueError) as error:
         print(f"serve: {error}", file=sys.stderr)
         return 1
     become_supervisord(stack)
 
 
-def prepare(environ: Mapping[str, str], run_dir: Path) -> Stack:
+def prepare(environ: Mapping[str, str], run_dir: RunDir) -> Stack:
     """Everything up to starting processes: settings, models, user code, the run directory's files.
 
-    Raises one of FATAL.
+    Raises StartError, OSError, and ValueError for a path that cannot stand in a configuration.
     """
     settings = Settings.from_environ(environ)
     logs.setup("serve", settings.log_level)
     for name in settings.ignored:
         log.warning("%s has no effect: the workers are gevent", name)
-    _refuse_second_stack(run_dir)
+    run_dir.refuse_second_stack()
     _check_port(settings.port)
     models: Sequence[FoundModel] = ()
     if settings.multi_model:
         multi_model.check_run_dir(run_dir)
     else:
         models = find_models(settings.model_dir.resolve())
-    run_dir.mkdir(parents=True, exist_ok=True)
-    for name in LEFT_BY_A_RUN:
-        _remove(run_dir / name)
+    run_dir.clear()
     stack = design(
         settings,
         run_dir,
@@ -135,11 +105,11 @@ def become_supervisord(stack: Stack) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     logs.append_to_files()
-    command = [sys.executable, "-m", "tfsd.stack.supervisord", "-c", str(stack.run_dir / "supervisord.conf")]
+    command = [sys.executable, "-m", "tfsd.stack.supervisord", "-c", str(stack.run_dir.supervisord_conf)]
     os.execv(sys.executable, command)
 
 
-def _user_codes(settings: Settings, models: Sequence[FoundModel], run_dir: Path) -> dict[str | None, Code]:
+def _user_codes(settings: Settings, models: Sequence[FoundModel], run_dir: RunDir) -> dict[str | None, Code]:
     """The user's code for all models (key None) and the models' own, each checked and with its requirements."""
     found: dict[str | None, UserCode] = {}
     shared = _shared_code(settings, run_dir)
@@ -158,23 +128,23 @@ def _user_codes(settings: Settings, models: Sequence[FoundModel], run_dir: Path)
     return {name: _ready(name, code, run_dir) for name, code in found.items()}
 
 
-def _shared_code(settings: Settings, run_dir: Path) -> UserCode | None:
+def _shared_code(settings: Settings, run_dir: RunDir) -> UserCode | None:
     """The code for all models: `code/` of the model directory, or what SAGEMAKER_SUBMIT_DIRECTORY names."""
     location = settings.submit_directory
     if location is None or not source_archive.is_archive(location):
         return find_user_code(settings.model_dir.resolve() / CODE_DIRECTORY, settings)
-    directory = source_archive.fetch(location, run_dir / "source")
+    directory = source_archive.fetch(location, run_dir.source)
     code = find_user_code(directory, dataclasses.replace(settings, submit_directory=str(directory)))
     if code is None:
         raise SourceError(f"SAGEMAKER_SUBMIT_DIRECTORY={location} has no {settings.program}")
     return code
 
 
-def _universal_code(settings: Settings, run_dir: Path) -> dict[str | None, Code]:
+def _universal_code(settings: Settings, run_dir: RunDir) -> dict[str | None, Code]:
     """The code of all models that have none of their own, in multi-model mode."""
     directories = settings.universal_code_dirs
     if settings.universal_bucket:
-        directories = (_fetch_universal_code(settings, run_dir / "source"),)
+        directories = (_fetch_universal_code(settings, run_dir.source),)
     for directory in directories:
         code = user_code.of_one_model(directory, settings) if directory.is_dir() else None
         if code:
@@ -185,7 +155,7 @@ def _universal_code(settings: Settings, run_dir: Path) -> dict[str | None, Code]
 
 def _fetch_universal_code(settings: Settings, directory: Path) -> Path:
     """Download the code of all models, which must have a script. Raises S3Error."""
-    _remove(directory)
+    remove(directory)
     bucket, prefix = settings.universal_bucket or "", settings.universal_prefix or ""
     where = f"s3://{bucket}/{prefix} (SAGEMAKER_MULTI_MODEL_UNIVERSAL_BUCKET and …_PREFIX)"
     try:
@@ -197,10 +167,10 @@ def _fetch_universal_code(settings: Settings, directory: Path) -> Path:
     return directory
 
 
-def _ready(model: str | None, code: UserCode, run_dir: Path) -> Code:
+def _ready(model: str | None, code: UserCode, run_dir: RunDir) -> Code:
     """Install the code's requirements and check its script. Raises RequirementsError, ScriptError."""
     pool = DEFAULT_POOL if model is None else pool_name(model)
-    return user_code.prepare(code, environment_directory(run_dir, pool), run_dir)
+    return user_code.prepare(code, environment_directory(run_dir, pool), run_dir.path)
 
 
 def this_machine(environ: Mapping[str, str]) -> Machine:
@@ -215,19 +185,6 @@ def _check_port(port: int) -> None:
         ports.check(port)
     except OSError as error:
         raise StackError(f"port {port}: {error.strerror}; set SAGEMAKER_BIND_TO_PORT to another") from None
-
-
-def _refuse_second_stack(run_dir: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
-        probe.connect(str(run_dir / "supervisor.sock"))
-        raise StackError(f"a stack is running in {run_dir} already; stop it, or use another --run-dir")
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Fetching of user code that SAGEMAKER_SUBMIT_DIRECTORY names as an archive, local or in S3.
 
-Owns the run directory's `source/`. Never writes elsewhere: members that point outside of it are refused.
+Never writes outside of the directory that it is given: members that point outside of it are refused.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from backports import tarfile  # Debian 12's Python has no extraction filters
 
+from tfsd.errors import StartError
 from tfsd.start import s3
 from tfsd.start.s3 import S3Error
 
@@ -22,7 +23,7 @@ FILE = "file://"
 log = logging.getLogger(__name__)
 
 
-class SourceError(Exception):
+class SourceError(StartError):
     """The archive cannot be had or unpacked; the text names it and says why."""
 
 

@@ -16,13 +16,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tfsd import logs
+from tfsd.errors import StartError
 from tfsd.model_directory import Code, ModelError, UserCode, find_user_code
 from tfsd.settings import Settings
 from tfsd.start import environments
 from tfsd.start.environments import RequirementsError
 
 
-class ScriptError(Exception):
+class ScriptError(StartError):
     """The user's script cannot be served; the text is the checker's own."""
 
 

@@ -6,11 +6,12 @@ import json
 import logging
 import signal
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import FrameType
 
 import gevent
 from gevent.event import Event
+
+from tfsd.run_dir import RunDir, replace
 
 BEAT_SECONDS = 1.0
 DRAIN_SECONDS = 10.0
@@ -25,21 +26,18 @@ class Heartbeat:
     Its content is what `report` returns, as JSON: requests in flight by model, and the plan that is known.
     """
 
-    def __init__(self, run_dir: Path, program: str, report: Callable[[], Mapping[str, object]]) -> None:
-        self.path = run_dir / "heartbeats" / program
-        self._partial = self.path.with_name(f".{program}")
+    def __init__(self, run_dir: RunDir, program: str, report: Callable[[], Mapping[str, object]]) -> None:
+        self.path = run_dir.heartbeat(program)
         self._report = report
 
     def start(self) -> None:
         """Beat every second from now on."""
-        self.path.parent.mkdir(exist_ok=True)
         gevent.spawn(self._run)
 
     def _run(self) -> None:
         while True:
             try:
-                self._partial.write_text(json.dumps(self._report()))
-                self._partial.replace(self.path)
+                replace(self.path, json.dumps(self._report()))
             except OSError as error:  # a full disk must not end the heartbeat for good
                 log.error("heartbeat: %s", error)
             gevent.sleep(BEAT_SECONDS)

@@ -7,10 +7,10 @@ is there when it arrives: a look at the file costs two microseconds, and there i
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 from tfsd.errors import HttpError, NotFound
-from tfsd.plan import FILE_NAME, Plan
+from tfsd.plan import Plan
+from tfsd.run_dir import RunDir
 from tfsd.worker.targets import Target, Targets
 from tfsd.worker.upstream.client import ModelServers
 
@@ -28,8 +28,8 @@ class Elsewhere(HttpError):
 class LiveTargets:
     """The models whose pool it is, at any time. `servers` is kept up to date with the plan."""
 
-    def __init__(self, run_dir: Path, pool: str, servers: ModelServers) -> None:
-        self._path = run_dir / FILE_NAME
+    def __init__(self, run_dir: RunDir, pool: str, servers: ModelServers) -> None:
+        self._run_dir = run_dir
         self._pool = pool
         self._servers = servers
         self._stamp: tuple[int, int] | None = None
@@ -57,13 +57,13 @@ class LiveTargets:
     def refresh(self) -> None:
         """Take in the plan if it has changed; one that cannot be read leaves the last one in force."""
         try:
-            status = self._path.stat()
+            status = self._run_dir.plan.stat()
             stamp = status.st_mtime_ns, status.st_ino
             if stamp == self._stamp:
                 return
-            plan = Plan.load(self._path.parent)
+            plan = Plan.load(self._run_dir)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            log.error("cannot read %s: %r", self._path, error)
+            log.error("cannot read %s: %r", self._run_dir.plan, error)
             return
         self._stamp = stamp
         self._take(plan)

@@ -19,6 +19,7 @@ from typing import Any
 from tfsd import logs
 from tfsd.plan import Plan, Pool
 from tfsd.protos import packages
+from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
 from tfsd.worker import script
 from tfsd.worker.app import Invocations, make_app
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return serve(plan, plan.pools[options.pool], options.worker, options.run_dir, settings)
 
 
-def serve(plan: Plan, pool: Pool, program: str, run_dir: Path, settings: Settings) -> int:
+def serve(plan: Plan, pool: Pool, program: str, run_dir: RunDir, settings: Settings) -> int:
     """Serve `pool` on the listening socket that is file descriptor 0, until SIGTERM."""
     stop = stop_on_sigterm()
     listener = inherited_listener(_take_stdin())
@@ -142,7 +143,7 @@ def _take_stdin() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tfsd.worker", description=__doc__)
-    parser.add_argument("--run-dir", type=Path, help="where plan.json lies")
+    parser.add_argument("--run-dir", type=lambda path: RunDir(Path(path)), help="run directory of the stack")
     parser.add_argument("--pool", help="the pool's name in the plan")
     parser.add_argument("--worker", help="this process's program name")
     parser.add_argument("--check", action="store_true", help="only import --script and print its style")

@@ -16,6 +16,7 @@ from support.control import ModelServerStub, Supervisord, eventually
 from tfsd.control.connections import UnixConnection, fetch
 from tfsd.control.supervisor_client import SupervisorClient
 from tfsd.plan import Model, ModelServer, Plan, Pool, Worker
+from tfsd.run_dir import RunDir
 
 WORKER = "import os, pathlib, time\nwhile True:\n    pathlib.Path(BEAT).touch()\n    time.sleep(0.2)\n"
 
@@ -33,7 +34,7 @@ def stack(
         models={"m": Model("m", "/nowhere", (1,), (server,))},
         pools={"default": Pool("default", sys.executable, (Worker("worker-default", "unused"),))},
         default_model="m",
-    ).save(tmp_path)
+    ).save(RunDir(tmp_path))
     start_supervisord(f"""
 [program:worker-default]
 command = {sys.executable} {script}
@@ -71,7 +72,7 @@ def test_ping_follows_the_model_server(stack: Path, model_server: ModelServerStu
 
 def test_a_killed_control_comes_back_telling_the_truth_at_once(stack: Path) -> None:
     eventually(lambda: get(stack, "/ping")[0] == 200)
-    client = SupervisorClient(stack)
+    client = SupervisorClient(RunDir(stack))
     pid = client.processes()["control"].pid
     beat = (
         stack / "heartbeats" / "worker-default"
@@ -91,7 +92,7 @@ def test_a_killed_control_comes_back_telling_the_truth_at_once(stack: Path) -> N
 
 def test_a_hung_worker_is_restarted(stack: Path) -> None:
     eventually(lambda: get(stack, "/ping")[0] == 200)
-    client = SupervisorClient(stack)
+    client = SupervisorClient(RunDir(stack))
     pid = client.processes()["worker-default"].pid
 
     os.kill(pid, signal.SIGSTOP)
@@ -116,7 +117,7 @@ def test_a_killed_control_counts_every_request_once(stack: Path) -> None:
     (stack / "requests.log").touch()
     eventually(lambda: get(stack, "/ping")[0] == 200)
     eventually(lambda: (stack / "control.state.json").exists())
-    client = SupervisorClient(stack)
+    client = SupervisorClient(RunDir(stack))
     for total in (3, 7):
         log_requests(total)
         eventually(lambda total=total: counted() >= total)  # type: ignore[misc]
@@ -131,7 +132,7 @@ def test_a_killed_control_counts_every_request_once(stack: Path) -> None:
 
 def test_control_stops_on_sigterm(stack: Path) -> None:
     eventually(lambda: get(stack, "/ping")[0] == 200)
-    client = SupervisorClient(stack)
+    client = SupervisorClient(RunDir(stack))
     process = client.processes()["control"]
 
     client.signal(process, "TERM")

@@ -10,6 +10,7 @@ import pytest
 
 from support.control import Supervisord, eventually
 from tfsd.control.supervisor_client import SupervisorClient, SupervisorError
+from tfsd.run_dir import RunDir
 
 PROGRAMS = """
 [program:sleeper]
@@ -26,7 +27,7 @@ def test_processes_are_seen_signalled_and_seen_restarted(
     tmp_path: Path, start_supervisord: Callable[[str], Supervisord]
 ) -> None:
     start_supervisord(PROGRAMS)
-    client = SupervisorClient(tmp_path)
+    client = SupervisorClient(RunDir(tmp_path))
     eventually(lambda: client.processes()["absent"].state == "FATAL")
     before = client.processes()
     sleeper = before["sleeper"]
@@ -43,7 +44,7 @@ def test_processes_are_seen_signalled_and_seen_restarted(
 
 def test_no_supervisord_is_an_error_that_names_the_socket(tmp_path: Path) -> None:
     with pytest.raises(SupervisorError, match=r"does not answer on .*/supervisor\.sock"):
-        SupervisorClient(tmp_path).processes()
+        SupervisorClient(RunDir(tmp_path)).processes()
 
 
 def test_a_supervisord_that_hangs_is_given_up(tmp_path: Path) -> None:
@@ -51,4 +52,4 @@ def test_a_supervisord_that_hangs_is_given_up(tmp_path: Path) -> None:
         silent.bind(str(tmp_path / "supervisor.sock"))
         silent.listen()
         with pytest.raises(SupervisorError, match="timed out"):
-            SupervisorClient(tmp_path, timeout=0.05).processes()
+            SupervisorClient(RunDir(tmp_path), timeout=0.05).processes()

@@ -11,6 +11,7 @@ import pytest
 from tfsd.local.stack import LocalError, serve
 from tfsd.local.stack import _base_dir as base_dir
 from tfsd.model_directory import find_models
+from tfsd.run_dir import RunDir
 
 
 @pytest.fixture
@@ -22,22 +23,22 @@ def model(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run_dir(tmp_path: Path) -> Path:
-    return tmp_path / "run"
+def run_dir(tmp_path: Path) -> RunDir:
+    return RunDir(tmp_path / "run")
 
 
 def names(base: Path) -> list[str]:
     return [model.name for model in find_models((base / "model").resolve())]
 
 
-def test_a_directory_is_served_from_where_it_is(model: Path, run_dir: Path) -> None:
+def test_a_directory_is_served_from_where_it_is(model: Path, run_dir: RunDir) -> None:
     base = base_dir(model, run_dir)
     assert names(base) == ["half"]
     assert (base / "model").resolve() == model
 
 
 @pytest.mark.parametrize("suffix", ["gz", "bz2", "", "xz"])
-def test_an_archive_is_unpacked_into_the_run_directory(model: Path, run_dir: Path, suffix: str) -> None:
+def test_an_archive_is_unpacked_into_the_run_directory(model: Path, run_dir: RunDir, suffix: str) -> None:
     """With `./` member names and no top directory, as the SDK makes it."""
     archive = model.parent / f"model.tar.{suffix}"
     with tarfile.open(archive, f"w:{suffix}") as tar:  # type: ignore[call-overload]
@@ -47,7 +48,7 @@ def test_an_archive_is_unpacked_into_the_run_directory(model: Path, run_dir: Pat
     assert base.is_relative_to(run_dir)
 
 
-def test_the_model_of_an_earlier_run_is_replaced_and_not_followed(model: Path, run_dir: Path) -> None:
+def test_the_model_of_an_earlier_run_is_replaced_and_not_followed(model: Path, run_dir: RunDir) -> None:
     archive = model.parent / "other.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(model / "half/1", "other/1")
@@ -57,17 +58,17 @@ def test_the_model_of_an_earlier_run_is_replaced_and_not_followed(model: Path, r
     assert (model / "half/1/saved_model.pb").is_file()
 
 
-def test_a_model_that_is_not_there(run_dir: Path) -> None:
+def test_a_model_that_is_not_there(run_dir: RunDir) -> None:
     with pytest.raises(LocalError, match="/nowhere does not exist"):
         serve(Path("/nowhere"), run_dir, {})
 
 
-def test_a_file_that_is_no_archive(model: Path, run_dir: Path) -> None:
+def test_a_file_that_is_no_archive(model: Path, run_dir: RunDir) -> None:
     with pytest.raises(LocalError, match=r"saved_model\.pb is neither a directory nor a tar archive"):
         serve(model / "half/1/saved_model.pb", run_dir, {})
 
 
-def test_an_archive_that_ends_too_early(model: Path, run_dir: Path, tmp_path: Path) -> None:
+def test_an_archive_that_ends_too_early(model: Path, run_dir: RunDir, tmp_path: Path) -> None:
     (model / "weights").write_bytes(os.urandom(100_000))
     archive = tmp_path / "model.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
@@ -77,15 +78,15 @@ def test_an_archive_that_ends_too_early(model: Path, run_dir: Path, tmp_path: Pa
         serve(archive, run_dir, {})
 
 
-def test_an_archive_that_reaches_outside(model: Path, run_dir: Path) -> None:
+def test_an_archive_that_reaches_outside(model: Path, run_dir: RunDir) -> None:
     archive = model.parent / "evil.tar"
     with tarfile.open(archive, "w") as tar:
         tar.add(model / "half/1/saved_model.pb", "../../evil")
     with pytest.raises(LocalError):
         serve(archive, run_dir, {})
-    assert not (run_dir / "evil").exists()
+    assert not (run_dir.path / "evil").exists()
 
 
-def test_bad_variables_are_all_named(model: Path, run_dir: Path) -> None:
+def test_bad_variables_are_all_named(model: Path, run_dir: RunDir) -> None:
     with pytest.raises(LocalError, match=r"SAGEMAKER_BATCH.*OMP_NUM_THREADS"):
         serve(model, run_dir, {"SAGEMAKER_BATCH": "maybe", "OMP_NUM_THREADS": "none"})

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from support.designs import ODD_NAMES, design_stack, own_code
 from tfsd.plan import DEFAULT_POOL, Plan
+from tfsd.run_dir import RunDirError
 from tfsd.stack.design import Stack, StackError, program_names
 from tfsd.stack.ports import PortError
 
@@ -82,7 +83,7 @@ class TestPlan:
 
 
 def test_a_run_directory_that_is_too_long_for_sockets() -> None:
-    with pytest.raises(StackError, match="--run-dir"):
+    with pytest.raises(RunDirError, match="--run-dir"):
         design_stack(Path("/" + "x" * 90), {"half": (1,)})
     assert design_stack(Path("/" + "x" * 60), {"half": (1,)})
 

@@ -15,9 +15,10 @@ from supervisor.options import ServerOptions
 from support.designs import ODD_NAMES, own_code
 from support.nginx import RunningNginx
 from tfsd.plan import DEFAULT_POOL, Model, ModelServer
+from tfsd.run_dir import RunDir, RunDirError
 from tfsd.settings import Settings
 from tfsd.stack import multi_model
-from tfsd.stack.design import Stack, StackError
+from tfsd.stack.design import Stack
 from tfsd.stack.templates import render
 
 NAMES = st.text(st.characters(blacklist_categories=("Cs", "Cc"), blacklist_characters="/"), min_size=1)
@@ -74,9 +75,9 @@ def test_no_two_models_have_one_pool() -> None:
 
 
 def test_a_run_directory_that_is_too_long_for_a_socket_is_refused() -> None:
-    multi_model.check_run_dir(Path("/run/tfsd"))
-    with pytest.raises(StackError, match="shorter --run-dir"):
-        multi_model.check_run_dir(Path("/" + "x" * 60))
+    multi_model.check_run_dir(RunDir(Path("/run/tfsd")))
+    with pytest.raises(RunDirError, match="shorter --run-dir"):
+        multi_model.check_run_dir(RunDir(Path("/" + "x" * 60)))
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -87,13 +88,13 @@ def test_programs_are_read_back(design: Callable[..., Stack], name: str, workers
     servers = (ModelServer("model-a", 1, 2), ModelServer("model-b", 3, 4))
     settings = Settings.from_environ({}, cpus=2)
     stack.write()
-    programs = stack.run_dir / "programs"
+    programs = stack.run_dir.path / "programs"
     (programs / "a.conf").write_text(multi_model.pool_program(stack.run_dir, pool))
     (programs / "b.conf").write_text(
         multi_model.server_programs(settings, stack.run_dir, ["server"], servers, ["0", "1"])
     )
     options = ServerOptions()
-    options.realize(["-c", str(stack.run_dir / "supervisord.conf")])
+    options.realize(["-c", str(stack.run_dir.path / "supervisord.conf")])
     groups = {group.name: group for group in options.process_group_configs}
 
     group = groups[multi_model.pool_group(pool)]
@@ -112,7 +113,6 @@ def test_programs_are_read_back(design: Callable[..., Stack], name: str, workers
 
 def test_a_host_has_one_file_for_all_its_models() -> None:
     servers = (ModelServer("models-0-0", 1, 2), ModelServer("models-0-1", 3, 4))
-    assert multi_model.models_file(servers) == "models/models-0-0.conf"
     text = multi_model.models_text([Model(name, f"/m/{name}", (1,), servers) for name in ("a", "b")])
     assert text.count("base_path:") == 2
     assert multi_model.models_text([]).count("config {") == 0

@@ -31,7 +31,7 @@ class TestTheWhole:
             "-p",
             str(stack.run_dir),
             "-c",
-            str(stack.run_dir / "nginx.conf"),
+            str(stack.run_dir.path / "nginx.conf"),
         ]
         # supervisord has the port; nginx is given it as here, so that the check opens none
         done = subprocess.run(command, capture_output=True, text=True)
@@ -66,7 +66,7 @@ class TestTheWhole:
     def test_no_routing_script(self, design: DesignStack, any_nginx: Nginx, environ: dict[str, str]) -> None:
         plain = Nginx(any_nginx.binary, njs=False)
         stack = design({"half": (1,)}, environ, nginx=plain, machine=self.machine())
-        assert "js_import" not in stack.files()["nginx.conf"]
+        assert "js_import" not in stack.files()[stack.run_dir.nginx_conf]
         self.accepted(plain, stack)
 
     def test_a_run_directory_with_a_blank(
@@ -80,7 +80,8 @@ class TestTheWhole:
         )
 
     def test_timeouts_follow_the_requests_limit(self, design: DesignStack) -> None:
-        text = design({"half": (1,)}, {"SAGEMAKER_MODEL_SERVER_TIMEOUT": "90"}).files()["nginx.conf"]
+        stack = design({"half": (1,)}, {"SAGEMAKER_MODEL_SERVER_TIMEOUT": "90"})
+        text = stack.files()[stack.run_dir.nginx_conf]
         assert "proxy_read_timeout 92s;" in text
         assert "longer than the limit of 90 s" in text
 
@@ -97,7 +98,7 @@ class TestPoolOfARequest:
         models = dict.fromkeys((*TestPoolOfARequest.OWN, "half"), (1,))
         codes = {name: own_code(name) for name in TestPoolOfARequest.OWN}
         stack = design_stack(Path("/run/x"), models, {"SAGEMAKER_TFS_DEFAULT_MODEL_NAME": "half"}, codes)
-        conf = stack.files()["nginx.conf"]
+        conf = stack.files()[stack.run_dir.nginx_conf]
         found = re.search(r"map \$\w+ \$worker_pool \{.*?\n    \}", conf, re.DOTALL)
         assert found
         server = "server { listen LISTEN; location / { return 200 $worker_pool; } }"

@@ -73,7 +73,7 @@ class TestSupervisord:
         stack = design_stack(short_dir / "run 50% it's", {"half": (1,)})
         stack.write()
         options = ClientOptions()
-        options.realize(["-c", str(stack.run_dir / "supervisord.conf"), "status"])
+        options.realize(["-c", str(stack.run_dir.path / "supervisord.conf"), "status"])
         assert options.serverurl == f"unix://{stack.run_dir}/supervisor.sock"
 
     @pytest.mark.parametrize("name", ["run ;x", "run\nx", "run$x"])
@@ -115,7 +115,7 @@ class TestModelServers:
     def test_flags(self, design: DesignStack) -> None:
         stack = design({"half": (1,)}, {"SAGEMAKER_MODEL_SERVER_TIMEOUT": "90"})
         found = flags(stack, "model-half")
-        assert found.pop("model_config_file") == str(stack.run_dir / "models/half.conf")
+        assert found.pop("model_config_file") == str(stack.run_dir.path / "models/half.conf")
         server = stack.plan.models["half"].servers[0]
         assert found.pop("port") == str(server.grpc_port)
         assert found.pop("rest_api_port") == str(server.rest_port)
@@ -136,7 +136,7 @@ class TestModelServers:
         assert found["tensorflow_inter_op_parallelism"] == "0"
         assert found["tensorflow_intra_op_parallelism"] == "4"
         assert found["enable_batching"] == "true"
-        assert found["batching_parameters_file"] == str(stack.run_dir / "batching.conf")
+        assert found["batching_parameters_file"] == str(stack.run_dir.path / "batching.conf")
         assert list(found)[-2:] == ["enable_model_warmup", "tensorflow_session_parallelism"]
 
     def test_models_conf(self, design: DesignStack) -> None:
@@ -160,7 +160,8 @@ class TestModelServers:
             "SAGEMAKER_TFS_BATCH_TIMEOUT_MICROS": "0",
             "SAGEMAKER_BATCH": "true",
         }
-        text = design({"half": (1,)}, environ).files()["batching.conf"]
+        stack = design({"half": (1,)}, environ)
+        text = stack.files()[stack.run_dir.batching_conf]
         parameters: Any = text_format.Parse(text, message_class("BatchingParameters")())
         assert parameters.max_batch_size.value == 16
         assert parameters.HasField("batch_timeout_micros")
@@ -169,7 +170,7 @@ class TestModelServers:
         assert parameters.max_enqueued_batches.value == 100_000_000
 
     def test_no_batching_conf_unless_wanted(self, design: DesignStack) -> None:
-        assert "batching.conf" not in design({"half": (1,)}).files()
+        assert "batching.conf" not in {path.name for path in design({"half": (1,)}).files()}
 
 
 class TestGpus:

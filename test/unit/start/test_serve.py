@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tfsd.plan import Plan
+from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
 from tfsd.stack.model_server_flags import NoModelServerError, find_command
 from tfsd.start import serve
@@ -82,8 +83,8 @@ class TestPrepare:
         self, environ: dict[str, str], base: Path, run_dir: Path
     ) -> None:
         before = tree(base)
-        stack = serve.prepare(environ, run_dir)
-        assert Plan.load(run_dir) == stack.plan
+        stack = serve.prepare(environ, RunDir(run_dir))
+        assert Plan.load(RunDir(run_dir)) == stack.plan
         assert stack.plan.models["half"].base_path == str(base.resolve() / "model/half")
         for name in ("supervisord.conf", "nginx.conf", "router.js", "routes.js", "models/half.conf"):
             assert (run_dir / name).is_file()
@@ -96,7 +97,7 @@ class TestPrepare:
         (base / "model/half/1").rename(base / "model/5")
         lay(base, "model/code/inference.py", text=HANDLER)
         before = tree(base)
-        plan = serve.prepare(environ, run_dir).plan
+        plan = serve.prepare(environ, RunDir(run_dir)).plan
         [pool] = plan.pools.values()
         assert set(plan.models) == {"model"}
         assert pool.script == str(base.resolve() / "model/code/inference.py")
@@ -108,7 +109,7 @@ class TestPrepare:
     ) -> None:
         lay(base, "model/other/1/saved_model.pb")
         lay(base, "model/code/inference.py", "model/half/code/inference.py", text=HANDLER)
-        plan = serve.prepare(environ, run_dir).plan
+        plan = serve.prepare(environ, RunDir(run_dir)).plan
         scripts = {name: plan.pools[model.pool].script for name, model in plan.models.items()}
         model_dir = base.resolve() / "model"
         assert scripts == {
@@ -118,14 +119,15 @@ class TestPrepare:
 
     def test_what_an_earlier_run_left_is_removed(self, environ: dict[str, str], run_dir: Path) -> None:
         lay(run_dir, "sockets/worker-old.sock", "heartbeats/worker-old", "models/old.conf", "control.sock")
-        serve.prepare(environ, run_dir)
+        lay(run_dir, "ends/worker-old", "pools/old", "programs/old.conf", "journal/old.json")
+        serve.prepare(environ, RunDir(run_dir))
         assert not list(run_dir.rglob("*old*"))
         assert not (run_dir / "control.sock").exists()
 
     def test_ignored_variables_are_named_in_the_log(
         self, environ: dict[str, str], run_dir: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        serve.prepare({**environ, "SAGEMAKER_GUNICORN_THREADS": "4"}, run_dir)
+        serve.prepare({**environ, "SAGEMAKER_GUNICORN_THREADS": "4"}, RunDir(run_dir))
         [line] = [line for line in capsys.readouterr().err.splitlines() if "WARNING" in line]
         assert "SAGEMAKER_GUNICORN_THREADS has no effect" in line
 

@@ -13,12 +13,16 @@ import pytest
 from stub_model_server import PREDICTIONS
 from worker_client import Client, plan_of
 
+from tfsd.run_dir import RunDir
+
 DAEMON = Path(__file__).parents[3] / "daemon"
 
 SCRIPT = """
 import os, signal, sys, threading, time
 import gevent
 import requests
+
+from tfsd.run_dir import RunDir
 
 START_GREETING = sys.stdin.read()
 print("imported")
@@ -41,7 +45,8 @@ def handler(data, context):
 
 class Worker:
     def __init__(self, run_dir, stub, script):
-        plan_of(stub, script=script).save(run_dir)
+        plan_of(stub, script=script).save(RunDir(run_dir))
+        RunDir(run_dir).make(multi_model=False)
         self.run_dir = run_dir
         self.path = str(run_dir / "worker.sock")
         self.listener = blocking.socket(blocking.AF_UNIX)

@@ -1,6 +1,6 @@
 """Which worker processes are alive: heartbeats seen, kept per process, and the verdict that one hangs.
 
-Each worker touches `RUN/heartbeats/<program>` every second. Owns the ages of these heartbeats; it reads no
+Each worker touches its heartbeat file every second. Owns the ages of these heartbeats; it reads no
 file and kills nobody itself. Ages are of the monotonic clock, so that setting the machine's clock hurts no
 worker.
 """
@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tfsd.control.supervisor_client import Process
+from tfsd.run_dir import RunDir
 
-DIRECTORY = "heartbeats"
 STUCK_MARGIN_SECONDS = 5  # more than settings.GATEWAY_MARGIN_SECONDS: nginx has answered 504 by then
 
 
@@ -69,9 +69,9 @@ class Heartbeats:
         return now - beat.changed > (self._silence_limit if beat.beaten else self._start_limit)
 
 
-def modification_times(run_dir: Path, programs: Iterable[str]) -> Mapping[str, float | None]:
+def modification_times(run_dir: RunDir, programs: Iterable[str]) -> Mapping[str, float | None]:
     """When each program's heartbeat was last touched (Unix time); None where there is none."""
-    return {program: _modified(run_dir / DIRECTORY / program) for program in programs}
+    return {program: _modified(run_dir.heartbeat(program)) for program in programs}
 
 
 def _modified(path: Path) -> float | None:

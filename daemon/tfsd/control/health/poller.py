@@ -20,7 +20,8 @@ from tfsd.control.health import heartbeat_ages, model_status
 from tfsd.control.health.health import Health
 from tfsd.control.health.model_status import NoStatusError
 from tfsd.control.supervisor_client import Process, SupervisorClient, SupervisorError
-from tfsd.plan import FILE_NAME, Plan
+from tfsd.plan import Plan
+from tfsd.run_dir import RunDir
 
 INTERVAL = 1.0
 EAGER_INTERVAL = 0.25  # while something is missing, so that start-up is noticed without delay
@@ -51,7 +52,7 @@ class Poller:
 
     def __init__(
         self,
-        run_dir: Path,
+        run_dir: RunDir,
         health: Health,
         supervisor: SupervisorClient,
         status_timeout: float,
@@ -97,7 +98,7 @@ class Poller:
 
     def read_plan(self) -> None:
         """Take in `plan.json` when it has changed; a plan that cannot be read leaves the last one in force."""
-        path = self._run_dir / FILE_NAME
+        path = self._run_dir.plan
         try:
             status = path.stat()
             stamp = status.st_mtime_ns, status.st_ino

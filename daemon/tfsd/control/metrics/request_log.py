@@ -1,4 +1,4 @@
-"""nginx's log of requests, `RUN/requests.log`: followed from where it was left, and rotated when it is long.
+"""nginx's log of requests: followed from where it was left, and rotated when it is long.
 
 Owns the file's reading position and its rotation. It never looks into a line, and never loses one: the old
 file is deleted only after nginx writes to a new one and the old one has been quiet for a while.
@@ -13,7 +13,8 @@ import signal
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-FILE_NAME = "requests.log"
+from tfsd.run_dir import RunDir
+
 CHUNK_BYTES = 1 << 16  # about 800 lines, counted in a few milliseconds: /ping waits no longer
 ROTATE_BYTES = 16 << 20
 QUIET_SECONDS = 5.0  # nginx's workers empty their buffers within a second of the signal
@@ -144,12 +145,12 @@ class RequestLog:
         return opened
 
 
-def signal_nginx(run_dir: Path) -> None:
+def signal_nginx(run_dir: RunDir) -> None:
     """Have nginx open its logs anew (USR1 to its master); without a running nginx nothing needs to be done."""
     try:
-        os.kill(int((run_dir / "nginx.pid").read_text()), signal.SIGUSR1)
+        os.kill(int(run_dir.nginx_pid.read_text()), signal.SIGUSR1)
     except (OSError, ValueError) as error:
-        log.warning("cannot have nginx open a new %s: %s", FILE_NAME, error)
+        log.warning("cannot have nginx open a new %s: %s", run_dir.request_log.name, error)
 
 
 def _inode(path: Path) -> int | None:

@@ -1,6 +1,6 @@
 """What control must not forget when it is killed: its counters, and how far the log of requests was read.
 
-Owns `RUN/control.state.json`, replaced atomically. The counters and the position in the log are stored
+Owns the file of saved counters. The counters and the position in the log are stored
 together, so that every line is counted once. What belongs to an earlier start of the stack is not taken over.
 """
 
@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
-from pathlib import Path
 from typing import Any
 
 from tfsd.control.health.restarts import Restarts
 from tfsd.control.metrics.request_counts import RequestCounts
 from tfsd.control.metrics.request_log import Position
-from tfsd.control.supervisor_client import SOCKET_NAME
-
-FILE_NAME = "control.state.json"
+from tfsd.run_dir import RunDir, replace
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +24,8 @@ class Memory:
     `position` is where reading the log of requests goes on; None when it starts at the log's end.
     """
 
-    def __init__(self, run_dir: Path) -> None:
-        self._path = run_dir / FILE_NAME
+    def __init__(self, run_dir: RunDir) -> None:
+        self._path = run_dir.saved_counters
         self._stack = _stack_id(run_dir)
         self._saved: dict[str, Any] | None = None
         self.requests = RequestCounts()
@@ -52,9 +49,7 @@ class Memory:
         }
         if document == self._saved:
             return
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(document))
-        temporary.replace(self._path)
+        replace(self._path, json.dumps(document))
         self._saved = document
 
     def _recall(self, document: dict[str, Any]) -> None:
@@ -66,10 +61,10 @@ class Memory:
         self.requests, self.restarts, self.position = requests, restarts, position
 
 
-def _stack_id(run_dir: Path) -> str:
+def _stack_id(run_dir: RunDir) -> str:
     """Tells one run of the stack from the next: supervisord makes its socket anew at each start."""
     try:
-        status = (run_dir / SOCKET_NAME).stat()
+        status = run_dir.supervisor_socket.stat()
     except OSError:
         return ""
     return f"{status.st_ino}-{status.st_mtime_ns}"

@@ -16,13 +16,14 @@ from pathlib import Path
 import gevent.subprocess
 
 from tfsd.model_directory import Code, UserCode
+from tfsd.run_dir import RunDir
 
 
 class CodeError(Exception):
     """The model's code cannot be served; the text says why."""
 
 
-def prepare(code: UserCode, environment: Path, run_dir: Path, started: Callable[[int], None]) -> Code:
+def prepare(code: UserCode, environment: Path, run_dir: RunDir, started: Callable[[int], None]) -> Code:
     """Install the requirements and check the script; `started` is told the helper's process group.
 
     Raises CodeError.
@@ -53,7 +54,7 @@ def prepare(code: UserCode, environment: Path, run_dir: Path, started: Callable[
         ) from None
 
 
-def kill_orphans(group: int, run_dir: Path) -> None:
+def kill_orphans(group: int, run_dir: RunDir) -> None:
     """Kill what an earlier control's helper left; a group that got its number since then is left alone."""
     for directory in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError, IndexError):

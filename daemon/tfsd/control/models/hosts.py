@@ -11,7 +11,6 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 import gevent
 from gevent.lock import BoundedSemaphore
@@ -21,6 +20,7 @@ from tfsd.control.health.model_status import AVAILABLE, NoStatusError
 from tfsd.control.models.programs import Programs
 from tfsd.control.models.reload import LoadRefused, NotAnswering
 from tfsd.plan import Model, ModelServer
+from tfsd.run_dir import RunDir, replace
 from tfsd.settings import Settings
 from tfsd.stack import multi_model, ports
 from tfsd.stack.design import program_names
@@ -75,7 +75,7 @@ class Hosts:
     def __init__(
         self,
         settings: Settings,
-        run_dir: Path,
+        run_dir: RunDir,
         command: Sequence[str],
         gpus: Sequence[str],
         programs: Programs,
@@ -163,7 +163,7 @@ class Hosts:
                 self._shrink(host)
                 return
             self._programs.remove(host.name, host.programs, host.programs)
-            (self._run_dir / multi_model.models_file(host.servers)).unlink(missing_ok=True)
+            self._run_dir.models_conf(host.name).unlink(missing_ok=True)
             host.started = False  # who waits for it starts it anew
             if not host.members:
                 self._hosts.pop(host.name, None)
@@ -229,7 +229,4 @@ class Hosts:
         return Host(tuple(ModelServer(program, next(numbers), next(numbers)) for program in programs))
 
     def _write(self, host: Host, models: Sequence[Model]) -> None:
-        path = self._run_dir / multi_model.models_file(host.servers)
-        partial = path.with_suffix(".partial")
-        partial.write_text(multi_model.models_text(models))
-        partial.replace(path)
+        replace(self._run_dir.models_conf(host.name), multi_model.models_text(models))

@@ -1,6 +1,6 @@
 """What is being loaded or unloaded just now, so that a control that is killed meanwhile finishes it or cleans it up.
 
-Owns `RUN/journal/`: one file a model, written before anything of that model exists and deleted after it is loaded
+Owns the journal's files: one a model, written before anything of that model exists and deleted after it is loaded
 for good, or gone for good. What is loaded stands in the plan.
 """
 
@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tfsd.plan import Model, model_from
+from tfsd.run_dir import RunDir, replace
 from tfsd.stack.multi_model import socket_id
 
-DIRECTORY = "journal"
 LOADING, UNLOADING = "loading", "unloading"
 
 log = logging.getLogger(__name__)
@@ -33,15 +33,12 @@ class Entry:
 class Journal:
     """The entries of one run directory."""
 
-    def __init__(self, run_dir: Path) -> None:
-        self._directory = run_dir / DIRECTORY
+    def __init__(self, run_dir: RunDir) -> None:
+        self._run_dir = run_dir
 
     def write(self, entry: Entry) -> None:
         """Note an entry, in place of the model's last one."""
-        path = self._path(entry.model.name)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(dataclasses.asdict(entry)))
-        partial.replace(path)
+        replace(self._path(entry.model.name), json.dumps(dataclasses.asdict(entry)))
 
     def erase(self, name: str) -> None:
         """Forget a model's entry, if there is one."""
@@ -49,7 +46,7 @@ class Journal:
 
     def entries(self) -> Iterator[Entry]:
         """All entries."""
-        for path in sorted(self._directory.glob("*.json")):
+        for path in sorted(self._run_dir.journal.glob("*.json")):
             try:
                 document = json.loads(path.read_text())
                 yield Entry(document["phase"], model_from(document["model"]), document["helper"])
@@ -57,4 +54,4 @@ class Journal:
                 log.error("cannot read %s: %r", path, error)
 
     def _path(self, name: str) -> Path:
-        return self._directory / f"{socket_id(name)}.json"
+        return self._run_dir.journal_entry(socket_id(name))

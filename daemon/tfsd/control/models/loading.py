@@ -22,7 +22,6 @@ import gevent
 from gevent.event import Event
 
 from tfsd import model_directory
-from tfsd.control.health.heartbeat_ages import DIRECTORY as HEARTBEATS
 from tfsd.control.models import capacity, code_preparation
 from tfsd.control.models.capacity import Capacity, NotEnoughMemory
 from tfsd.control.models.code_preparation import CodeError
@@ -36,6 +35,7 @@ from tfsd.control.supervisor_client import SupervisorClient, SupervisorError
 from tfsd.errors import BadRequest, HttpError, NotFound
 from tfsd.model_directory import CODE_DIRECTORY, FoundModel, ModelError, UserCode
 from tfsd.plan import DEFAULT_POOL, Model, Plan, Pool
+from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
 from tfsd.stack import multi_model
 from tfsd.stack.design import environment_directory
@@ -81,7 +81,7 @@ class Models:
     def __init__(
         self,
         settings: Settings,
-        run_dir: Path,
+        run_dir: RunDir,
         hosts: Hosts,
         programs: Programs,
         supervisor: SupervisorClient,
@@ -238,7 +238,7 @@ class Models:
         group = multi_model.pool_group(pool)
         self._programs.add(group, multi_model.pool_program(self._run_dir, pool), [group])
         wait_for_pool(pool, self._programs)
-        multi_model.pool_mark(self._run_dir, name).touch()
+        self._run_dir.pool_mark(multi_model.socket_id(name)).touch()
 
     # Going
 
@@ -272,7 +272,7 @@ class Models:
         """Remove all that there may be of a model that is not in the plan."""
         removing = [gevent.spawn(self._hosts.remove, model)]
         if model.pool != DEFAULT_POOL:
-            multi_model.pool_mark(self._run_dir, model.name).unlink(missing_ok=True)
+            self._run_dir.pool_mark(multi_model.socket_id(model.name)).unlink(missing_ok=True)
             removing.append(gevent.spawn(self._remove_pool, model.pool))
         gevent.joinall(removing)
         for task in removing:
@@ -288,7 +288,7 @@ class Models:
         if pool:
             self._change_plan(remove_pool=name)
         for program in programs:
-            (self._run_dir / HEARTBEATS / program).unlink(missing_ok=True)
+            self._run_dir.heartbeat(program).unlink(missing_ok=True)
         environment = environment_directory(self._run_dir, name)
         gevent.get_hub().threadpool.apply(shutil.rmtree, (environment,), {"ignore_errors": True})
 

@@ -1,6 +1,6 @@
 """Programs that come and go while supervisord runs: a file of sections for each, and the calls that follow.
 
-Owns `RUN/programs/*.conf`. What a file says is decided elsewhere (`tfsd.stack.multi_model`).
+Owns the directory of such files. What a file says is decided elsewhere (`tfsd.stack.multi_model`).
 """
 
 from __future__ import annotations
@@ -8,15 +8,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 import gevent
 from gevent.lock import BoundedSemaphore
 
 from tfsd.control.supervisor_client import SupervisorClient, SupervisorError
-from tfsd.stack.multi_model import PROGRAMS_DIRECTORY
+from tfsd.run_dir import RunDir, replace
 
-ENDS_DIRECTORY = "ends"  # where tfsd.stack.supervisord notes how a process ended
 TRIES = 5
 PAUSE_SECONDS = 1.0
 
@@ -26,19 +24,15 @@ log = logging.getLogger(__name__)
 class Programs:
     """What supervisord runs beside what it was started with."""
 
-    def __init__(self, run_dir: Path, supervisor: SupervisorClient) -> None:
-        self._directory = run_dir / PROGRAMS_DIRECTORY
-        self._ends = run_dir / ENDS_DIRECTORY
+    def __init__(self, run_dir: RunDir, supervisor: SupervisorClient) -> None:
+        self._run_dir = run_dir
         self._supervisor = supervisor
         self._lock = BoundedSemaphore()  # supervisord reads all files at once: none may change meanwhile
 
     def add(self, name: str, sections: str, groups: Sequence[str]) -> None:
         """Have the process groups of `sections` started; `name` is the file's. Raises SupervisorError."""
-        path = self._path(name)
-        partial = path.with_suffix(".partial")
-        partial.write_text(sections)
         with self._lock:
-            partial.replace(path)
+            replace(self._run_dir.program_conf(name), sections)
             self._supervisor.reload_config()
             for group in groups:
                 self._supervisor.add_group(group)
@@ -51,25 +45,25 @@ class Programs:
         stopping = [gevent.spawn(self._stop, group) for group in groups]
         gevent.joinall(stopping, raise_error=True)
         with self._lock:
-            self._path(name).unlink(missing_ok=True)
+            self._run_dir.program_conf(name).unlink(missing_ok=True)
         for program in programs:
             self.forget_end(program)
 
     def names(self) -> set[str]:
         """The names of the files that are there."""
-        return {path.name.removesuffix(".conf") for path in self._directory.glob("*.conf")}
+        return {path.name.removesuffix(".conf") for path in self._run_dir.programs.glob("*.conf")}
 
     def end_of(self, program: str) -> int | None:
         """How the program's process ended last: its exit code, or minus the signal's number. None: it did not."""
         try:
-            code: int = json.loads((self._ends / program).read_text())
+            code: int = json.loads(self._run_dir.end(program).read_text())
         except (OSError, ValueError):
             return None
         return code
 
     def forget_end(self, program: str) -> None:
         """Forget how it ended."""
-        (self._ends / program).unlink(missing_ok=True)
+        self._run_dir.end(program).unlink(missing_ok=True)
 
     def _stop(self, group: str) -> None:
         for attempt in range(TRIES):
@@ -80,6 +74,3 @@ class Programs:
                     raise
                 log.warning("cannot stop %s, trying again: %s", group, error)
                 gevent.sleep(PAUSE_SECONDS)
-
-    def _path(self, name: str) -> Path:
-        return self._directory / f"{name}.conf"

@@ -1,6 +1,6 @@
 """What the workers say in their heartbeat files: requests in flight by model, and the plan that they know.
 
-Reads `RUN/heartbeats/`; the files' ages are `watch`'s.
+Reads the workers' heartbeat files; the files' ages are `heartbeat_ages`'.
 """
 
 from __future__ import annotations
@@ -9,19 +9,18 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 
 import gevent
 
-from tfsd.control.health.heartbeat_ages import DIRECTORY
 from tfsd.control.supervisor_client import SupervisorClient, SupervisorError
 from tfsd.plan import Pool
+from tfsd.run_dir import RunDir
 
 POLL_SECONDS = 0.1
 SUPERVISOR_SECONDS = 1.0
 
 
-def requests_in_flight(run_dir: Path, pools: Iterable[Pool]) -> Counter[str]:
+def requests_in_flight(run_dir: RunDir, pools: Iterable[Pool]) -> Counter[str]:
     """The requests that workers are answering, by model, as of a second ago."""
     total: Counter[str] = Counter()
     for pool in pools:
@@ -31,7 +30,7 @@ def requests_in_flight(run_dir: Path, pools: Iterable[Pool]) -> Counter[str]:
 
 
 def wait_until_idle(
-    model: str, pool: Pool, generation: int, run_dir: Path, supervisor: SupervisorClient, limit: float
+    model: str, pool: Pool, generation: int, run_dir: RunDir, supervisor: SupervisorClient, limit: float
 ) -> bool:
     """Wait until no worker of the pool has a request for a model that left the plan with `generation`.
 
@@ -51,12 +50,12 @@ def wait_until_idle(
         gevent.sleep(POLL_SECONDS)
 
 
-def _idle(model: str, generation: int, run_dir: Path, program: str) -> bool:
+def _idle(model: str, generation: int, run_dir: RunDir, program: str) -> bool:
     known, in_flight = _report(run_dir, program)
     return known >= generation and not in_flight.get(model)
 
 
-def _serving(programs: list[str], run_dir: Path, supervisor: SupervisorClient) -> list[str]:
+def _serving(programs: list[str], run_dir: RunDir, supervisor: SupervisorClient) -> list[str]:
     """Those that run and have beaten since their start."""
     try:
         processes = supervisor.processes()
@@ -69,16 +68,16 @@ def _serving(programs: list[str], run_dir: Path, supervisor: SupervisorClient) -
     ]
 
 
-def _beaten(run_dir: Path, program: str, start: int) -> bool:
+def _beaten(run_dir: RunDir, program: str, start: int) -> bool:
     try:
-        return (run_dir / DIRECTORY / program).stat().st_mtime >= start
+        return run_dir.heartbeat(program).stat().st_mtime >= start
     except OSError:
         return False
 
 
-def _report(run_dir: Path, program: str) -> tuple[int, dict[str, int]]:
+def _report(run_dir: RunDir, program: str) -> tuple[int, dict[str, int]]:
     try:
-        document = json.loads((run_dir / DIRECTORY / program).read_text())
+        document = json.loads(run_dir.heartbeat(program).read_text())
         return int(document["plan"]), dict(document["in_flight"])
     except (OSError, ValueError, KeyError, TypeError):
         return -1, {}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tfsd.control.health.heartbeat_ages import STUCK_MARGIN_SECONDS, Heartbeats, modification_times
 from tfsd.control.supervisor_client import Process
+from tfsd.run_dir import RunDir
 from tfsd.settings import GATEWAY_MARGIN_SECONDS
 
 BOOT = 1_700_000_000
@@ -83,4 +84,7 @@ def test_heartbeats_are_read_from_the_run_directory(tmp_path: Path) -> None:
     (tmp_path / "heartbeats" / "worker-a").touch()
     os.utime(tmp_path / "heartbeats" / "worker-a", (5.0, 7.5))
 
-    assert modification_times(tmp_path, ["worker-a", "worker-b"]) == {"worker-a": 7.5, "worker-b": None}
+    assert modification_times(RunDir(tmp_path), ["worker-a", "worker-b"]) == {
+        "worker-a": 7.5,
+        "worker-b": None,
+    }

@@ -19,6 +19,7 @@ from tfsd.control.health.heartbeat_ages import Heartbeats
 from tfsd.control.health.poller import Poller, cpu_seconds
 from tfsd.control.supervisor_client import Process, SupervisorError
 from tfsd.plan import Model, ModelServer, Plan, Pool, Worker
+from tfsd.run_dir import RunDir
 
 
 class SupervisorStub:
@@ -51,13 +52,13 @@ class Polling:
             busy_limit=30,
             load_timeout=60,
         )
-        self.poller = Poller(run_dir, self.health, self.supervisor, 30)  # type: ignore[arg-type]
+        self.poller = Poller(RunDir(run_dir), self.health, self.supervisor, 30)  # type: ignore[arg-type]
         self.crashed: list[gevent.Greenlet] = []
 
     def plan(self, *ports: int) -> None:
         servers = tuple(ModelServer(f"model-m-{n}", port, 0) for n, port in enumerate(ports))
         pool = Pool("default", sys.executable, (Worker("worker-0", "socket"),))
-        Plan({"m": Model("m", "/", (1,), servers)}, {"default": pool}).save(self.run_dir)
+        Plan({"m": Model("m", "/", (1,), servers)}, {"default": pool}).save(RunDir(self.run_dir))
 
     def start(self) -> None:
         self.poller.start(self.crashed.append)

@@ -13,6 +13,7 @@ from tfsd.control.metrics.page import render, stack_metrics
 from tfsd.control.metrics.saved_counters import Memory
 from tfsd.control.supervisor_client import Process
 from tfsd.plan import Model, ModelServer, Plan, Pool
+from tfsd.run_dir import RunDir
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -38,7 +39,7 @@ def make_health() -> Health:
 
 
 def test_what_was_counted_is_on_the_page(tmp_path: Path) -> None:
-    memory, health = Memory(tmp_path), make_health()
+    memory, health = Memory(RunDir(tmp_path)), make_health()
     lines = [b"1\tdirect\tb\t200\t0.002", b"1\tdirect\tb\t200\t0.004", b"1\tworker\tb\t500\t99.0", b"junk"]
     memory.requests.add(lines, ["b"])
     for pid in (1, 2, 3):
@@ -71,14 +72,14 @@ def test_what_was_counted_is_on_the_page(tmp_path: Path) -> None:
 def test_a_page_can_be_made_before_anything_is_known(tmp_path: Path) -> None:
     health = Health(Heartbeats(1, 1), lambda: 0.0, needs_models=True, busy_limit=1, load_timeout=1)
 
-    samples = page(Memory(tmp_path), health)
+    samples = page(Memory(RunDir(tmp_path)), health)
 
     assert value(samples, "tfsd_requests_in_flight", model="b") is None
     assert value(samples, "tfsd_request_log_malformed_lines_total") == 0
 
 
 def test_a_model_that_is_gone_is_on_the_page_no_more(tmp_path: Path) -> None:
-    memory, health = Memory(tmp_path), make_health()
+    memory, health = Memory(RunDir(tmp_path)), make_health()
     memory.requests.add([b"1\tworker\tb\t200\t0.002", b"1\tworker\tc\t200\t0.002"], ["b", "c"])
 
     memory.requests.forget("b")

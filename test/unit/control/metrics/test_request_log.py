@@ -16,6 +16,7 @@ import pytest
 from support.control import eventually
 from tfsd.control.metrics import request_log
 from tfsd.control.metrics.request_log import CHUNK_BYTES, QUIET_SECONDS, Position, RequestLog, signal_nginx
+from tfsd.run_dir import RunDir
 from tfsd.stack.nginx import find
 
 NOWHERE = Position(0, 0)  # of no file: reading starts at the beginning
@@ -177,7 +178,7 @@ def test_what_a_stack_before_left_is_removed(path: Path) -> None:
 
 
 def test_no_nginx_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    signal_nginx(tmp_path)
+    signal_nginx(RunDir(tmp_path))
 
     assert "cannot have nginx open a new requests.log" in caplog.text
 
@@ -215,7 +216,7 @@ def test_rotation_under_load_loses_no_line_of_a_real_nginx(
 
     def reopen() -> None:
         rotations.append(path)
-        signal_nginx(tmp_path)
+        signal_nginx(RunDir(tmp_path))
 
     log = RequestLog(
         path,

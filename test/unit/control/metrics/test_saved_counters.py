@@ -9,6 +9,7 @@ import pytest
 from tfsd.control.metrics.request_log import Position
 from tfsd.control.metrics.saved_counters import Memory
 from tfsd.control.supervisor_client import Process
+from tfsd.run_dir import RunDir
 
 LINE = b"1700000000.1\tdirect\tm\t200\t0.002\t0.001\t1\t1"
 
@@ -20,11 +21,11 @@ def fill(memory: Memory) -> None:
 
 
 def test_counters_and_position_come_back_together(tmp_path: Path) -> None:
-    memory = Memory(tmp_path)
+    memory = Memory(RunDir(tmp_path))
     fill(memory)
     memory.save(Position(7, 90))
 
-    again = Memory(tmp_path)
+    again = Memory(RunDir(tmp_path))
 
     assert again.position == Position(7, 90)
     assert again.requests.requests == {("direct", "m", "200"): 2}
@@ -33,12 +34,12 @@ def test_counters_and_position_come_back_together(tmp_path: Path) -> None:
 
 
 def test_another_start_of_the_stack_starts_at_zero(tmp_path: Path) -> None:
-    memory = Memory(tmp_path)
+    memory = Memory(RunDir(tmp_path))
     fill(memory)
     memory.save(Position(7, 90))
     (tmp_path / "supervisor.sock").touch()
 
-    again = Memory(tmp_path)
+    again = Memory(RunDir(tmp_path))
 
     assert (again.position, dict(again.requests.requests), again.restarts.pids) == (None, {}, {})
 
@@ -49,10 +50,10 @@ def test_a_state_that_cannot_be_read_is_no_obstacle(
 ) -> None:
     (tmp_path / "control.state.json").write_text(content)
 
-    memory = Memory(tmp_path)
+    memory = Memory(RunDir(tmp_path))
 
     assert memory.position is None
     assert "counters start at zero" in caplog.text
     fill(memory)
     memory.save(None)
-    assert Memory(tmp_path).requests.requests == memory.requests.requests
+    assert Memory(RunDir(tmp_path)).requests.requests == memory.requests.requests

@@ -14,6 +14,7 @@ from tfsd.control.models.journal import LOADING, UNLOADING, Entry, Journal
 from tfsd.control.models.loading import Models
 from tfsd.errors import BadRequest
 from tfsd.plan import Model, ModelServer, Plan
+from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
 
 SERVERS = (ModelServer("model-m", 1, 2),)
@@ -21,9 +22,11 @@ UNUSED: Any = None
 
 
 def make_models(run_dir: Path, names: list[str]) -> Models:
-    Plan({name: Model(name, "/", (1,), SERVERS, url=f"/u/{name}") for name in names}, {}).save(run_dir)
+    Plan({name: Model(name, "/", (1,), SERVERS, url=f"/u/{name}") for name in names}, {}).save(
+        RunDir(run_dir)
+    )
     settings = Settings.from_environ({"SAGEMAKER_MULTI_MODEL": "true"}, cpus=1)
-    return Models(settings, run_dir, UNUSED, UNUSED, UNUSED, 0, UNUSED, UNUSED)
+    return Models(settings, RunDir(run_dir), UNUSED, UNUSED, UNUSED, 0, UNUSED, UNUSED)
 
 
 def test_pages_have_every_model_once_by_name(tmp_path: Path) -> None:
@@ -67,14 +70,14 @@ def test_any_token_is_one_or_a_bad_request(tmp_path_factory: pytest.TempPathFact
 
 def test_journal_entries_are_read_back_until_they_are_erased(tmp_path: Path) -> None:
     (tmp_path / "journal").mkdir()
-    journal = Journal(tmp_path)
+    journal = Journal(RunDir(tmp_path))
     first = Entry(LOADING, Model("ü b", "/x", (1, 2), SERVERS, "pool", "/u"), helper=77)
     second = Entry(UNLOADING, Model("b", "/y", (1,), SERVERS))
     journal.write(Entry(LOADING, first.model))
     journal.write(first)
     journal.write(second)
     (tmp_path / "journal" / "junk.json").write_text("{")
-    assert sorted(Journal(tmp_path).entries(), key=lambda entry: entry.model.name) == [second, first]
+    assert sorted(Journal(RunDir(tmp_path)).entries(), key=lambda entry: entry.model.name) == [second, first]
     journal.erase("b")
     journal.erase("b")
     assert list(journal.entries()) == [first]

@@ -15,6 +15,7 @@ import pytest
 from support.control import DAEMON, eventually
 from tfsd.control.models.programs import Programs
 from tfsd.control.supervisor_client import SupervisorClient, SupervisorError
+from tfsd.run_dir import RunDir
 
 CONF = """
 [include]
@@ -59,8 +60,8 @@ def run_dir(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_group_comes_and_goes_with_its_socket(run_dir: Path) -> None:
-    supervisor = SupervisorClient(run_dir)
-    programs = Programs(run_dir, supervisor)
+    supervisor = SupervisorClient(RunDir(run_dir))
+    programs = Programs(RunDir(run_dir), supervisor)
     sections = POOL.format(run_dir=run_dir)
     names = ["pool-0", "pool-1"]
     for _ in range(2):
@@ -86,8 +87,8 @@ def test_a_group_comes_and_goes_with_its_socket(run_dir: Path) -> None:
 
 
 def test_adding_what_runs_is_no_error_and_neighbours_stay(run_dir: Path) -> None:
-    supervisor = SupervisorClient(run_dir)
-    programs = Programs(run_dir, supervisor)
+    supervisor = SupervisorClient(RunDir(run_dir))
+    programs = Programs(RunDir(run_dir), supervisor)
     programs.add("sleeper", SLEEPER, ["sleeper"])
     eventually(lambda: supervisor.processes()["sleeper"].running)
     pid = supervisor.processes()["sleeper"].pid
@@ -100,7 +101,7 @@ def test_adding_what_runs_is_no_error_and_neighbours_stay(run_dir: Path) -> None
 
 
 def test_sections_that_supervisord_refuses_are_an_error_and_can_be_taken_back(run_dir: Path) -> None:
-    programs = Programs(run_dir, SupervisorClient(run_dir))
+    programs = Programs(RunDir(run_dir), SupervisorClient(RunDir(run_dir)))
 
     with pytest.raises(SupervisorError):
         programs.add("bad", "[program:bad]\nautostart = maybe\n", ["bad"])

@@ -1,0 +1,246 @@
+"""The run directory of a stack: every name in it, what a start clears and makes, and how a file is replaced.
+
+No other module knows a path below the run directory. Processes share these files and nothing else, so whatever
+may be read while it is written is replaced atomically (`replace`). Imports nothing of tfsd but the errors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+import socket
+from pathlib import Path
+
+from tfsd.errors import StartError
+
+MAX_SOCKET_PATH_BYTES = 107  # sun_path of unix(7), less its final zero
+
+
+class RunDirError(StartError):
+    """The run directory cannot be used: its path is too long, or a stack is running in it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunDir:
+    """The names below `path`. Methods that take a name take what can stand in a file's name already."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    # What was rendered at start
+
+    @property
+    def supervisord_conf(self) -> Path:
+        return self.path / "supervisord.conf"
+
+    @property
+    def nginx_conf(self) -> Path:
+        return self.path / "nginx.conf"
+
+    @property
+    def router_js(self) -> Path:
+        return self.path / "router.js"
+
+    @property
+    def routes_js(self) -> Path:
+        return self.path / "routes.js"
+
+    @property
+    def names_js(self) -> Path:
+        return self.path / "names.js"
+
+    @property
+    def batching_conf(self) -> Path:
+        return self.path / "batching.conf"
+
+    @property
+    def monitoring_conf(self) -> Path:
+        return self.path / "monitoring.conf"
+
+    @property
+    def models(self) -> Path:
+        return self.path / "models"
+
+    def models_conf(self, name: str) -> Path:
+        """`--model_config_file` of the model servers that have that name."""
+        return self.models / f"{name}.conf"
+
+    # What the processes tell each other
+
+    @property
+    def plan(self) -> Path:
+        return self.path / "plan.json"
+
+    @property
+    def heartbeats(self) -> Path:
+        return self.path / "heartbeats"
+
+    def heartbeat(self, program: str) -> Path:
+        """The file that a worker touches as long as its event loop turns."""
+        return self.heartbeats / program
+
+    @property
+    def ends(self) -> Path:
+        return self.path / "ends"
+
+    def end(self, program: str) -> Path:
+        """Where supervisord notes how the program's process ended, in multi-model mode."""
+        return self.ends / program
+
+    @property
+    def request_log(self) -> Path:
+        """nginx's log of requests, for control's counters."""
+        return self.path / "requests.log"
+
+    @property
+    def saved_counters(self) -> Path:
+        return self.path / "control.state.json"
+
+    @property
+    def supervisord_pid(self) -> Path:
+        return self.path / "supervisord.pid"
+
+    @property
+    def nginx_pid(self) -> Path:
+        return self.path / "nginx.pid"
+
+    @property
+    def nginx_temporary(self) -> Path:
+        """Where nginx keeps what does not fit into its buffers."""
+        return self.path / "nginx"
+
+    # Sockets
+
+    @property
+    def supervisor_socket(self) -> Path:
+        return self.path / "supervisor.sock"
+
+    @property
+    def control_socket(self) -> Path:
+        return self.path / "control.sock"
+
+    @property
+    def sockets(self) -> Path:
+        return self.path / "sockets"
+
+    def worker_socket(self, program: str) -> Path:
+        """The socket of one worker process. Raises RunDirError when the path is too long for one."""
+        return _checked(self.sockets / f"{program}.sock")
+
+    def pool_socket(self, model_id: str) -> Path:
+        """The socket that the workers of a model share which was loaded at run time. Raises RunDirError."""
+        return _checked(self.sockets / f"pool-{model_id}.sock")
+
+    # Models that were loaded at run time
+
+    @property
+    def pools(self) -> Path:
+        return self.path / "pools"
+
+    def pool_mark(self, model_id: str) -> Path:
+        """The file whose presence tells nginx that a model has workers of its own."""
+        return self.pools / model_id
+
+    @property
+    def programs(self) -> Path:
+        return self.path / "programs"
+
+    def program_conf(self, name: str) -> Path:
+        """supervisord's sections for what runs beside that with which it was started."""
+        return self.programs / f"{name}.conf"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "journal"
+
+    def journal_entry(self, model_id: str) -> Path:
+        """What is being done with a model just now."""
+        return self.journal / f"{model_id}.json"
+
+    # User code, and what outlives a stack
+
+    def environment(self, pool: str) -> Path:
+        """The virtual environment of a pool's code; kept, so that the next start need not install again."""
+        return self.path / "environments" / pool
+
+    @property
+    def source(self) -> Path:
+        """User code that came as an archive or from S3."""
+        return self.path / "source"
+
+    # What bin/local adds
+
+    @property
+    def base(self) -> Path:
+        """The SAGEMAKER_BASE_DIR that bin/local makes for a model."""
+        return self.path / "base"
+
+    @property
+    def sample_request(self) -> Path:
+        return self.path / "sample.json"
+
+    # The life of the directory
+
+    def refuse_second_stack(self) -> None:
+        """Raises RunDirError when a supervisord listens here."""
+        with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+            probe.connect(str(self.supervisor_socket))
+            raise RunDirError(f"a stack is running in {self} already; stop it, or use another --run-dir")
+
+    @property
+    def _directories(self) -> tuple[Path, ...]:
+        return self.sockets, self.heartbeats, self.nginx_temporary, self.models
+
+    @property
+    def _multi_model_directories(self) -> tuple[Path, ...]:
+        return self.programs, self.journal, self.ends, self.pools
+
+    def clear(self) -> None:
+        """Remove what an earlier stack left that would mislead the next one; make the directory if need be."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.remove_sockets()
+        for directory in (*self._directories, *self._multi_model_directories):
+            remove(directory)
+
+    def make(self, *, multi_model: bool) -> None:
+        """Make the directories that a stack needs."""
+        for directory in self._directories + (self._multi_model_directories if multi_model else ()):
+            directory.mkdir(parents=True, exist_ok=True)
+
+    def remove_sockets(self) -> None:
+        """Remove all sockets; nobody listens on them any more."""
+        for path in (self.sockets, self.control_socket, self.supervisor_socket):
+            remove(path)
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a file so that whoever reads it meanwhile sees the old text or the new one, whole. Raises OSError.
+
+    Only one process may write a file.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a whole directory, if it is there."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path)
+
+
+def _checked(path: Path) -> Path:
+    if len(str(path).encode()) > MAX_SOCKET_PATH_BYTES:
+        raise RunDirError(
+            f"the run directory's path is too long for unix sockets: {path} has more than "
+            f"{MAX_SOCKET_PATH_BYTES} bytes; use a shorter --run-dir"
+        )
+    return path
