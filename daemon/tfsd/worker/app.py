@@ -16,11 +16,11 @@ import gevent
 from tfsd.errors import HttpError, NotFound
 from tfsd.worker import replies
 from tfsd.worker.call import Call, Mode
-from tfsd.worker.context import current_deadline
 from tfsd.worker.in_flight import InFlight
 from tfsd.worker.live_targets import Elsewhere, LiveTargets
 from tfsd.worker.replies import Reply, Stream
 from tfsd.worker.targets import Target, Targets
+from tfsd.worker.upstream.deadline import current_deadline
 
 INVOCATIONS = "/invocations"
 MODELS, INVOKE = "/models/", "/invoke"  # around a model's name, in multi-model mode

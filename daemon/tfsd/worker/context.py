@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import time
-from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from tfsd.worker.upstream.client import Group
-
-current_deadline: ContextVar[float] = ContextVar("current_deadline")
-"""The deadline of the request that this greenlet works on, on the clock of time.monotonic()."""
 
 
 class _Fields(NamedTuple):

@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 import gevent
 import requests
 
-from tfsd.worker.context import current_deadline
 from tfsd.worker.upstream.client import Group, ModelServerDown, ModelServers
+from tfsd.worker.upstream.deadline import current_deadline
 from tfsd.worker.upstream.response import ModelServerResponse
 
 SIMPLE = {"data", "json", "headers", "timeout", "params"}
