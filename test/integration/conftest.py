@@ -15,6 +15,7 @@ import pytest
 from support import preloaded_model_server
 from support.models import built_models
 from support.stack import RunningStack
+from tfsd.stack.model_server_flags import EMBEDDED
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,7 +45,7 @@ def quick_model_server() -> Iterator[Path]:
         assert server.stdout
         assert server.stdout.readline() == b"ready\n"
         executable = Path(directory) / "model_server"
-        command = shlex.join([sys.executable, "-S", script, "run", path])
+        command = shlex.join([sys.executable, "-S", script, "run", path, *EMBEDDED[2:]])
         executable.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
         executable.chmod(0o755)
         yield executable

@@ -48,12 +48,21 @@ class ServerCore:
 
     Args:
         lenient_labels: --allow_version_labels_for_unavailable_models.
+        lenient_start: --start_despite_load_errors; whether the first configuration may have versions that
+            cannot be loaded.
     """
 
-    def __init__(self, lifecycle: Lifecycle, source: VersionSource, lenient_labels: bool = False) -> None:
+    def __init__(
+        self,
+        lifecycle: Lifecycle,
+        source: VersionSource,
+        lenient_labels: bool = False,
+        lenient_start: bool = False,
+    ) -> None:
         self._lifecycle = lifecycle
         self._source = source
         self._lenient_labels = lenient_labels
+        self._lenient_start = lenient_start
         self._configuring = threading.Lock()
         self._configured: frozenset[str] = frozenset()
         self._labels: dict[str, dict[str, int]] = {}
@@ -115,10 +124,17 @@ class ServerCore:
             CANCELLED, also when another configuration came meanwhile.
         """
         with self._configuring:
+            first = not self._serial
             new = self._configure(config)
             serial = self._serial
-        if wait:
-            self._lifecycle.wait_available(new, lambda: cancelled() or self._serial != serial)
+
+        def given_up() -> bool:
+            return cancelled() or self._serial != serial
+
+        if first and self._lenient_start:
+            self._lifecycle.wait_tried(new, given_up)
+        elif wait:
+            self._lifecycle.wait_available(new, given_up, "servable(s)" if first else "model(s)")
 
     def _configure(self, config: Any) -> list[str]:
         """Take over a configuration; returns the names of the models that are new."""

@@ -1,6 +1,6 @@
 """The command line: every flag of tensorflow_model_server with its type and default, and how it is parsed.
 
-One flag is of our own: `--host`.
+Two flags are of our own: `--host` and `--start_despite_load_errors`.
 Never imports TensorFlow, so that `--version`, `--help` and bad values are answered at once.
 """
 
@@ -84,10 +84,17 @@ def table() -> tuple[Flag, ...]:
         Flag("max_num_load_retries", "int32", 5, "How often a failed load is tried again."),
         Flag("load_retry_interval_micros", "int64", 60_000_000, "Microseconds between two tries to load."),
         Flag(
+            "start_despite_load_errors",
+            "bool",
+            False,
+            "Start although a version cannot be loaded: it is listed as END, with its error. Only this server has "
+            "this flag.",
+        ),
+        Flag(
             "file_system_poll_wait_seconds",
             "int32",
             1,
-            "Seconds between two looks for new versions; 0 looks once, negative never.",
+            "Seconds between two looks for new versions; 0 looks once, at start, negative never.",
         ),
         Flag("flush_filesystem_caches", "bool", True, "Flush file system caches after loads.", works=False),
         Flag(

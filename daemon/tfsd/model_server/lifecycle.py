@@ -10,7 +10,7 @@ import enum
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -94,6 +94,7 @@ class Lifecycle:
                     known[number] = Version(model, number, path)
                 else:
                     version.aspired = True
+                    version.path = path
             for number, version in known.items():
                 version.aspired = number in versions
             if not known:
@@ -137,41 +138,57 @@ class Lifecycle:
                 if version.state is State.AVAILABLE
             }
 
-    def wait_available(self, models: Iterable[str], cancelled: Callable[[], bool] = lambda: False) -> None:
+    def wait_available(
+        self,
+        models: Collection[str],
+        cancelled: Callable[[], bool] = lambda: False,
+        what: str = "servable(s)",
+    ) -> None:
         """Wait until each model has a version that can serve and has tried its other versions once.
 
-        Raises ServingError: UNKNOWN, all versions of some model have failed for good; CANCELLED.
+        One version that cannot be loaded is too many, whatever its model has beside it, as in the real server.
+
+        Args:
+            what: the error's word for what did not become available.
+        Raises ServingError: UNKNOWN, a version has failed for good; CANCELLED.
         """
-        waiting = list(models)
+
+        def waiting() -> list[str]:
+            failed = [version for model in models if (version := self._failed_version(model))]
+            if failed:
+                errors = "".join(f"{{{version} due to error: {version.error}}}, " for version in failed)
+                text = f"{len(failed)} {what} did not become available: {{{errors}}}"
+                raise ServingError(Code.UNKNOWN, text)
+            return [model for model in models if not self._is_tried(model)]
+
+        self._wait(waiting, cancelled)
+
+    def wait_tried(self, models: Collection[str], cancelled: Callable[[], bool] = lambda: False) -> None:
+        """Wait until each model has versions and has tried to load them. Raises ServingError: CANCELLED."""
+        self._wait(lambda: [model for model in models if not self._is_tried(model)], cancelled)
+
+    def _wait(self, waiting: Callable[[], list[str]], cancelled: Callable[[], bool]) -> None:
+        """Wait until no model is waiting; asked with the lock held."""
         with self._changed:
-            while True:
-                failed = [version for model in waiting for version in self._failures(model)]
-                waiting = [model for model in waiting if not self._is_settled(model)]
-                if failed:
-                    raise ServingError(
-                        Code.UNKNOWN,
-                        f"{len(failed)} servable(s) did not become available: {{"
-                        + "".join(f"{{{version} due to error: {version.error}}}, " for version in failed)
-                        + "}",
-                    )
-                if not waiting:
-                    return
+            while names := waiting():
                 if self._closed or cancelled():
-                    raise ServingError(Code.CANCELLED, f"Gave up waiting for models: {', '.join(waiting)}")
+                    raise ServingError(Code.CANCELLED, f"Gave up waiting for models: {', '.join(names)}")
                 self._changed.wait(0.5)
 
     def _aspired(self, model: str) -> list[Version]:
         return [version for version in self._versions.get(model, {}).values() if version.aspired]
 
-    def _failures(self, model: str) -> list[Version]:
-        aspired = self._aspired(model)
-        failed = [version for version in aspired if version.state is State.END and version.error is not None]
-        return failed if len(failed) == len(aspired) else []
+    def _failed_version(self, model: str) -> Version | None:
+        """The newest version of a model that has failed for good."""
+        failed = [v for v in self._aspired(model) if v.state is State.END and v.error is not None]
+        return max(failed, key=lambda version: version.number, default=None)
 
-    def _is_settled(self, model: str) -> bool:
-        known = self._versions.get(model, {}).values()
-        return any(version.state is State.AVAILABLE for version in known) and all(
-            version.tries or version.state is State.AVAILABLE for version in self._aspired(model)
+    def _is_tried(self, model: str) -> bool:
+        """Whether all versions have been tried, and one of them can serve or all have failed for good."""
+        aspired = self._aspired(model)
+        return all(version.tries for version in aspired) and (
+            any(version.state is State.AVAILABLE for version in aspired)
+            or (bool(aspired) and all(version.state is State.END for version in aspired))
         )
 
     def _reconcile(self, model: str) -> None:
@@ -246,4 +263,8 @@ class Lifecycle:
         log.info("Done unloading servable version %s", version)
         with self._changed:
             version.state = State.END
+            if version.aspired:  # again, since its unloading began
+                self._versions[version.model][version.number] = Version(
+                    version.model, version.number, version.path
+                )
             self._reconcile(version.model)

@@ -53,7 +53,10 @@ class Server:
             self._lifecycle.aspire, list_directory, options.file_system_poll_wait_seconds
         )
         self.core = ServerCore(
-            self._lifecycle, self._source, options.allow_version_labels_for_unavailable_models
+            self._lifecycle,
+            self._source,
+            options.allow_version_labels_for_unavailable_models,
+            options.start_despite_load_errors,
         )
         self._grpc: GrpcServer | None = None
         self._rest: Any = None

@@ -19,7 +19,8 @@ class VersionSource:
 
     Args:
         aspire: told (model, version -> directory) for every model at every poll.
-        poll_seconds: time between two polls; 0 polls only when the configuration is set, negative never.
+        poll_seconds: time between two polls. 0 polls once, when there is a configuration for the first time: a
+            model that comes later is never looked for, as in the real server. Negative never polls.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class VersionSource:
         self._poll_seconds = poll_seconds
         self._lock = threading.Lock()
         self._models: dict[str, ModelConfig] = {}
+        self._polled = False
         self._complaints: dict[str, tuple[str, int]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="version-source", daemon=True)
@@ -46,7 +48,10 @@ class VersionSource:
         self._stop.set()
 
     def set_models(self, configs: list[ModelConfig]) -> None:
-        """Watch these models from now on, and let go of all others."""
+        """Watch these models from now on, and let go of all others.
+
+        The real server looks for new models at its next poll, up to `poll_seconds` later; this one at once.
+        """
         with self._lock:
             wanted = {config.name: config for config in configs}
             for name in self._models.keys() - wanted.keys():
@@ -55,7 +60,7 @@ class VersionSource:
             if wanted != self._models:
                 self._complaints.clear()
             self._models = wanted
-            if self._poll_seconds >= 0:
+            if self._poll_seconds > 0 or (self._poll_seconds == 0 and not self._polled):
                 self._poll()
 
     def _watch(self) -> None:
@@ -64,6 +69,7 @@ class VersionSource:
                 self._poll()
 
     def _poll(self) -> None:
+        self._polled = True
         for config in self._models.values():
             try:
                 found = find_versions(config, self._list_directory)

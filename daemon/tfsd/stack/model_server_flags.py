@@ -15,6 +15,9 @@ from tfsd.plan import ModelServer
 from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
 
+#: A version that cannot be loaded must not keep it from serving the others; the real server has no such flag.
+EMBEDDED = ("-m", "tfsd.model_server", "--start_despite_load_errors")
+
 
 class NoModelServerError(StartError):
     """The model server that is asked for is not there."""
@@ -33,12 +36,12 @@ def find_command(settings: Settings, environ: Mapping[str, str]) -> list[str]:
             )
         return [found]
     found = shutil.which("tensorflow_model_server", path=environ.get("PATH"))
-    return [found] if found else [sys.executable, "-m", "tfsd.model_server"]
+    return [found] if found else [sys.executable, *EMBEDDED]
 
 
 def is_embedded(command: Sequence[str]) -> bool:
     """Whether the command runs the embedded server."""
-    return list(command[1:]) == ["-m", "tfsd.model_server"]
+    return tuple(command[1:]) == EMBEDDED
 
 
 def flags(settings: Settings, run_dir: RunDir, server: ModelServer, models_conf: Path) -> list[str]:
@@ -50,7 +53,7 @@ def flags(settings: Settings, run_dir: RunDir, server: ModelServer, models_conf:
         f"--model_config_file={models_conf}",
         f"--monitoring_config_file={run_dir.monitoring_conf}",
         "--max_num_load_retries=0",
-        "--file_system_poll_wait_seconds=0",
+        f"--file_system_poll_wait_seconds={_poll_seconds(settings)}",
     ]
     if settings.enable_batching:
         given += ["--enable_batching=true", f"--batching_parameters_file={run_dir.batching_conf}"]
@@ -59,3 +62,8 @@ def flags(settings: Settings, run_dir: RunDir, server: ModelServer, models_conf:
     if settings.intra_op_parallelism is not None:
         given.append(f"--tensorflow_intra_op_parallelism={settings.intra_op_parallelism}")
     return given
+
+
+def _poll_seconds(settings: Settings) -> int:
+    """How often versions are looked for: with 0 the model server finds no model that is given to it later."""
+    return 1 if settings.multi_model and settings.models_per_process > 1 else 0

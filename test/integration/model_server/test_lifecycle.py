@@ -71,13 +71,14 @@ class Client:
         request.model_spec.version.value = version
         return self._model.GetModelStatus(request, timeout=30).model_version_status[0]
 
-    def reload(self, **base_paths: Path) -> None:
+    def reload(self, seconds: float = 60, **base_paths: Path) -> None:
         request = model_management_pb2.ReloadConfigRequest()
+        request.config.model_config_list.SetInParent()
         for name, path in base_paths.items():
             request.config.model_config_list.config.add(
                 name=name, base_path=str(path), model_platform="tensorflow"
             )
-        self._model.HandleReloadConfigRequest(request, timeout=60)
+        self._model.HandleReloadConfigRequest(request, timeout=seconds)
 
 
 def wait_for(condition, what: str) -> None:
@@ -189,10 +190,81 @@ def test_a_reload_whose_model_cannot_be_loaded_says_so(start_server, base, model
         client.reload(m=base, bad=models / "bad_model")
     assert failure.value.code() is grpc.StatusCode.UNKNOWN
     assert failure.value.details() == (
-        "1 servable(s) did not become available: {{{name: bad version: 1} due to error: DATA_LOSS: Can't parse "
+        "1 model(s) did not become available: {{{name: bad version: 1} due to error: DATA_LOSS: Can't parse "
         f"{models}/bad_model/1/saved_model.pb as binary proto}}, }}"
     )
     assert client.predict("m") == (2.5, 1)
+
+
+def test_a_bad_version_beside_a_good_one_ends_the_start_unless_told_otherwise(start_server, base, models):
+    add_version(models / "bad_model" / "1", base / "2")
+    config = base / "models.config"
+    config.write_text(config_text("all {}", "", base))
+    flags = (f"--model_config_file={config}", "--max_num_load_retries=0")
+    server = start_server(*flags, wait=False)
+    server.wait_for_log(
+        "Failed to start server. Error: UNKNOWN: 1 servable(s) did not become available: {{{name: m version: 2} "
+        f"due to error: DATA_LOSS: Can't parse {base}/2/saved_model.pb as binary proto}}, }}"
+    )
+    assert server.stop() == 255
+
+    client = Client(start_server(*flags, "--start_despite_load_errors").address)
+    assert client.states("m") == {2: "END", 1: "AVAILABLE"}
+    assert client.status("m", 2).status.error_code == 15
+    assert client.predict("m") == (2.5, 1)
+
+
+def test_a_version_that_will_be_tried_again_does_not_hold_up_the_start(start_server, base, models):
+    # the real server's own way to start beside a version that cannot be loaded
+    add_version(models / "bad_model" / "1", base / "2")
+    config = base / "models.config"
+    config.write_text(config_text("all {}", "", base))
+    again = ("--max_num_load_retries=1", "--load_retry_interval_micros=1000000000")
+    client = Client(start_server(f"--model_config_file={config}", *again).address)
+    assert client.states("m") == {2: "LOADING", 1: "AVAILABLE"}
+    assert client.predict("m") == (2.5, 1)
+
+
+def test_a_model_of_which_nothing_can_be_loaded_is_listed_with_its_error(start_server, models):
+    client = Client(
+        start_server(
+            "--model_name=m",
+            f"--model_base_path={models}/bad_model",
+            "--max_num_load_retries=0",
+            "--start_despite_load_errors",
+        ).address
+    )
+    assert client.states("m") == {1: "END"}
+    assert client.status("m", 1).status.error_message.startswith("Can't parse")
+    assert client.code("m") == "NOT_FOUND"
+    with pytest.raises(grpc.RpcError):  # the start is lenient; whoever asks for a model is told
+        client.reload(other=models / "bad_model")
+
+
+def test_an_interval_of_zero_finds_no_model_that_comes_later(start_server, base, models):
+    server = start_server("--model_name=m", f"--model_base_path={base}", "--file_system_poll_wait_seconds=0")
+    client = Client(server.address)
+    with pytest.raises(grpc.RpcError) as failure:
+        client.reload(seconds=1, m=base, other=models / "half_plus_three")
+    assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert client.code("other") == "NOT_FOUND"
+    client.reload(m=base)
+    add_version(models / "half_plus_two" / "124", base / "2")
+    client.reload(m=base)
+    assert client.states("m") == {1: "AVAILABLE"}
+
+
+def test_a_model_can_be_loaded_again_while_it_is_being_unloaded(start_server, tmp_path, models):
+    base = tmp_path / "errors"
+    base.mkdir()
+    add_version(models / "errors" / "1", base / "1")
+    client = Client(start_server("--model_name=errors", f"--model_base_path={base}").address)
+    running = client.slow(100_000)
+    client.reload()
+    wait_for(lambda: client.states("errors") == {1: "UNLOADING"}, "the model to go")
+    client.reload(errors=base)
+    assert client.states("errors") == {1: "AVAILABLE"}
+    assert running.result().model_spec.version.value == 1
 
 
 def config_text(versions: str, labels: str, base: Path) -> str:

@@ -107,6 +107,21 @@ def test_a_version_in_use_is_not_unloaded(make, loads):
     assert loads.closed == ["/1"]
 
 
+def test_a_version_that_is_wanted_again_while_it_is_unloaded_is_loaded_again(make, loads):
+    lifecycle = make()
+    lifecycle.aspire("m", {1: "/1"})
+    lifecycle.wait_available(["m"])
+    used = lifecycle.acquire("m", 1)
+    lifecycle.aspire("m", {})
+    lifecycle.aspire("m", {1: "/elsewhere/1"})
+    assert states(lifecycle) == {1: State.UNLOADING}
+    lifecycle.release(used)
+    lifecycle.wait_available(["m"])
+    assert states(lifecycle) == {1: State.AVAILABLE}
+    assert loads.closed == ["/1"]
+    assert loads.tried == ["/1", "/elsewhere/1"]
+
+
 def test_a_failed_load_is_tried_so_often_and_then_stays_listed(make, loads, caplog):
     lifecycle = make(retries=2)
     lifecycle.aspire("m", {1: "/bad"})
@@ -160,6 +175,26 @@ def test_a_bad_version_beside_a_good_one_does_not_hold_up_the_start(make):
     lifecycle.aspire("m", {1: "/1", 2: "/bad"})
     lifecycle.wait_available(["m"])
     assert states(lifecycle) == {2: State.LOADING, 1: State.AVAILABLE}
+
+
+def test_a_bad_version_beside_a_good_one_fails_the_wait_for_both(make):
+    lifecycle = make()
+    lifecycle.aspire("m", {1: "/1", 2: "/bad/2", 3: "/bad/3"})
+    wait_for(lambda: State.LOADING not in states(lifecycle).values())
+    with pytest.raises(ServingError) as failure:
+        lifecycle.wait_available(["m"], what="model(s)")
+    assert failure.value.message == (
+        "1 model(s) did not become available: {{{name: m version: 3} due to error: DATA_LOSS: Can't parse /bad/3}, }"
+    )
+    lifecycle.wait_tried(["m"])
+    assert states(lifecycle) == {3: State.END, 2: State.END, 1: State.AVAILABLE}
+
+
+def test_waiting_until_all_is_tried_takes_a_model_without_a_good_version(make):
+    lifecycle = make()
+    lifecycle.aspire("m", {1: "/bad"})
+    lifecycle.wait_tried(["m"])
+    assert states(lifecycle) == {1: State.END}
 
 
 def test_waiting_for_a_model_without_versions_can_be_given_up(make):

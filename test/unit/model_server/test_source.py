@@ -29,7 +29,7 @@ def recorder():
     return Recorder()
 
 
-def source(recorder, poll_seconds: int = 0) -> VersionSource:
+def source(recorder, poll_seconds: int = 1) -> VersionSource:
     return VersionSource(recorder.aspire, recorder.list_directory, poll_seconds)
 
 
@@ -77,6 +77,17 @@ def test_polls_by_itself(recorder):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     versions.stop()
+
+
+def test_an_interval_of_zero_looks_only_once(recorder):
+    versions = source(recorder, poll_seconds=0)
+    versions.set_models([A])
+    assert recorder.aspired == [("a", {1: "/a/1"})]
+    recorder.aspired.clear()
+    versions.set_models([A, B])
+    assert recorder.aspired == []
+    versions.set_models([B])
+    assert recorder.aspired == [("a", {})]
 
 
 def test_a_negative_interval_never_looks(recorder):

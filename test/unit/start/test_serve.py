@@ -14,7 +14,7 @@ import pytest
 from tfsd.plan import Plan
 from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
-from tfsd.stack.model_server_flags import NoModelServerError, find_command
+from tfsd.stack.model_server_flags import EMBEDDED, NoModelServerError, find_command
 from tfsd.start import serve
 
 HANDLER = "def handler(data, context):\n    return data, 'application/json'\n"
@@ -226,7 +226,7 @@ class TestModelServerCommand:
         assert self.command(bin) == [str(bin / "tensorflow_model_server")]
 
     def test_else_the_embedded_one(self, bin: Path) -> None:
-        assert self.command(Path("/nowhere")) == [sys.executable, "-m", "tfsd.model_server"]
+        assert self.command(Path("/nowhere")) == [sys.executable, *EMBEDDED]
 
     def test_the_one_that_is_named(self, bin: Path) -> None:
         for name in ("other_server", str(bin / "other_server")):
