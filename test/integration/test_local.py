@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.machinery
 import json
 import os
 import re
 import signal
 import socket
 import subprocess
-import sys
 import tarfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import requests
 
+from tfsd.local import set_up
 from tfsd.stack.ports import allocate
 
 ROOT = Path(__file__).parents[2]
@@ -31,14 +29,7 @@ STOP_SECONDS = 40
 @pytest.fixture(scope="module", autouse=True)
 def installed() -> None:
     """Nothing here may install anything."""
-    name = "bin_local"
-    loader = importlib.machinery.SourceFileLoader(name, str(LOCAL))
-    sys.dont_write_bytecode, kept = True, sys.dont_write_bytecode
-    script = ModuleType(name)
-    script.__file__ = str(LOCAL)
-    loader.exec_module(script)
-    sys.dont_write_bytecode = kept
-    if not all(script.is_installed(extra) for extra in ("", *script.extras_for("serve"))):
+    if not all(set_up.is_installed(extra) for extra in ("", *set_up.extras_for("serve"))):
         pytest.skip("bin/local would install something first; run the tests with bin/local test")
 
 

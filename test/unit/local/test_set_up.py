@@ -1,0 +1,107 @@
+"""The environment of bin/local: made anew when it is half made, and one line when it cannot be made."""
+
+from __future__ import annotations
+
+import ast
+import io
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tfsd.local import set_up
+from tfsd.local.progress import Progress
+
+ROOT = Path(__file__).parents[3]
+LOCAL = ROOT / "bin" / "local"
+
+
+@pytest.mark.parametrize("version", [(3, 4), (3, 6), (3, 8)])
+def test_an_old_python_can_read_the_script(version: tuple[int, int]) -> None:
+    tree = ast.parse(LOCAL.read_text(), feature_version=version)
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr | ast.AnnAssign)]
+    imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    assert imported == {"os", "sys"}
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The script, beside which there is no environment."""
+    path = tmp_path / "bin" / "local"
+    path.parent.mkdir()
+    path.write_bytes(LOCAL.read_bytes())
+    return path
+
+
+def run_in_old_python(script: Path, path: str) -> subprocess.CompletedProcess[str]:
+    """Run bin/local in an interpreter that says that it is of version 3.8.1."""
+    code = (
+        f"import runpy, sys; sys.version_info = (3, 8, 1); sys.version = '3.8.1 (old)'; "
+        f"sys.argv = ['bin/local', 'exec', 'true']; runpy.run_path({str(script)!r}, run_name='__main__')"
+    )
+    return subprocess.run([sys.executable, "-c", code], env={"PATH": path}, capture_output=True, text=True)
+
+
+def test_an_old_python_says_which_one_is_needed(copy: Path, tmp_path: Path) -> None:
+    done = run_in_old_python(copy, str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.startswith("bin/local: Python 3.11 or later is needed; this is 3.8.1 at ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_old_python_hands_over_to_a_newer_one_that_is_there(copy: Path, tmp_path: Path) -> None:
+    newer = tmp_path / "python3.12"
+    newer.write_text('#!/bin/sh\necho "newer: $*"\n')
+    newer.chmod(0o755)
+    assert run_in_old_python(copy, str(tmp_path)).stdout == f"newer: {copy} exec true\n"
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    directory = tmp_path / ".venv"
+    monkeypatch.setattr(set_up, "ENVIRONMENT", directory)
+    monkeypatch.setattr(set_up, "PYTHON", directory / "bin" / "python")
+    monkeypatch.setattr(set_up, "LOG", directory / "pip.log")
+    return directory
+
+
+def test_a_half_made_environment_is_made_anew(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Ctrl-C leaves it while ensurepip runs: an interpreter without pip."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
+    (environment / "half").touch()
+    assert not set_up.has_pip()
+    installed: list[tuple[str, ...]] = []
+    monkeypatch.setattr(set_up, "pip", lambda progress, *arguments: installed.append(arguments))
+    set_up.set_up([])
+    assert set_up.has_pip()
+    assert not (environment / "half").exists()
+    assert installed[0] == ("pip",)
+    assert set_up.is_installed("")
+
+
+def test_no_network_is_one_line(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment.mkdir()
+    monkeypatch.setattr(set_up, "PYTHON", Path(sys.executable))
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple")
+    monkeypatch.setenv("PIP_RETRIES", "1")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    with pytest.raises(set_up.SetUpError) as caught:
+        set_up.pip(Progress("installing", io.StringIO()), "no-such-package-at-all")
+    assert re.fullmatch(
+        "The package index cannot be reached: .* All that pip says is in .*pip.log.", str(caught.value)
+    )
+    assert "no-such-package-at-all" in (environment / "pip.log").read_text()
+
+
+def test_what_the_system_refuses_is_one_line(
+    environment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(extras: object) -> None:
+        raise PermissionError(13, os.strerror(13), str(environment))
+
+    monkeypatch.setattr(set_up, "set_up", refuse)
+    assert set_up.main(["serve"]) == 1
+    assert capsys.readouterr().err == f"bin/local: {environment}: Permission denied.\n"
