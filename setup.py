@@ -44,6 +44,7 @@ setup(
             "boto3",
             "flask",
             "flask-cors",
+            "google-crc32c",
             "hypothesis",
             "moto",
             "mypy",
