@@ -11,7 +11,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import google_crc32c
 
@@ -40,7 +40,7 @@ def split(stream: BinaryIO, split_type: str, limit: int | None, *, padding: bool
 
     Raises DataError for a record over the limit and for a stream that is not of that format.
     """
-    buffered = io.BufferedReader(cast(io.RawIOBase, stream), BUFFER_BYTES)
+    buffered = io.BufferedReader(cast(Any, stream), BUFFER_BYTES)
     records = SPLITTERS[split_type](buffered, limit, padding)
     try:
         yield from records
