@@ -7,10 +7,10 @@ never turns a value into a part of a path.
 from typing import NamedTuple
 
 from tfsd.errors import BadRequest
+from tfsd.plan import MAX_VERSION
 
 METHODS = ("predict", "classify", "regress")
 MODEL_NAME, MODEL_VERSION, METHOD = "tfs-model-name", "tfs-model-version", "tfs-method"
-LARGEST_VERSION = 2**63 - 1  # a version is an int64 in the model server's API
 
 
 class Attributes(NamedTuple):
@@ -53,9 +53,9 @@ def _version(value: str | None) -> int | None:
     digits = value.lstrip("0") or "0"
     is_number = value.isascii() and value.isdigit()
     # The length comes first: int() refuses thousands of digits with an error of its own.
-    if not is_number or len(digits) > 19 or int(digits) > LARGEST_VERSION:
+    if not is_number or len(digits) > 19 or int(digits) > MAX_VERSION:
         raise BadRequest(
-            _refusal(f"{MODEL_VERSION}={value}", f"a version is a whole number from 0 to {LARGEST_VERSION}")
+            _refusal(f"{MODEL_VERSION}={value}", f"a version is a whole number from 0 to {MAX_VERSION}")
         )
     return int(digits)
 

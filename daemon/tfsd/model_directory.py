@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tfsd.errors import StartError
+from tfsd.plan import MAX_VERSION
 from tfsd.settings import Settings
 
 SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 KERAS_SUFFIXES = (".h5", ".hdf5", ".keras")
 ROOT_MODEL_NAME = "model"  # of version directories that lie in the model directory itself
-LARGEST_VERSION = 2**63 - 1  # TensorFlow Serving keeps versions as int64
 CODE_DIRECTORY = "code"
 UNUSABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # in a path; surrogates stand for what is not UTF-8
 PATTERN = re.compile(
@@ -88,7 +88,7 @@ def find_models(model_dir: Path) -> tuple[FoundModel, ...]:
 
 def version_of(name: str) -> int | None:
     """The version that a directory name means, None for one that means none. `00000123` is version 123."""
-    if not (name.isascii() and name.isdigit()) or int(name) > LARGEST_VERSION:
+    if not (name.isascii() and name.isdigit()) or int(name) > MAX_VERSION:
         return None
     return int(name)
 

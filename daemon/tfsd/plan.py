@@ -12,6 +12,7 @@ from typing import Any
 
 from tfsd.run_dir import RunDir, replace
 
+MAX_VERSION = 2**63 - 1  # TensorFlow Serving keeps versions as int64
 DEFAULT_POOL = "default"  # of the models that have no user code
 
 

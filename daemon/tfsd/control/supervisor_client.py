@@ -18,7 +18,7 @@ RUNNING = "RUNNING"
 
 
 STOP_SECONDS = 30.0  # more than any program's stopwaitsecs
-BAD_NAME, NOT_RUNNING, ALREADY_ADDED = 10, 70, 90  # of supervisor.xmlrpc.Faults
+BAD_NAME, ALREADY_ADDED = 10, 90  # of supervisor.xmlrpc.Faults
 
 
 class SupervisorError(Exception):

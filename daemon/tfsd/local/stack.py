@@ -140,9 +140,8 @@ class _Child:
     def sweep(self) -> None:
         """Kill what a killed supervisord has left behind: every process of its session."""
         for process in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError, ValueError):
-                session = int((process / "stat").read_text().rpartition(")")[2].split()[3])
-                if session == self.process.pid:
+            with contextlib.suppress(OSError):
+                if os.getsid(int(process.name)) == self.process.pid:
                     os.kill(int(process.name), signal.SIGKILL)
 
     def owned_run_dir(self, run_dir: RunDir) -> bool:

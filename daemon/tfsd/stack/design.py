@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from tfsd import attributes
 from tfsd.errors import StartError
 from tfsd.model_directory import Code, FoundModel
 from tfsd.plan import DEFAULT_POOL, Model, ModelServer, Plan, Pool, Worker
@@ -22,7 +23,6 @@ from tfsd.stack import model_server_flags, ports
 from tfsd.stack.nginx import Nginx
 from tfsd.stack.templates import render
 
-METHODS = ("predict", "classify", "regress")
 LONE_SOCKET_COPIES = 3
 
 
@@ -164,7 +164,7 @@ class Stack:
         return {
             "json_by_default": self.settings.default_accept.lower() in ("application/json", "*/*"),
             "default_model": self.plan.default_model,
-            "methods": METHODS,
+            "methods": attributes.METHODS,
             "models": {
                 f"model {model.name}": {
                     "upstream": upstream,

@@ -57,9 +57,9 @@ def prepare(code: UserCode, environment: Path, run_dir: RunDir, started: Callabl
 def kill_orphans(group: int, run_dir: RunDir) -> None:
     """Kill what an earlier control's helper left; a group that got its number since then is left alone."""
     for directory in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            members = int((directory / "stat").read_text().rpartition(")")[2].split()[2])
-            if members == group and os.fsencode(run_dir) in (directory / "cmdline").read_bytes():
+        with contextlib.suppress(OSError):
+            ours = os.getpgid(int(directory.name)) == group
+            if ours and os.fsencode(run_dir) in (directory / "cmdline").read_bytes():
                 kill_group(group)
                 return
 

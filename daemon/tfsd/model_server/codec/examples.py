@@ -21,6 +21,7 @@ from tfsd.model_server.codec.decode import (
 )
 from tfsd.model_server.codec.parse import JsonObject, JsonValue
 from tfsd.model_server.errors import ServingError, invalid
+from tfsd.model_server.varint import varint
 
 _KIND_BYTES, _KIND_FLOAT, _KIND_INT64 = 1, 2, 3
 _KIND_NAMES = {_KIND_BYTES: "bytes", _KIND_FLOAT: "float", _KIND_INT64: "int64"}
@@ -118,20 +119,11 @@ def _float(value: float) -> bytes:
 
 
 def _int64(value: int) -> bytes:
-    return _varint(int(value) & (2**64 - 1))
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
+    return varint(int(value) & (2**64 - 1))
 
 
 def _delimited(field: int, content: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(content)) + content
+    return varint(field << 3 | 2) + varint(len(content)) + content
 
 
 def _serialize(features: dict[bytes, bytes]) -> bytes:

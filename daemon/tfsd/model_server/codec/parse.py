@@ -27,10 +27,6 @@ class JsonObject:
         """The first member of that name, or None."""
         return next((member for member in self.members if member[0] == name), None)
 
-    def has(self, name: bytes) -> bool:
-        """Whether there is a member of that name."""
-        return self.find(name) is not None
-
     def get(self, name: bytes) -> JsonValue:
         """The value of the first member of that name; None for a null and when there is none."""
         member = self.find(name)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfsd.model_server.errors import Code, ServingError
 from tfsd.model_server.runtime.session import serving_error
+from tfsd.model_server.varint import read_varint
 
 #: What Session.run() puts before the text of a failed kernel.
 _PREAMBLE = re.compile(r"\AGraph execution error:.*?^Node: '[^']*'\n", re.DOTALL | re.MULTILINE)
@@ -58,12 +59,12 @@ def is_truncated(message: bytes) -> bool:
     at = 0
     try:
         while at < len(message):
-            tag, at = _varint(message, at)
+            tag, at = read_varint(message, at)
             kind = tag & 7
             if kind == 0:
-                _, at = _varint(message, at)
+                _, at = read_varint(message, at)
             elif kind == 2:
-                length, at = _varint(message, at)
+                length, at = read_varint(message, at)
                 at += length
             elif kind in (1, 5):
                 at += 8 if kind == 1 else 4
@@ -72,14 +73,3 @@ def is_truncated(message: bytes) -> bool:
     except IndexError:
         return True
     return at > len(message)
-
-
-def _varint(message: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = message[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            return value, at

@@ -62,11 +62,6 @@ def response_type(accept: str | None, default_accept: str) -> str:
     return choose(accept, tuple(_WRITERS), choose(default_accept, tuple(_WRITERS), JSON))
 
 
-def is_json_accept(accept: str | None, default_accept: str) -> bool:
-    """Whether the client gets the model server's body as it is."""
-    return response_type(accept, default_accept) == JSON
-
-
 def _read_json(text: bytes, _: Mapping[str, str]) -> bytes:
     return json_documents.to_instances(text, spread=True)
 

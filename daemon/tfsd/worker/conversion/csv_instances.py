@@ -18,6 +18,7 @@ _IN_NUMBERS = b"0123456789+-.eE \t"
 _check: Callable[[bytes], object] = msgspec.json.Decoder(msgspec.Raw).decode
 _json_number = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?").fullmatch
 _number = re.compile(r"([+-]?)(?:([0-9]+)(?:(\.)([0-9]*))?|\.([0-9]+))([eE][+-]?[0-9]+)?").fullmatch
+_needs_quotes = re.compile(r'[",\r\n]').search
 _AMBIGUOUS = frozenset(["", csv_rows.QUOTED, *" \t0123456789+-.nNiI"])  # first characters
 _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "infinity": "Infinity"}
 
@@ -48,9 +49,10 @@ def to_instances(text: bytes, header: bool) -> bytes:
     return converted
 
 
-def is_text(field: str) -> bool:
-    """Whether an unquoted `field` is read as text, as opposed to a number or a missing value."""
-    return _value(field).startswith('"')
+def to_field(text: str) -> str:
+    """A field that is read as this string: quoted where it would be taken for a number, or for none, or for several."""
+    plain = _value(text).startswith('"') and not _needs_quotes(text)
+    return text if plain else '"' + text.replace('"', '""') + '"'
 
 
 def _numbers(text: bytes) -> bytes | None:

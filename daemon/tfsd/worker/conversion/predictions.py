@@ -21,7 +21,6 @@ _numeric_answer = re.compile(
 )
 _not_numeric = re.compile(rb'["{n]|\[\]').search  # text, objects, null, empty lists
 _long_number = re.compile(rb"\d{20}").search
-_needs_quotes = re.compile(r'[",\r\n]').search
 _json_string = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -160,8 +159,7 @@ def _fields(value: Any) -> Iterator[str]:
         for name in sorted(value):
             yield from _fields(value[name])
     elif isinstance(value, str) and not isinstance(value, _Number):
-        plain = csv_instances.is_text(value) and not _needs_quotes(value)
-        yield value if plain else '"' + value.replace('"', '""') + '"'
+        yield csv_instances.to_field(value)
     elif value is None:
         yield ""
     else:

@@ -5,7 +5,6 @@ Owns the forms of a response there. Knows nothing of requests or of user code.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +17,6 @@ from tfsd.worker.legacy.inputs import CSV, JSON, PROTOBUF
 from tfsd.worker.legacy.tensors import to_array
 
 _RAW_BYTES = "surrogateescape"  # text that is not UTF-8 keeps its bytes
-_needs_quotes = re.compile(r'[",\r\n]').search
 OFFERED = (JSON, PROTOBUF, CSV)
 
 
@@ -82,6 +80,4 @@ def _field(value: Any) -> str:
     """A number, or text, which is quoted where it would otherwise be read as something else (RFC 4180)."""
     if not isinstance(value, bytes):
         return str(value)
-    text = value.decode(errors=_RAW_BYTES)
-    plain = csv_instances.is_text(text) and not _needs_quotes(text)
-    return text if plain else '"' + text.replace('"', '""') + '"'
+    return csv_instances.to_field(value.decode(errors=_RAW_BYTES))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfsd.worker.conversion.convert import is_json_accept, response_type
+from tfsd.worker.conversion.convert import response_type
 
 JSON, LINES, NDJSON, CSV = "application/json", "application/jsonlines", "application/x-ndjson", "text/csv"
 
@@ -43,7 +43,6 @@ JSON, LINES, NDJSON, CSV = "application/json", "application/jsonlines", "applica
 )
 def test_preference(accept: str | None, expected: str) -> None:
     assert response_type(accept, JSON) == expected
-    assert is_json_accept(accept, JSON) == (expected == JSON)
 
 
 @pytest.mark.parametrize(
