@@ -1,0 +1,80 @@
+"""Invocation metrics in moto's CloudWatch, under SageMaker's names: namespace AWS/SageMaker, one data point a minute.
+
+A minute's values are added up in one data point of each metric, so that many invocations cost no more memory than few.
+Names and units are those of "Monitor Amazon SageMaker with Amazon CloudWatch".
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+NAMESPACE = "AWS/SageMaker"
+COUNT, MICROSECONDS = "None", "Microseconds"
+
+
+class Metrics:
+    """`backends` is moto's CloudWatch, by account, then region."""
+
+    def __init__(self, backends: Any, account: str) -> None:
+        self._backends, self._account = backends, account
+        self._points: dict[tuple[Any, ...], Any] = {}
+
+    def invocation(
+        self,
+        region: str,
+        endpoint: str,
+        variant: str,
+        *,
+        status: int,
+        instances: int,
+        model_seconds: float,
+        overhead_seconds: float,
+    ) -> None:
+        """One invocation: the status that the container answered, and the time that it and we took."""
+        dimensions = {"EndpointName": endpoint, "VariantName": variant}
+        values = {
+            "Invocations": (1.0, COUNT),
+            "InvocationsPerInstance": (1 / max(instances, 1), COUNT),
+            "Invocation4XXErrors": (float(400 <= status < 500), COUNT),
+            "Invocation5XXErrors": (float(status >= 500), COUNT),
+            "InvocationModelErrors": (float(not 200 <= status < 300), COUNT),
+            "ModelLatency": (model_seconds * 1e6, MICROSECONDS),
+            "OverheadLatency": (overhead_seconds * 1e6, MICROSECONDS),
+        }
+        for name, (value, unit) in values.items():
+            self.add(region, name, value, unit, dimensions)
+
+    def add(self, region: str, name: str, value: float, unit: str, dimensions: Mapping[str, str]) -> None:
+        """Add a value to this minute's data point of a metric."""
+        now = datetime.datetime.now(datetime.UTC).replace(second=0, microsecond=0, tzinfo=None)
+        key = (region, name, *dimensions.values())
+        point = self._points.get(key)
+        if point is None or point.timestamp != now:
+            self._points[key] = self._new_point(region, name, value, unit, dimensions, now)
+            return
+        point.sum += value
+        point.min = min(point.min, value)
+        point.max = max(point.max, value)
+        point.sample_count += 1
+
+    def _new_point(
+        self,
+        region: str,
+        name: str,
+        value: float,
+        unit: str,
+        dimensions: Mapping[str, str],
+        moment: datetime.datetime,
+    ) -> Any:
+        backend = self._backends[self._account][region]
+        datum = {
+            "MetricName": name,
+            "Dimensions": [{"Name": key, "Value": text} for key, text in dimensions.items()],
+            "Timestamp": moment,
+            "Unit": unit,
+            "StatisticValues": {"Sum": value, "Minimum": value, "Maximum": value, "SampleCount": 1},
+        }
+        backend.put_metric_data(NAMESPACE, [datum])
+        return backend.metric_data[-1]
