@@ -1,0 +1,99 @@
+"""What we use of libraries that do not promise to keep it. setup.py bounds them; a failure names what to mend."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import re
+from pathlib import Path
+
+import gevent
+import gevent.socket
+import pytest
+import requests
+from gevent import pywsgi
+from google.protobuf.internal import builder
+from grpc.experimental.gevent import init_gevent
+from supervisor import process, supervisord
+from supervisor.options import FastCGIGroupConfig, ServerOptions
+from supervisor.socket_manager import SocketManager
+
+SETUP = Path(__file__).parents[2] / "setup.py"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("MessageClass", "get_environ", "handle_one_response", "finalize_headers", "_write_with_headers"),
+        *("log_request", "log_error", "_log_error", "_sendall", "_write"),
+    ],
+)
+def test_methods_of_pywsgi(name: str) -> None:
+    """worker/server.py overrides or calls them; without one, headers cost more, or errors are not logged our way."""
+    assert callable(getattr(pywsgi.WSGIHandler, name))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("headers_sent", "response_use_chunked", "response_headers", "close_connection", "provided_date"),
+        *("wsgi_input", "content_length", "rfile", "request_version", "command", "status"),
+    ],
+)
+def test_attributes_of_pywsgi(name: str) -> None:
+    """worker/server.py reads and sets them while it writes a head; renamed, answers lose headers or framing."""
+    assert f"self.{name}" in inspect.getsource(pywsgi.WSGIHandler)
+
+
+def test_gevent() -> None:
+    """control's API peeks at a client's socket, its hub prints no traceback for what it expects, and a worker is woken
+    from a signal handler."""
+    assert hasattr(gevent.socket.socket, "_sock")
+    assert isinstance(gevent.get_hub().NOT_ERROR, tuple)
+    assert callable(gevent.get_hub().loop.async_)
+
+
+def test_supervisor() -> None:
+    """stack/supervisord.py replaces the group and the end of a process, so that listening sockets last."""
+    assert list(inspect.signature(SocketManager.__init__).parameters) == ["self", "socket_config", "kwargs"]
+    assert callable(SocketManager._close)
+    assert "socketManager" in inspect.getsource(process.FastCGIProcessGroup)
+    assert list(inspect.signature(process.Subprocess.finish).parameters) == ["self", "pid", "sts"]
+    assert callable(process.FastCGIProcessGroup.before_remove)
+    assert "FastCGIProcessGroup(" in inspect.getsource(FastCGIGroupConfig.make_group)
+    assert "mood" in inspect.getsource(ServerOptions)
+    assert callable(supervisord.main)
+
+
+def test_protobuf() -> None:
+    """protos/vendored.py makes message modules as protobuf's compiler would; without it, gRPC needs TensorFlow."""
+    for name in ("BuildMessageAndEnumDescriptors", "BuildTopDescriptorsAndMessages"):
+        assert callable(getattr(builder, name))
+
+
+def test_grpc() -> None:
+    """worker/upstream/grpc_gevent.py; without it, one gRPC call blocks a whole worker."""
+    assert callable(init_gevent)
+
+
+def test_requests() -> None:
+    """worker/upstream/response.py fills a Response itself; otherwise `response.content` reads a socket that is none."""
+    response = requests.Response()
+    response._content = b"body"
+    response._content_consumed = True  # type: ignore[attr-defined]
+    assert response.content == b"body"
+
+
+def test_the_installed_versions_are_within_the_bounds_of_setup() -> None:
+    bounds = re.findall(r'"([a-z0-9.-]+)>=([\d.]+),<([\d.]+)"', SETUP.read_text())
+    assert {"gevent", "grpcio", "protobuf", "requests", "supervisor"} <= {name for name, _, _ in bounds}
+    for name, low, high in bounds:
+        try:
+            installed = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        assert numbers(low) <= numbers(installed) < numbers(high), f"{name} {installed}"
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", version)[:3]))
