@@ -112,7 +112,12 @@ def table() -> tuple[Flag, ...]:
         Flag("per_process_gpu_memory_fraction", "float", 0.0, "Share of GPU memory to use; 0: automatic."),
         Flag("saved_model_tags", "string", "serve", "Comma-separated tags of the meta graph to load."),
         Flag("grpc_channel_arguments", "string", "", "Comma-separated name=value gRPC server arguments."),
-        Flag("grpc_max_threads", "int32", threads, "Threads that serve gRPC requests."),
+        Flag(
+            "grpc_max_threads",
+            "int32",
+            threads,
+            "gRPC calls that there may be at once; more are refused. Unless it is given, they wait.",
+        ),
         Flag("enable_model_warmup", "bool", True, "Replay assets.extra/tf_serving_warmup_requests."),
         Flag("num_request_iterations_for_warmup", "int32", 0, "How often each warm-up request is replayed."),
         Flag("version", "bool", False, "Print the version and exit."),

@@ -11,7 +11,6 @@ from typing import Any
 
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
-from tensorflow_serving.apis import model_service_pb2_grpc
 
 from tfsd.model_server.batching.queues import BatchThreads
 from tfsd.model_server.core import ServerCore
@@ -19,7 +18,7 @@ from tfsd.model_server.errors import ServingError
 from tfsd.model_server.lifecycle import Lifecycle
 from tfsd.model_server.metrics import Metrics
 from tfsd.model_server.protos import read_text_proto
-from tfsd.model_server.rpc.api import ModelService, PredictionService, add_prediction_service
+from tfsd.model_server.rpc.api import methods
 from tfsd.model_server.rpc.server import GrpcServer, credentials
 from tfsd.model_server.runtime.loader import Loader, LoadOptions, list_directory
 from tfsd.model_server.source import VersionSource
@@ -85,18 +84,11 @@ class Server:
 
     def _start_grpc(self) -> None:
         plan, options = self._plan, self._options
-        prediction = PredictionService(
-            self.core, self._metrics, options.enable_serialization_as_tensor_content
-        )
-        model = ModelService(self.core)
-        add_model = model_service_pb2_grpc.add_ModelServiceServicer_to_server
         self._grpc = GrpcServer(
-            [
-                lambda server: add_prediction_service(prediction, server),
-                lambda server: add_model(model, server),
-            ],
+            methods(self.core, self._metrics, options.enable_serialization_as_tensor_content),
             plan.grpc_addresses,
             plan.grpc_threads,
+            plan.grpc_limit,
             plan.grpc_arguments,
             credentials(plan.ssl_config) if plan.ssl_config is not None else None,
             options.enable_grpc_healthcheck_service,

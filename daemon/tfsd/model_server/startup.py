@@ -31,6 +31,7 @@ class Plan:
         ssl_config: an `SSLConfig`, or None.
         grpc_addresses: to listen on, as gRPC writes them.
         grpc_threads, rest_threads: how many requests are served at once.
+        grpc_limit: how many gRPC calls there may be, waiting ones included; None for any number.
         intra_op, inter_op: threads of a Session; 0: automatic.
     """
 
@@ -42,6 +43,7 @@ class Plan:
     grpc_arguments: list[tuple[str, int | str]]
     grpc_addresses: list[str]
     grpc_threads: int
+    grpc_limit: int | None
     rest_threads: int
     intra_op: int
     inter_op: int
@@ -75,7 +77,8 @@ def prepare(options: Options) -> Plan:
         ssl_config=ssl_config,
         grpc_arguments=parse_channel_arguments(options.grpc_channel_arguments),
         grpc_addresses=addresses,
-        grpc_threads=_threads(options, "grpc_max_threads"),
+        grpc_threads=_grpc_threads(options),
+        grpc_limit=options.grpc_max_threads if "grpc_max_threads" in options.given else None,
         rest_threads=_threads(options, "rest_api_num_threads"),
         intra_op=intra_op,
         inter_op=inter_op,
@@ -129,6 +132,12 @@ def _prometheus_path(options: Options) -> str | None:
     if not config.prometheus_config.enable:
         return None
     return config.prometheus_config.path or PROMETHEUS_PATH
+
+
+def _grpc_threads(options: Options) -> int:
+    """Calls that are served at once: no more than CPUs can use unless they wait for their batch."""
+    threads = _threads(options, "grpc_max_threads")
+    return threads if options.enable_batching else min(threads, 4 * cpus())
 
 
 def _threads(options: Options, flag: str) -> int:

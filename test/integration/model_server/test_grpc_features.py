@@ -328,3 +328,35 @@ def test_the_signature_of_the_init_op_cannot_be_asked(options_server):
     assert text.startswith(
         "Expected prediction signature method_name to be one of {tensorflow/serving/predict"
     )
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "PredictionService/Predict",
+        "PredictionService/Classify",
+        "PredictionService/MultiInference",
+        "PredictionService/GetModelMetadata",
+        "ModelService/GetModelStatus",
+        "ModelService/HandleReloadConfigRequest",
+    ],
+)
+def test_garbage_is_told_so_and_leaves_no_traceback(options_server, method):
+    server, _ = options_server
+    call = grpc.insecure_channel(server.address).unary_unary(f"/tensorflow.serving.{method}")
+    code, text = refusal(call, b"\xff\xff\xffgarbage")
+    assert code is grpc.StatusCode.INTERNAL
+    assert text.startswith("The request is no tensorflow.serving.")
+    assert "Traceback" not in server.log()
+
+
+def test_calls_beyond_grpc_max_threads_are_refused(start_server, models):
+    server = start_server(f"--model_base_path={models}/errors", "--model_name=errors", "--grpc_max_threads=2")
+    service = stub(server.address)
+    slow = request_for("errors", "slow", n=np.array([300_000], np.int32))
+    calls = [service.Predict.future(slow, timeout=60) for _ in range(16)]
+    codes = [call.code() for call in calls]
+    assert codes.count(grpc.StatusCode.OK) >= 2
+    refused = [call.details() for call in calls if call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED]
+    assert refused
+    assert set(refused) == {"Server Threadpool Exhausted"}

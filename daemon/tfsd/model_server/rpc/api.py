@@ -1,4 +1,7 @@
-"""PredictionService and ModelService over the core. A thin layer: protos in, protos out, errors as statuses."""
+"""PredictionService and ModelService over the core: messages in, messages out, errors raised.
+
+A thin layer without a transport: `methods` gives what a gRPC server serves, bytes in and bytes out.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,14 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
-import grpc
+from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
+    get_model_status_pb2,
     inference_pb2,
     model_management_pb2,
     model_pb2,
-    model_service_pb2_grpc,
     predict_pb2,
     regression_pb2,
 )
@@ -21,24 +24,55 @@ from tensorflow_serving.apis import (
 from tfsd.model_server.core import ServerCore
 from tfsd.model_server.errors import Code, ServingError, invalid
 from tfsd.model_server.metrics import Metrics
+from tfsd.model_server.rpc.method import IsActive, Method
 from tfsd.model_server.rpc.wire import classification_result, field, regression_result
 from tfsd.model_server.runtime import inference
 from tfsd.model_server.runtime.tensors import encode
 from tfsd.model_server.servable import Servable
 from tfsd.model_server.spec import ModelSpec
 
-_MESSAGE_LIMIT = 1024  # bytes of an error text; the rest is cut, as the real server does
-_STATUS = {code.value[0]: code for code in grpc.StatusCode}
 _METADATA_FIELD = "signature_def"
 
 
-def abort(context: grpc.ServicerContext, error: ServingError) -> None:
-    """End a call with the status of an error. Never returns."""
-    text = error.message
-    raw = text.encode("utf-8", "replace")
-    if len(raw) > _MESSAGE_LIMIT:
-        text = f"{raw[:_MESSAGE_LIMIT].decode('utf-8', 'ignore')}...TRUNCATED"
-    context.abort(_STATUS[error.code.value], text)
+def methods(core: ServerCore, metrics: Metrics, as_content: bool) -> dict[str, Method]:
+    """What a gRPC server serves: path -> method.
+
+    Args:
+        as_content: --enable_serialization_as_tensor_content.
+    """
+    prediction = PredictionService(core, metrics, as_content)
+    model = ModelService(core)
+    verbs: dict[str, tuple[Any, Callable[[Any, IsActive], Any]]] = {
+        "PredictionService/Predict": (predict_pb2.PredictRequest, prediction.predict),
+        "PredictionService/Classify": (classification_pb2.ClassificationRequest, prediction.classify),
+        "PredictionService/Regress": (regression_pb2.RegressionRequest, prediction.regress),
+        "PredictionService/MultiInference": (
+            inference_pb2.MultiInferenceRequest,
+            prediction.multi_inference,
+        ),
+        "PredictionService/GetModelMetadata": (
+            get_model_metadata_pb2.GetModelMetadataRequest,
+            prediction.metadata,
+        ),
+        "ModelService/GetModelStatus": (get_model_status_pb2.GetModelStatusRequest, model.status),
+        "ModelService/HandleReloadConfigRequest": (model_management_pb2.ReloadConfigRequest, model.reload),
+    }
+    return {f"/tensorflow.serving.{path}": _method(*verb) for path, verb in verbs.items()}
+
+
+def _method(message: Any, verb: Callable[[Any, IsActive], Any]) -> Method:
+    parse = message.FromString
+    name = message.DESCRIPTOR.full_name
+
+    def method(data: bytes, is_active: IsActive) -> bytes:
+        try:
+            request = parse(data)
+        except DecodeError:
+            raise ServingError(Code.INTERNAL, f"The request is no {name} message.") from None
+        response = verb(request, is_active)
+        return response if isinstance(response, bytes) else response.SerializeToString()
+
+    return method
 
 
 def spec_of(message: Any) -> ModelSpec:
@@ -64,27 +98,26 @@ class PredictionService:
         self._metrics = metrics
         self._as_content = as_content
 
-    def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:
-        spec = _needed(request, context)
-        return self._serve("Predict", spec, context, lambda servable: self._predict(servable, request))
+    def predict(self, request: Any, is_active: IsActive) -> Any:
+        return self._serve("Predict", _needed(request), lambda servable: self._predict(servable, request))
 
-    def Classify(self, request: Any, context: grpc.ServicerContext) -> Any:
+    def classify(self, request: Any, is_active: IsActive) -> Any:
         def run(servable: Servable) -> bytes:
             name, serialized = request.model_spec.signature_name, inference.examples(request.input)
             rows = inference.classify(servable, name, serialized)
             return field(1, classification_result(rows)) + field(2, _spec_bytes(servable, name))
 
-        return self._serve("Classify", _needed(request, context), context, run)
+        return self._serve("Classify", _needed(request), run)
 
-    def Regress(self, request: Any, context: grpc.ServicerContext) -> Any:
+    def regress(self, request: Any, is_active: IsActive) -> Any:
         def run(servable: Servable) -> bytes:
             name, serialized = request.model_spec.signature_name, inference.examples(request.input)
             values = inference.regress(servable, name, serialized)
             return field(1, regression_result(values)) + field(2, _spec_bytes(servable, name))
 
-        return self._serve("Regress", _needed(request, context), context, run)
+        return self._serve("Regress", _needed(request), run)
 
-    def MultiInference(self, request: Any, context: grpc.ServicerContext) -> Any:
+    def multi_inference(self, request: Any, is_active: IsActive) -> Any:
         def run(servable: Servable) -> bytes:
             entries = []
             results = inference.multi_inference(servable, request)
@@ -97,13 +130,10 @@ class PredictionService:
             return b"".join(entries)
 
         spec = request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()
-        return self._serve("MultiInference", spec, context, run)
+        return self._serve("MultiInference", spec, run)
 
-    def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:
-        try:
-            return metadata(self._core, request)
-        except ServingError as error:
-            return abort(context, error)
+    def metadata(self, request: Any, is_active: IsActive) -> Any:
+        return metadata(self._core, request)
 
     def _predict(self, servable: Servable, request: Any) -> Any:
         outputs = inference.predict(servable, request)
@@ -115,22 +145,20 @@ class PredictionService:
         _fill_spec(response.model_spec, servable, name)
         return response
 
-    def _serve(
-        self, api: str, spec: Any, context: grpc.ServicerContext, run: Callable[[Servable], Any]
-    ) -> Any:
-        """Run one request on its servable, count it, and turn an error into a status."""
+    def _serve(self, api: str, spec: Any, run: Callable[[Servable], Any]) -> Any:
+        """Run one request on its servable, and count it."""
         started = time.perf_counter()
-        failure = None
+        code = Code.INTERNAL
         try:
             with self._core.servable(spec_of(spec)) as servable:
                 response = run(servable)
+            code = Code.OK
+            return response
         except ServingError as error:
-            failure = error
-        code = failure.code if failure else Code.OK
-        self._metrics.record(spec.name, api, "GRPC", code, time.perf_counter() - started)
-        if failure is not None:
-            return abort(context, failure)
-        return response
+            code = error.code
+            raise
+        finally:
+            self._metrics.record(spec.name, api, "GRPC", code, time.perf_counter() - started)
 
 
 def metadata(core: ServerCore, request: Any) -> Any:
@@ -156,10 +184,10 @@ def metadata(core: ServerCore, request: Any) -> Any:
     return response
 
 
-def _needed(request: Any, context: grpc.ServicerContext) -> Any:
+def _needed(request: Any) -> Any:
     """The model spec of a request that must carry one."""
     if not request.HasField("model_spec"):
-        abort(context, invalid("Missing ModelSpec"))
+        raise invalid("Missing ModelSpec")
     return request.model_spec
 
 
@@ -175,51 +203,22 @@ def _spec_bytes(servable: Servable, signature_name: str) -> bytes:
     return spec.SerializeToString()
 
 
-def add_prediction_service(service: PredictionService, server: grpc.Server) -> None:
-    """Serve PredictionService. Unlike the generated function, this lets a verb answer with serialized bytes."""
-    requests = {
-        "Predict": predict_pb2.PredictRequest,
-        "Classify": classification_pb2.ClassificationRequest,
-        "Regress": regression_pb2.RegressionRequest,
-        "MultiInference": inference_pb2.MultiInferenceRequest,
-        "GetModelMetadata": get_model_metadata_pb2.GetModelMetadataRequest,
-    }
-    handlers = {
-        verb: grpc.unary_unary_rpc_method_handler(getattr(service, verb), request.FromString, _serialized)
-        for verb, request in requests.items()
-    }
-    handler = grpc.method_handlers_generic_handler("tensorflow.serving.PredictionService", handlers)
-    server.add_generic_rpc_handlers((handler,))
-
-
-def _serialized(response: Any) -> bytes:
-    return response if isinstance(response, bytes) else response.SerializeToString()
-
-
-class ModelService(model_service_pb2_grpc.ModelServiceServicer):
+class ModelService:
     """Status and reconfiguration."""
 
     def __init__(self, core: ServerCore) -> None:
         self._core = core
 
-    def GetModelStatus(self, request: Any, context: grpc.ServicerContext) -> Any:
-        try:
-            if not request.HasField("model_spec"):
-                raise invalid("Missing ModelSpec")
-            return self._core.model_status(spec_of(request.model_spec))
-        except ServingError as error:
-            return abort(context, error)
+    def status(self, request: Any, is_active: IsActive) -> Any:
+        return self._core.model_status(spec_of(_needed(request)))
 
-    def HandleReloadConfigRequest(self, request: Any, context: grpc.ServicerContext) -> Any:
-        try:
-            if request.config.WhichOneof("config") != "model_config_list":
-                raise invalid(
-                    "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is "
-                    "currently supported"
-                )
-            self._core.reload_config(request.config, cancelled=lambda: not context.is_active())
-        except ServingError as error:
-            return abort(context, error)
+    def reload(self, request: Any, is_active: IsActive) -> Any:
+        if request.config.WhichOneof("config") != "model_config_list":
+            raise invalid(
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is "
+                "currently supported"
+            )
+        self._core.reload_config(request.config, cancelled=lambda: not is_active())
         response = model_management_pb2.ReloadConfigResponse()
         response.status.SetInParent()
         return response

@@ -1,20 +1,23 @@
-"""The gRPC server: ports, TLS, threads, limits, health. The services are handed in. Loads no model."""
+"""The gRPC server: ports, TLS, threads, limits, health, statuses. The methods are handed in. Loads no model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 
-from tfsd.model_server.errors import invalid
+from tfsd.model_server.errors import Code, ServingError, invalid
+from tfsd.model_server.rpc.method import IsActive, Method, details
+
+log = logging.getLogger(__name__)
 
 _MAX_MESSAGE = 2**31 - 1
-
-#: Adds a service to a server.
-AddService = Callable[[grpc.Server], None]
+_STATUS = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def parse_channel_arguments(text: str) -> list[tuple[str, int | str]]:
@@ -45,20 +48,83 @@ def credentials(ssl_config: Any) -> grpc.ServerCredentials:
     )
 
 
+class _Threads(ThreadPoolExecutor):
+    """Threads that know how many calls they have, waiting ones included."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count, "grpc")
+        self.calls = 0
+        self._counting = threading.Lock()
+
+    def submit(self, *call: Any, **more: Any) -> Future[Any]:
+        with self._counting:
+            self.calls += 1
+        future = super().submit(*call, **more)
+        future.add_done_callback(self._ended)
+        return future
+
+    def _ended(self, _: Future[Any]) -> None:
+        with self._counting:
+            self.calls -= 1
+
+
+class _Methods(grpc.GenericRpcHandler):
+    """Finds a call's method, or refuses the call when `threads` have `limit` calls already."""
+
+    def __init__(self, methods: Mapping[str, Method], threads: _Threads, limit: int | None) -> None:
+        self._threads = threads
+        self._limit = limit
+        self._handlers = {path: _handler(method) for path, method in methods.items()}
+        refuse = _behavior(_refuse)
+        refuse.experimental_thread_pool = ThreadPoolExecutor(1, "grpc-refusals")  # type: ignore[attr-defined]
+        self._refusal = grpc.unary_unary_rpc_method_handler(refuse)
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        if self._limit is not None and self._threads.calls >= self._limit:
+            return self._refusal
+        return self._handlers.get(handler_call_details.method)
+
+
+def _refuse(request: bytes, is_active: IsActive) -> bytes:
+    raise ServingError(Code.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
+
+
+def _handler(method: Method) -> grpc.RpcMethodHandler:
+    return grpc.unary_unary_rpc_method_handler(_behavior(method))
+
+
+def _behavior(method: Method) -> Callable[[bytes, grpc.ServicerContext], Any]:
+    def behave(request: bytes, context: grpc.ServicerContext) -> Any:
+        try:
+            return method(request, context.is_active)
+        except ServingError as error:
+            failure = error
+        except Exception as error:
+            log.exception("A gRPC call failed in a way that is a fault of this server")
+            failure = ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}")
+        return context.abort(_STATUS[failure.code.value], details(failure))
+
+    return behave
+
+
 class GrpcServer:
     """A gRPC server on a TCP port and/or a UNIX socket.
 
     Args:
+        methods: path -> method.
         addresses: `HOST:PORT` or `unix:PATH`.
+        threads: how many calls are served at once; more wait.
+        limit: how many calls there may be, waiting ones included; None for any number. More are refused.
         ssl: server credentials, or None for plain text.
         health_service: serve grpc.health.v1.Health.
     """
 
     def __init__(
         self,
-        services: Sequence[AddService],
+        methods: Mapping[str, Method],
         addresses: Sequence[str],
         threads: int,
+        limit: int | None = None,
         arguments: Sequence[tuple[str, int | str]] = (),
         ssl: grpc.ServerCredentials | None = None,
         health_service: bool = False,
@@ -72,9 +138,8 @@ class GrpcServer:
             ("grpc.so_reuseport", 0),  # or a port that is taken would be shared in silence
             *arguments,
         ]
-        self._server = grpc.server(ThreadPoolExecutor(threads, "grpc"), options=options)
-        for add in services:
-            add(self._server)
+        pool = _Threads(threads)
+        self._server = grpc.server(pool, [_Methods(methods, pool, limit)], options=options)
         if self._health is not None:
             health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
