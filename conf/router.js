@@ -4,14 +4,6 @@
 import routes from 'routes.js';
 
 const ATTRIBUTES = 'X-Amzn-SageMaker-Custom-Attributes';
-// The first key, or the one after signature_name, makes the document native. JSON's blanks are fewer than \s.
-const NATIVE_START = /^[ \t\r\n]*\{[ \t\r\n]*(?:"signature_name"[ \t\r\n]*:[ \t\r\n]*"[^"\\]*"[ \t\r\n]*,[ \t\r\n]*)?"(?:instances|inputs|examples)"[ \t\r\n]*:/;
-// What follows no bracket within one document, but may within a string, and what may be no UTF-8: njs 0.7 gives
-// bodies as bytes. Patterns must be good for bytes and characters; a character above \xff in one makes it match nothing.
-const DOUBT = /[}\]][ \t\r\n]*[^ \t\r\n,}\]]|[^\x00-\x7f]/;
-// An object with something after it: within an array of the document, or a second document after a comma.
-const OBJECTS = /\}[ \t\r\n]*,/;
-const MOST_PARSED = 65536;  // parsing costs 10 ms a megabyte
 const ATTRIBUTE = /^\s*(tfs-[a-z-]+)\s*=\s*(\S+)\s*$/i;
 
 function isJson(contentType) {
@@ -53,37 +45,31 @@ function target(attributes) {
     return {model: model, uri: model.uri + (version === undefined ? '' : '/versions/' + version) + ':' + method};
 }
 
-function isOneNativeDocument(body) {
-    return NATIVE_START.test(body) && !DOUBT.test(body) && (!OBJECTS.test(body) || parses(body));
-}
-
-function parses(body) {
-    if (body.length > MOST_PARSED) {
-        return false;
+// The body is judged by a pattern in nginx.conf, which matches none that lies in a file.
+function direct(r) {
+    const headers = r.headersIn;
+    if (r.method !== 'POST' || !isJson(headers['Content-Type']) || !acceptsJson(headers['Accept'])
+            || headers['Content-Encoding'] !== undefined) {
+        return null;
     }
-    try {
-        JSON.parse(body);
-        return true;
-    } catch (e) {
-        return false;
-    }
+    const found = target(headers[ATTRIBUTES]);
+    return found !== null && r.variables.one_document === '1' ? found : null;
 }
 
 function route(r) {
-    const headers = r.headersIn;
-    if (r.method === 'POST' && isJson(headers['Content-Type']) && acceptsJson(headers['Accept'])
-            && headers['Content-Encoding'] === undefined && !r.variables.request_body_file) {
-        const found = target(headers[ATTRIBUTES]);
-        const body = found ? r.requestText : undefined;
-        if (body && isOneNativeDocument(body)) {
-            r.variables.direct_upstream = found.model.upstream;
-            r.variables.direct_model = found.model.label;
-            r.variables.direct_uri = found.uri;
-            r.internalRedirect('@direct');
-            return;
-        }
+    let found = null;
+    try {
+        found = direct(r);
+    } catch (e) {  // njs 0.9 cannot read repeated headers that are not UTF-8; a worker can
     }
-    r.internalRedirect('@worker');
+    if (found === null) {
+        r.internalRedirect('@worker');
+        return;
+    }
+    r.variables.direct_upstream = found.model.upstream;
+    r.variables.direct_model = found.model.label;
+    r.variables.direct_uri = found.uri;
+    r.internalRedirect('@direct');
 }
 
 export default {route};

@@ -26,11 +26,11 @@ class RunningNginx:
         block = http_block.replace("LISTEN", f"unix:{self.socket}").replace("DIRECTORY", str(directory))
         conf = directory / "nginx.conf"
         conf.write_text(
-            f'{module} daemon off; master_process off; pid "{directory}/pid"; error_log stderr;\n'
+            f'{module} pcre_jit on; daemon off; master_process off; pid "{directory}/pid"; error_log stderr;\n'
             f"events {{ worker_connections 64; }}\nhttp {{ access_log off; {temporary}\n{block} }}\n"
         )
         command = [nginx.binary, "-p", str(directory), "-e", "stderr", "-c", str(conf)]
-        log = directory / "error.log"
+        self.log = log = directory / "error.log"
         with log.open("wb") as stderr:
             self._process = subprocess.Popen(command, stderr=stderr)
         for _ in range(500):

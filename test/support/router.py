@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from support.designs import design_stack, own_code
+from tfsd.stack.templates import render
 
 BUFFER = 64 * 1024
 HTTP = f"""
@@ -15,6 +16,7 @@ HTTP = f"""
     js_var $direct_upstream;
     js_var $direct_uri;
     js_var $direct_model;
+    {render("one_document.conf")}
     client_body_buffer_size {BUFFER};
     client_max_body_size 0;
     keepalive_requests 1000000;

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 
 import pytest
 
-from support.router import BUFFER, DIRECT, NATIVE, WORKER, Ask, Connect, invoke, path_of
+from support.nginx import RunningNginx
+from support.router import BUFFER, DIRECT, HTTP, NATIVE, WORKER, Ask, Connect, invoke, path_of, scripts
 
 
 class TestBodies:
@@ -25,6 +27,14 @@ class TestBodies:
             b'{"instances":[NaN]}',
             b'{"instances":[]}',
             b'{"inputs":1}',
+            # punctuation within values
+            b'{"instances":["a} {b"]}',
+            b'{"instances":["see [1] [2]"]}',
+            b'{"instances":["f(a[0]) + g"]}',
+            b'{"instances":["{", "}}", "\\"}", "\\\\"]}',
+            b'{"instances":["\\"]}, "]}',
+            b'{"instances":[[[[[1]]]]]}',
+            b'{"instances":[' + b"1" * 999 + b"]}",
         ],
     )
     def test_one_native_document_goes_direct(self, ask: Ask, body: bytes) -> None:
@@ -64,10 +74,22 @@ class TestBodies:
             b'{"inputs":[1]}\nNaN',
             b'{"instances":[1]},{"instances":[2]}',
             b'{"inputs":1} , 5',
-            # punctuation within values: a worker tells
-            b'{"instances":["a} {b"]}',
-            b'{"instances":["see [1] [2]"]}',
-            b'{"instances":["f(a[0]) + g"]}',
+            b'{"instances":[1]}],[{"instances":[2]}',
+            b'{"instances":[1]}, "x": {"a": 1}}',
+            b'{"instances":[1]}]]',
+            b'{"instances":[1]}}}',
+            b'{"instances":[1]}]',
+            b'{"instances":["{"]} , }',
+            # what is no document at all
+            b'{"instances":[1',
+            b'{"instances":[1]',
+            b'{"instances":[1}]',
+            b'{"instances":["a]}',
+            # deeper than tensors usually are, and a number of thousands of digits
+            b'{"instances":' + b"[" * 7 + b"]" * 7 + b"}",
+            b'{"instances":' + b"[" * 100_000,
+            b'{"instances":[' + b"1" * 2000 + b"]}",
+            b'{"instances":[0.' + b"1" * 5000 + b"]}",
             # a byte order mark, other encodings, bytes that are no text
             b"\xef\xbb\xbf" + NATIVE,
             NATIVE.decode().encode("utf-16"),
@@ -91,6 +113,25 @@ class TestBodies:
         assert len(body) < BUFFER
         assert path_of(ask(body)) == DIRECT
         assert ask(b'{"instances":["' + b"x" * 2 * BUFFER + b'"]}') == WORKER
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b'{"instances":[' + b",".join([b"[1]"] * 1_900_000) + b"]}",
+            b'{"instances":[' + b",".join([b'{"a":"b"}'] * 700_000) + b"]}",
+            b'{"instances":[' + b"1," * 3_900_000 + b"1]}",
+            b'{"instances":["' + b"\\n" * 3_900_000 + b'"]}',
+            b'{"instances":["' + b"x" * 7_900_000 + b'"]}',
+        ],
+        ids=["rows", "objects", "numbers", "escapes", "text"],
+    )
+    def test_a_body_as_large_as_memory_takes(
+        self, start_nginx: Callable[..., RunningNginx], body: bytes
+    ) -> None:
+        http = HTTP.replace(f"client_body_buffer_size {BUFFER}", "client_body_buffer_size 8m")
+        nginx = start_nginx(http, scripts())
+        assert path_of(invoke(nginx.connect(), body)) == DIRECT
+        assert not nginx.log.read_text()  # nginx says there when a pattern needs too much
 
     def test_a_chunked_body(self, start_router: Connect) -> None:
         connection = start_router()
@@ -139,6 +180,17 @@ class TestHeaders:
     def test_a_content_encoding_goes_to_a_worker(self, ask: Ask, encoding: str) -> None:
         assert ask(gzip.compress(NATIVE), Content_Encoding=encoding) == WORKER
         assert ask(NATIVE, Content_Encoding=encoding) == WORKER
+
+    def test_repeated_headers_that_are_no_text_go_to_a_worker(self, start_router: Connect) -> None:
+        """njs 0.9 raises an exception where a script looks at such a header."""
+        for name in ("Accept", "Content-Encoding", "X-Amzn-SageMaker-Custom-Attributes"):
+            connection = start_router()
+            connection.putrequest("POST", "/invocations")
+            for value in (b"tfs-model-name=caf\xe9", b"x"):
+                connection.putheader(name, value)
+            connection.putheader("Content-Length", str(len(NATIVE)))
+            connection.endheaders(NATIVE)
+            assert connection.getresponse().read() == WORKER.encode()
 
     @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH"])
     def test_only_post_goes_direct(self, ask: Ask, method: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from tfsd.errors import BadRequest, UnsupportedMediaType
 from tfsd.worker.conversion import content_encoding as encodings
-from tfsd.worker.conversion import csv_instances, json_documents, media_type, predictions
+from tfsd.worker.conversion import csv_instances, json_documents, limits, media_type, predictions
 from tfsd.worker.conversion.accept import choose
 
 JSON = "application/json"
@@ -40,7 +40,9 @@ def convert_request(
             f" input_handler; send one of {', '.join(_READERS)}"
         )
     inflated = encodings.decode(body, content_encoding, max_inflated)
-    return reader(media_type.to_utf8(inflated, parameters.get("charset")), parameters)
+    converted = reader(media_type.to_utf8(inflated, parameters.get("charset")), parameters)
+    limits.check(converted)
+    return converted
 
 
 def convert_response(body: bytes, accept: str | None, default_accept: str) -> tuple[bytes, str]:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from tfsd.errors import BadRequest
+from tfsd.worker.conversion import limits
 from tfsd.worker.conversion.media_type import line_at
 
 NATIVE_KEYS = frozenset({"instances", "inputs", "examples"})
@@ -52,7 +53,7 @@ def to_instances(text: bytes, spread: bool) -> bytes:
     try:
         return _to_instances(text, spread)
     except RecursionError:
-        raise BadRequest("the JSON is nested too deeply to be read; no tensor has that many ranks") from None
+        raise limits.too_deep() from None
 
 
 def _to_instances(text: bytes, spread: bool) -> bytes:
@@ -116,11 +117,13 @@ def _is_array_of_containers(shape: bytes) -> bool:
 
 
 def _lines(text: bytes, shape: bytes) -> list[bytes]:
-    """The documents of a text that has one on each line that is not blank; none if it is anything else."""
+    """The documents of a text that has one on each line that is not blank, or one directly after another; none if
+    it is anything else."""
     documents: list[bytes] = []
     wrapped = 0
-    lines = text.splitlines()
-    shapes = lines if shape is text else shape.splitlines()
+    parted = _part(text)
+    lines = parted.splitlines()
+    shapes = lines if shape is text else _part(shape).splitlines()
     for number, (line, line_shape) in enumerate(zip(lines, shapes, strict=True), 1):
         document = line.strip(_BLANK)
         if not document:
@@ -130,9 +133,19 @@ def _lines(text: bytes, shape: bytes) -> list[bytes]:
         if not wrapped and _may_be_wrapped(document) and "instances" in _keys(line_shape):
             wrapped = number
         documents.append(document)
+    if wrapped and len(parted) != len(text):
+        return []  # whoever names the line must count those of the text itself
     if wrapped:
         raise _second_document(wrapped)
     return documents
+
+
+def _part(text: bytes) -> bytes:
+    """A line for each document, also where one follows another directly. Wrong within strings, which are then no
+    documents any more."""
+    if b"[" not in text and b"{" not in text:
+        return text.replace(b" ", b"\n")
+    return text.replace(b"}{", b"}\n{").replace(b"][", b"]\n[")
 
 
 def _anywhere(text: bytes, shape: bytes) -> list[bytes]:
@@ -148,6 +161,8 @@ def _anywhere(text: bytes, shape: bytes) -> list[bytes]:
             value, end = _scan(characters, start)
         except json.JSONDecodeError as error:
             raise _not_json(text, error.pos, error.msg) from None
+        except ValueError:  # Python's own limit on the digits of an integer
+            raise limits.too_many_digits() from None
         if wrapped is None and isinstance(value, dict) and "instances" in value:
             wrapped = start
         documents.append(text[start:end])

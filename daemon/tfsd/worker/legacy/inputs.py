@@ -15,7 +15,7 @@ from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import classification_pb2, inference_pb2, predict_pb2, regression_pb2
 
 from tfsd.errors import BadRequest, UnsupportedMediaType
-from tfsd.worker.conversion import csv_rows
+from tfsd.worker.conversion import csv_rows, limits
 from tfsd.worker.legacy.examples import examples
 from tfsd.worker.legacy.prediction_service import CLASSIFY, PREDICT, REGRESS, VERBS, Input, Signature
 from tfsd.worker.legacy.tensors import to_tensor, with_fitted_shape
@@ -59,6 +59,7 @@ def parse_json(text: str, tensors: bool) -> Any:
 
     Raises BadRequest.
     """
+    limits.check(text.encode())
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -148,8 +148,8 @@ def test_instances_beside_another_document_is_refused(body: str) -> None:
         ("{'x': 1}", "line 1, column 2: "),
         ("nan", "line 1, column 1: "),
         ('"a\nb"', "line 1, column 3: "),
-        ("[" * 100_000 + "]" * 100_000, "nested too deeply"),
-        ("[" * 100_000, "nested too deeply"),
+        ("[" * 100_000 + "]" * 100_000, "nested deeper than 100"),
+        ("[" * 100_000, "nested deeper than 100"),
     ],
 )
 def test_what_is_not_json_is_refused_naming_the_place(body: str, told: str) -> None:
