@@ -90,7 +90,7 @@ class RunDir:
         return self.path / "ends"
 
     def end(self, program: str) -> Path:
-        """Where supervisord notes how the program's process ended, in multi-model mode."""
+        """Where supervisord notes how the program's process ended, and what it said last."""
         return self.ends / program
 
     @property
@@ -195,11 +195,11 @@ class RunDir:
 
     @property
     def _directories(self) -> tuple[Path, ...]:
-        return self.sockets, self.heartbeats, self.nginx_temporary, self.models
+        return self.sockets, self.heartbeats, self.ends, self.nginx_temporary, self.models
 
     @property
     def _multi_model_directories(self) -> tuple[Path, ...]:
-        return self.programs, self.journal, self.ends, self.pools
+        return self.programs, self.journal, self.pools
 
     def clear(self) -> None:
         """Remove what an earlier stack left that would mislead the next one; make the directory if need be."""

@@ -123,9 +123,7 @@ def _models(
     """The models of a multi-model endpoint, with whatever an earlier control left."""
     command = find_command(settings, os.environ)
     programs = Programs(run_dir, supervisor)
-    hosts = Hosts(
-        settings, run_dir, command, machine.gpus(os.environ), programs, Reloader(settings.load_timeout)
-    )
+    hosts = Hosts(settings, run_dir, command, machine.gpus(os.environ), programs, Reloader())
     server_bytes = EMBEDDED_SERVER_BYTES if is_embedded(command) else REAL_SERVER_BYTES
     models = Models(
         settings, run_dir, hosts, programs, supervisor, server_bytes, memory.requests.forget, poller.read_plan

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from supervisor import process, supervisord
+from supervisor import dispatchers, process, supervisord
 from supervisor.options import FastCGIGroupConfig, ServerOptions
 from supervisor.socket_manager import SocketManager
 from supervisor.states import SupervisorStates
 
 from tfsd.run_dir import RunDir, replace
+
+SAID_BYTES = 16 * 1024  # of a process's last output that are noted with its end
 
 
 class LastingSocketManager(SocketManager):
@@ -57,24 +60,39 @@ class LastingGroup(process.FastCGIProcessGroup):
         self.socket_manager.remove()
 
 
+def keep_output(record: Callable[..., None]) -> Callable[..., None]:
+    """supervisor's POutputDispatcher.record_output, keeping the last of what a process wrote."""
+
+    def keeping(self: dispatchers.POutputDispatcher) -> None:
+        said = getattr(self.process, "said", b"") + self.output_buffer
+        self.process.said = said[-SAID_BYTES:]
+        record(self)
+
+    return keeping
+
+
 def note_ends(finish: Callable[..., None]) -> Callable[..., None]:
     """supervisor's Subprocess.finish, noting how each process ended in the run directory, if it has a place for that.
 
     supervisord itself says so only in its log, and control must tell a model server that the kernel killed from
-    one that refuses its model. The run directory is where the configuration file is.
+    one that refuses its model, and why it does. The run directory is where the configuration file is.
     """
 
     def noting(self: process.Subprocess, pid: int, status: int) -> None:
         finish(self, pid, status)
+        said = getattr(self, "said", b"").decode("utf-8", "replace")
+        self.said = b""  # the next process of this program says things of its own
+        note = {"pid": pid, "code": os.waitstatus_to_exitcode(status), "said": said}
         run_dir = RunDir(Path(self.config.options.configfile).parent)
         with contextlib.suppress(OSError):
-            replace(run_dir.end(self.config.name), str(os.waitstatus_to_exitcode(status)))
+            replace(run_dir.end(self.config.name), json.dumps(note))
 
     return noting
 
 
 def main() -> None:
     """Run supervisord with its own command line."""
+    dispatchers.POutputDispatcher.record_output = keep_output(dispatchers.POutputDispatcher.record_output)
     process.Subprocess.finish = note_ends(process.Subprocess.finish)
     process.FastCGIProcessGroup = LastingGroup
     supervisord.main()

@@ -151,7 +151,7 @@ class TestModelServers:
             assert config.name == name
             assert config.base_path == f"/opt/ml/model/{name}"
             assert config.model_platform == "tensorflow"
-            assert config.model_version_policy.WhichOneof("policy_choice") == "all"
+            assert config.model_version_policy.specific.versions == [1]
 
     def test_batching_conf(self, design: DesignStack) -> None:
         environ = {

@@ -14,10 +14,15 @@ from urllib.parse import quote
 from tfsd.control.connections import LocalConnection, fetch
 
 AVAILABLE = "AVAILABLE"
+END = "END"
 
 
 class NoStatusError(Exception):
-    """The model server gave no status; the text says what it did instead."""
+    """The model server gave no status; the text says what it did instead, `status` its HTTP status if it had one."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,11 +48,11 @@ def parse(status: int, body: bytes) -> tuple[VersionStatus, ...]:
     try:
         document = json.loads(body)
         if status != 200:
-            raise NoStatusError(f"{status}: {document['error']}")
+            raise NoStatusError(f"{status}: {document['error']}", status)
         return tuple(_version(entry) for entry in document["model_version_status"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         shown = body[:200].decode("utf-8", "replace").strip()
-        raise NoStatusError(f"{status} with a body that is no status: {shown}") from None
+        raise NoStatusError(f"{status} with a body that is no status: {shown}", status) from None
 
 
 def _version(entry: dict[str, Any]) -> VersionStatus:

@@ -6,6 +6,7 @@ Owns HTTP and the JSON shapes; what the calls mean is `loading`'s. Invocations n
 from __future__ import annotations
 
 import json
+import logging
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -15,12 +16,14 @@ from bottle import Bottle, HTTPResponse, request
 from gevent.pywsgi import WSGIHandler
 
 from tfsd.control.app import json_response
-from tfsd.control.models.loading import Models
+from tfsd.control.models.loading import NO_SPACE, Models
 from tfsd.errors import BadRequest, HttpError
 from tfsd.plan import Model
 
 SOCKET = "tfsd.socket"  # of the client, in the WSGI environment
 LOOK_SECONDS = 1.0  # how often a load looks whether its client is still there
+
+log = logging.getLogger(__name__)
 
 
 class SocketHandler(WSGIHandler):
@@ -56,6 +59,11 @@ def add_routes(app: Bottle, models: Models) -> None:
 def _answer(call: Callable[[], object]) -> HTTPResponse:
     try:
         return json_response(200, call() or {})
+    except OSError as error:
+        full = error.errno in NO_SPACE
+        log.error("%s", error)
+        text = f"the disk of the run directory is full ({error})" if full else str(error)
+        return json_response(507 if full else 500, {"error": text})
     except HttpError as error:
         answer = json_response(error.status, {"error": error.message})
         for header, value in error.headers.items():

@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterable, Sequence
 import gevent
 from gevent.lock import BoundedSemaphore
 
+from tfsd.control.ends import End
 from tfsd.control.health import model_status
-from tfsd.control.health.model_status import AVAILABLE, NoStatusError
+from tfsd.control.health.model_status import AVAILABLE, END, NoStatusError, VersionStatus
 from tfsd.control.models.programs import Programs
-from tfsd.control.models.reload import LoadRefused, NotAnswering
+from tfsd.control.models.reload import Hangs, LoadRefused, NotAnswering
 from tfsd.plan import Model, ModelServer
 from tfsd.run_dir import RunDir, replace
 from tfsd.settings import Settings
@@ -29,19 +30,20 @@ POLL_SECONDS = 0.1
 STATUS_SECONDS = 5.0
 SHARED = "models"  # hosts of several models are called models-0, models-1, …
 BUSY_PATIENCE_SECONDS = 10.0  # about as long as a new host takes to start
+SHRINK_SECONDS = 10.0  # of a reload that loads nothing, and needs milliseconds
 
-Reload = Callable[[ModelServer, Sequence[Model]], None]
+Reload = Callable[[ModelServer, Sequence[Model], float], None]
+Poll = Callable[[str, int, float], tuple[VersionStatus, ...]]
 
 log = logging.getLogger(__name__)
 
 
 class HostDied(Exception):
-    """A model server ended while it loaded a model. `code` is its exit code, or minus a signal's number."""
+    """A model server ended while it loaded a model."""
 
-    def __init__(self, program: str, code: int) -> None:
-        super().__init__(f"{program} ended with {code}")
-        self.program = program
-        self.code = code
+    def __init__(self, program: str, end: End) -> None:
+        super().__init__(f"{program} {end.described()}")
+        self.end = end
 
 
 @dataclasses.dataclass
@@ -68,8 +70,10 @@ class Host:
 
 
 class Hosts:
-    """All hosts. `command` runs a model server; `reload` has one serve other models, or raises LoadRefused,
-    NotAnswering.
+    """All hosts. `command` runs a model server.
+
+    `reload` has one serve other models within some seconds, or raises LoadRefused, NotAnswering, Hangs; `poll` asks
+    one for the states of a model's versions.
     """
 
     def __init__(
@@ -80,7 +84,9 @@ class Hosts:
         gpus: Sequence[str],
         programs: Programs,
         reload: Reload,
+        poll: Poll = model_status.poll,
     ) -> None:
+        self._poll = poll
         self._settings = settings
         self._run_dir = run_dir
         self._command = command
@@ -156,11 +162,13 @@ class Hosts:
         if host is None:
             return
         with host.lock:
-            host.models.pop(model.name, None)
+            served = host.models.pop(model.name, None)
             host.members.discard(model.name)
             if host.models:
-                self._write(host, list(host.models.values()))
-                self._shrink(host)
+                if served:  # only then it is in the file
+                    self._write(host, list(host.models.values()))
+                for server in host.servers:
+                    self._shrink(host, server, model)
                 return
             self._programs.remove(host.name, host.programs, host.programs)
             self._run_dir.models_conf(host.name).unlink(missing_ok=True)
@@ -168,19 +176,37 @@ class Hosts:
             if not host.members:
                 self._hosts.pop(host.name, None)
 
-    def _shrink(self, host: Host) -> None:
-        """A model server that does not answer is restarting, and reads the new file when it is back."""
-        for server in host.servers:
-            try:
-                self._reload(server, list(host.models.values()))
-            except (LoadRefused, NotAnswering) as error:
-                log.warning("%s: %s", server.program, error)
+    def _shrink(self, host: Host, server: ModelServer, gone: Model) -> None:
+        """Have a model server let go of a model, and wait until it has: it mixes up a load that comes too early.
+
+        One that does not answer is restarting, and reads the new file when it is back. One that hangs is made to.
+        """
+        try:
+            self._reload(server, list(host.models.values()), SHRINK_SECONDS)
+        except (LoadRefused, NotAnswering) as error:
+            log.warning("%s: %s", server.program, error)
+        except Hangs as error:
+            log.error("%s hangs (%s); killing it for supervisord to restart", server.program, error)
+            self._programs.kill(server.program)
+        limit = self._settings.request_timeout
+        with gevent.Timeout(limit, False):
+            while not self._has_let_go(server, gone):
+                gevent.sleep(POLL_SECONDS)
+            return
+        log.warning("%s still holds model %s after %g s", server.program, gone.name, limit)
+
+    def _has_let_go(self, server: ModelServer, model: Model) -> bool:
+        try:
+            statuses = self._poll(model.name, server.rest_port, STATUS_SECONDS)
+        except NoStatusError as error:
+            return error.status == 404
+        return all(status.state == END for status in statuses)
 
     def _reload_when_back(self, host: Host, server: ModelServer, models: Sequence[Model]) -> None:
         """Raises HostDied when it was this that the model server ended of, LoadRefused."""
         while True:
             try:
-                return self._reload(server, models)
+                return self._reload(server, models, self._settings.load_timeout)
             except NotAnswering:
                 self._raise_if_died(host)
                 gevent.sleep(POLL_SECONDS)
@@ -196,21 +222,25 @@ class Hosts:
 
     def _raise_if_died(self, host: Host) -> None:
         for program in host.programs:
-            code = self._programs.end_of(program)
-            if code is not None:
-                raise HostDied(program, code)
+            end = self._programs.end_of(program)
+            if end is not None:
+                raise HostDied(program, end)
 
     def _serves(self, server: ModelServer, model: Model) -> bool:
-        """Raises LoadRefused when a version cannot be loaded."""
+        """Raises LoadRefused when a version cannot be loaded.
+
+        Versions that an earlier model of this name had stay listed for ever, with their errors.
+        """
         try:
-            statuses = model_status.poll(model.name, server.rest_port, STATUS_SECONDS)
+            statuses = self._poll(model.name, server.rest_port, STATUS_SECONDS)
         except NoStatusError:
             return False
-        states = {status.version: status.state for status in statuses}
-        for status in statuses:
+        wanted = {str(version) for version in model.versions}
+        own = {status.version: status for status in statuses if status.version in wanted}
+        for status in own.values():
             if status.error and status.state != AVAILABLE:
                 raise LoadRefused(f"version {status.version}: {status.error}")
-        return all(states.get(str(version)) == AVAILABLE for version in model.versions)
+        return own.keys() == wanted and all(status.state == AVAILABLE for status in own.values())
 
     def _has_room(self, host: Host) -> bool:
         return len(host.members) < self._settings.models_per_process

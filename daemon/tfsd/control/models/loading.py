@@ -11,8 +11,10 @@ import base64
 import binascii
 import contextlib
 import dataclasses
+import errno
 import logging
 import shutil
+import signal
 import time
 from bisect import bisect_right
 from collections.abc import Callable
@@ -29,7 +31,7 @@ from tfsd.control.models.hosts import Host, HostDied, Hosts
 from tfsd.control.models.journal import LOADING, UNLOADING, Entry, Journal
 from tfsd.control.models.programs import Programs
 from tfsd.control.models.readiness import PoolDied, wait_for_pool
-from tfsd.control.models.reload import LoadRefused
+from tfsd.control.models.reload import Hangs, LoadRefused
 from tfsd.control.models.requests_in_flight import wait_until_idle
 from tfsd.control.supervisor_client import SupervisorClient, SupervisorError
 from tfsd.errors import BadRequest, HttpError, NotFound
@@ -44,7 +46,8 @@ from tfsd.start import user_code
 
 LONGEST_NAME = 255
 PAGE_SIZE = 1000
-EXPECTED = (HttpError, HostDied, LoadRefused, PoolDied, CodeError, SupervisorError, gevent.Timeout)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+EXPECTED = (HttpError, HostDied, LoadRefused, Hangs, PoolDied, CodeError, SupervisorError, gevent.Timeout)
 """What may go wrong with a load: each is an answer, not a fault of ours."""
 
 log = logging.getLogger(__name__)
@@ -207,11 +210,12 @@ class Models:
     def _bring_up(self, model: Model, host: Host, code: UserCode | None, transition: _Transition) -> Model:
         """Start everything, the model server and the code's preparation at the same time, and enter the plan."""
         entry = Entry(LOADING, model)
-        self._journal.write(entry)
-        serving = gevent.spawn(self._hosts.load, host, model)
-        preparing = gevent.spawn(self._start_workers, entry, code) if code else None
-        tasks = [serving, preparing] if preparing else [serving]
+        tasks: list[gevent.Greenlet] = []
         try:
+            self._journal.write(entry)
+            tasks.append(gevent.spawn(self._hosts.load, host, model))
+            if code:
+                tasks.append(gevent.spawn(self._start_workers, entry, code))
             with gevent.Timeout(self._settings.load_timeout):
                 for task in gevent.iwait(tasks):
                     task.get()
@@ -256,7 +260,11 @@ class Models:
     def _unload(self, model: Model, transition: _Transition) -> None:
         try:
             self._journal.write(Entry(UNLOADING, model))
-            self._change_plan(remove=model.name)
+            try:
+                self._change_plan(remove=model.name)
+            except OSError:  # a full disk: it stays loaded
+                self._journal.erase(model.name)
+                raise
             pool = self._plan.pools.get(model.pool)
             limit = self._settings.request_timeout
             if pool and not wait_until_idle(
@@ -336,24 +344,31 @@ class Models:
 
     def _answer(self, name: str, error: BaseException) -> BaseException:
         """What the platform is told about a load that failed; the error itself when that is no answer."""
-        if isinstance(error, HostDied) and error.code < 0:
-            return InsufficientStorage(
-                f"Model {name!r}: the model server was killed by signal {-error.code} while it loaded the model, "
-                "which is what the kernel does when memory runs out."
-            )
         if isinstance(error, HostDied):
-            return BadRequest(
-                f"Model {name!r}: the model server ended with status {error.code} while it loaded the model; the "
-                "container's log says why."
-            )
+            return self._answer_to_end(name, error)
         if isinstance(error, (PoolDied, CodeError, LoadRefused)):
             return BadRequest(f"Model {name!r}: {error}")
         if isinstance(error, gevent.Timeout):
             limit = f"{self._settings.load_timeout:g} s (SAGEMAKER_TFS_WAIT_TIME_SECONDS)"
             return HttpError(504, f"Model {name!r} was not ready within {limit}.")
+        if isinstance(error, Hangs):
+            return HttpError(504, f"Model {name!r}: the model server hangs: {error}.")
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            return InsufficientStorage(f"Model {name!r}: the disk is full: {error}.")
         if isinstance(error, (SupervisorError, OSError)):
             return HttpError(500, f"Model {name!r}: {error}")
         return error
+
+    def _answer_to_end(self, name: str, error: HostDied) -> HttpError:
+        """What the platform is told about a model server that ended: only memory makes it unload other models."""
+        text = f"Model {name!r}: while it loaded the model, {error}"
+        if error.end.code == -signal.SIGKILL:
+            return InsufficientStorage(f"{text}, which is what the kernel does when memory runs out.")
+        if error.end.code in (-signal.SIGTERM, -signal.SIGINT, -signal.SIGQUIT):
+            return HttpError(503, f"{text}: it was stopped. Try again.", {"Retry-After": "1"})
+        return BadRequest(
+            f"{text}." if error.end.code > 0 else f"{text}: it crashed; the container's log says why."
+        )
 
     def _directory(self, url: str) -> Path:
         """The directory that a url means. Raises BadRequest when it is not below the models directory."""

@@ -5,13 +5,14 @@ Owns the directory of such files. What a file says is decided elsewhere (`tfsd.s
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 
 import gevent
 from gevent.lock import BoundedSemaphore
 
+from tfsd.control import ends
+from tfsd.control.ends import End
 from tfsd.control.supervisor_client import SupervisorClient, SupervisorError
 from tfsd.run_dir import RunDir, replace
 
@@ -53,17 +54,19 @@ class Programs:
         """The names of the files that are there."""
         return {path.name.removesuffix(".conf") for path in self._run_dir.programs.glob("*.conf")}
 
-    def end_of(self, program: str) -> int | None:
-        """How the program's process ended last: its exit code, or minus the signal's number. None: it did not."""
-        try:
-            code: int = json.loads(self._run_dir.end(program).read_text())
-        except (OSError, ValueError):
-            return None
-        return code
+    def end_of(self, program: str) -> End | None:
+        """How the program's process ended last. None: it did not."""
+        return ends.end_of(self._run_dir, program)
 
     def forget_end(self, program: str) -> None:
         """Forget how it ended."""
         self._run_dir.end(program).unlink(missing_ok=True)
+
+    def kill(self, program: str) -> None:
+        """Kill the program's process, which supervisord then starts again. Raises SupervisorError."""
+        process = self._supervisor.processes().get(program)
+        if process is not None and process.pid:
+            self._supervisor.signal(process, "KILL")
 
     def _stop(self, group: str) -> None:
         for attempt in range(TRIES):

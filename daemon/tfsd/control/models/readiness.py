@@ -31,8 +31,6 @@ def wait_for_pool(pool: Pool, programs: Programs) -> None:
         except (OSError, http.client.HTTPException):  # nobody has taken the connection from the backlog yet
             gevent.sleep(PAUSE_SECONDS)
         for worker in pool.workers:
-            code = programs.end_of(worker.program)
-            if code is not None:
-                raise PoolDied(
-                    f"its worker ended with status {code} at its start; the container's log says why."
-                )
+            end = programs.end_of(worker.program)
+            if end is not None:
+                raise PoolDied(f"its worker, at its start, {end.described()}.")

@@ -6,6 +6,7 @@ they are needed first, which is never as long as each model has a model server o
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from gevent.threadpool import ThreadPool
@@ -25,16 +26,22 @@ class NotAnswering(Exception):
     """The model server is not there, or hung up."""
 
 
-class Reloader:
-    """Reloads configurations; a call may take `timeout` seconds, since models are loaded meanwhile."""
+class Hangs(Exception):
+    """The model server is there and does not come to an end of the reload."""
 
-    def __init__(self, timeout: float) -> None:
-        self._timeout = timeout
+
+class Reloader:
+    """Reloads configurations, each in a thread of its own."""
+
+    def __init__(self) -> None:
         self._threads = ThreadPool(MOST_AT_ONCE)
 
-    def __call__(self, server: ModelServer, models: Sequence[Model]) -> None:
-        """Have `server` serve exactly `models`; returns when it does. Raises LoadRefused, NotAnswering."""
-        self._threads.apply(reload, (server.grpc_port, multi_model.models_text(models), self._timeout))
+    def __call__(self, server: ModelServer, models: Sequence[Model], timeout: float) -> None:
+        """Have `server` serve exactly `models`; returns when it does, within `timeout` seconds.
+
+        Raises LoadRefused, NotAnswering, Hangs.
+        """
+        self._threads.apply(reload, (server.grpc_port, multi_model.models_text(models), timeout))
 
 
 def reload(grpc_port: int, config: str, timeout: float) -> None:
@@ -42,6 +49,8 @@ def reload(grpc_port: int, config: str, timeout: float) -> None:
     from tfsd.protos import packages
 
     packages.install()
+    # Control forks meanwhile, to prepare the code of other models; gRPC's own handlers would abort the child.
+    os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
     import grpc
     from google.protobuf import text_format
     from tensorflow_serving.apis import model_management_pb2
@@ -60,6 +69,8 @@ def reload(grpc_port: int, config: str, timeout: float) -> None:
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.UNAVAILABLE:
                 raise NotAnswering(str(error.details())) from None
+            if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise Hangs(f"no answer to a reload of its configuration for {timeout:g} s") from None
             raise LoadRefused(str(error.details())) from None
     if answer.status.error_code:
         raise LoadRefused(answer.status.error_message)

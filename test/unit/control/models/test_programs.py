@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.control import DAEMON, eventually
+from tfsd.control.ends import End
 from tfsd.control.models.programs import Programs
 from tfsd.control.supervisor_client import SupervisorClient, SupervisorError
 from tfsd.run_dir import RunDir
@@ -72,7 +73,9 @@ def test_a_group_comes_and_goes_with_its_socket(run_dir: Path) -> None:
 
         os.kill(pid, signal.SIGKILL)
 
-        eventually(lambda: programs.end_of("pool-0") == -signal.SIGKILL)
+        end = eventually(lambda: programs.end_of("pool-0"))
+        assert isinstance(end, End)
+        assert (end.pid, end.code) == (pid, -signal.SIGKILL)
         assert programs.end_of("pool-1") is None
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(run_dir / "pool.sock"))

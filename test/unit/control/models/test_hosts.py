@@ -1,0 +1,178 @@
+"""Models that share a model server: loads and unloads by the rules of tensorflow_model_server."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+
+from tfsd.control.ends import End
+from tfsd.control.health.model_status import NoStatusError, VersionStatus
+from tfsd.control.models.hosts import HostDied, Hosts
+from tfsd.control.models.loading import Models
+from tfsd.control.models.reload import Hangs, LoadRefused
+from tfsd.plan import Model, ModelServer, Plan
+from tfsd.run_dir import RunDir
+from tfsd.settings import Settings
+
+SERVER = ModelServer("models-0", 1, 2)
+UNUSED: Any = None
+
+
+class ModelServerStub:
+    """What is configured, and the states of all versions there ever were; `slow` polls pass before one has ended."""
+
+    def __init__(self) -> None:
+        self.configured: dict[str, Model] = {}
+        self.statuses: dict[str, dict[str, VersionStatus]] = {}
+        self.errors: dict[tuple[str, int], str] = {}
+        self.slow = 0
+        self.ending: dict[str, int] = {}
+        self.hangs = False
+
+    def reload(self, server: ModelServer, models: Sequence[Model], timeout: float) -> None:
+        if self.hangs:
+            raise Hangs("no answer")
+        wanted = {model.name: model for model in models}
+        for name in self.configured.keys() - wanted.keys():
+            self.ending[name] = self.slow
+        for name in wanted.keys() - self.configured.keys():
+            if name in self.ending:
+                raise LoadRefused("1 servable(s) did not become available")
+            known = self.statuses.setdefault(name, {})
+            for version in wanted[name].versions:
+                error = self.errors.get((name, version), "")
+                state = "END" if error else "AVAILABLE"
+                known[str(version)] = VersionStatus(str(version), state, error)
+            if not any(known[str(version)].state == "AVAILABLE" for version in wanted[name].versions):
+                raise LoadRefused("1 servable(s) did not become available")
+        self.configured = wanted
+
+    def poll(self, model: str, port: int, timeout: float) -> tuple[VersionStatus, ...]:
+        if model in self.ending:
+            self.ending[model] -= 1
+            if self.ending[model] < 0:
+                del self.ending[model]
+                ended = {v: VersionStatus(v, "END", s.error) for v, s in self.statuses[model].items()}
+                self.statuses[model] = ended
+        if model not in self.statuses:
+            raise NoStatusError("404: Could not find any versions of model", 404)
+        return tuple(self.statuses[model].values())
+
+
+class ProgramsStub:
+    def __init__(self, server: ModelServerStub) -> None:
+        self.server = server
+        self.killed: list[str] = []
+        self.ends: dict[str, End] = {}
+
+    def add(self, name: str, sections: str, groups: Sequence[str]) -> None:
+        assert "--file_system_poll_wait_seconds=1" in sections
+
+    def kill(self, program: str) -> None:
+        """The process that comes in its place reads the file, which has all models but the one that goes."""
+        self.killed.append(program)
+        self.server.hangs = False
+        self.server.statuses = {"a": self.server.statuses["a"]}
+
+    def end_of(self, program: str) -> End | None:
+        return self.ends.get(program)
+
+    def forget_end(self, program: str) -> None:
+        self.ends.pop(program, None)
+
+
+class Shared:
+    """A host of several models that serves one, `a`."""
+
+    def __init__(self, run_dir: RunDir) -> None:
+        run_dir.make(multi_model=True)
+        environ = {
+            "SAGEMAKER_MULTI_MODEL": "true",
+            "SAGEMAKER_TFS_MODELS_PER_PROCESS": "5",
+            "SAGEMAKER_MODEL_SERVER_TIMEOUT": "20",
+        }
+        self.settings = Settings.from_environ(environ, cpus=1)
+        self.server = ModelServerStub()
+        self.programs = ProgramsStub(self.server)
+        self.hosts = Hosts(
+            self.settings,
+            run_dir,
+            ["model_server"],
+            (),
+            self.programs,  # type: ignore[arg-type]
+            self.server.reload,
+            self.server.poll,
+        )
+        host = self.hosts.claim("a")
+        model = Model("a", "/a", (1,), host.servers)
+        self.server.reload(SERVER, [model], 1)
+        self.hosts.load(host, model)
+
+    def load(self, name: str, *versions: int) -> Model:
+        host = self.hosts.claim(name)
+        model = Model(name, f"/{name}", versions, host.servers)
+        with gevent.Timeout(20):
+            try:
+                self.hosts.load(host, model)
+            except BaseException:
+                self.hosts.remove(model)
+                raise
+        return model
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Shared:
+    return Shared(RunDir(tmp_path))
+
+
+def test_an_unload_waits_for_the_end_so_that_the_next_load_succeeds(shared: Shared) -> None:
+    shared.server.slow = 3
+    model = shared.load("b", 1)
+    shared.hosts.remove(model)
+    assert shared.server.ending == {}
+    shared.load("b", 1)
+    assert set(shared.server.configured) == {"a", "b"}
+
+
+def test_a_name_that_once_had_a_bad_version_can_be_loaded_again(shared: Shared) -> None:
+    shared.server.errors["b", 1] = "DATA_LOSS: broken"
+    with pytest.raises(LoadRefused):
+        shared.load("b", 1)
+    shared.load("b", 2)
+    assert [status.version for status in shared.server.poll("b", 1, 1)] == ["1", "2"]
+
+
+def test_a_bad_version_beside_a_good_one_is_a_refusal_with_its_reason(shared: Shared) -> None:
+    shared.server.errors["b", 2] = "DATA_LOSS: broken"
+    with pytest.raises(LoadRefused, match="version 2: DATA_LOSS: broken"):
+        shared.load("b", 1, 2)
+
+
+def test_a_model_server_that_hangs_in_an_unload_is_restarted(shared: Shared) -> None:
+    model = shared.load("b", 1)
+    shared.server.hangs = True
+    shared.hosts.remove(model)
+    assert shared.programs.killed == ["models-0"]
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        (-signal.SIGKILL, 507),
+        (-signal.SIGSEGV, 400),
+        (-signal.SIGTERM, 503),
+        (-signal.SIGABRT, 400),
+        (255, 400),
+    ],
+)
+def test_only_what_may_be_a_lack_of_memory_is_507(tmp_path: Path, code: int, status: int) -> None:
+    Plan({}, {}).save(RunDir(tmp_path))
+    settings = Settings.from_environ({"SAGEMAKER_MULTI_MODEL": "true"}, cpus=1)
+    models = Models(settings, RunDir(tmp_path), UNUSED, UNUSED, UNUSED, 0, UNUSED, UNUSED)
+    answer: Any = models._answer("m", HostDied("model-m", End(1, code, "")))
+    assert answer.status == status, answer.message
