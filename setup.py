@@ -75,6 +75,7 @@ setup(
             "pytest",
             "pytest-timeout",
             "pytest-xdist",
+            "rich",
             "ruff",
             "scikit-learn",
             "types-requests",

@@ -10,7 +10,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
 import gevent
 from gevent.event import Event
@@ -233,8 +233,3 @@ def log_line(text: str, now: float | None = None) -> str:
     seconds = time.time() if now is None else now
     moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
     return f"{moment}.{int(seconds * 1000) % 1000:03d}:[sagemaker logs]: {text}"
-
-
-def interrupted(record: dict[str, Any]) -> bool:
-    """Whether a record is of a job that ran when the emulator ended."""
-    return record["TransformJobStatus"] in ("InProgress", "Stopping")
