@@ -80,6 +80,14 @@ setup(
             "scikit-learn",
             "types-requests",
         ],
+        # `bin/local sagemaker`: S3, IAM, Logs and the like are moto's, API shapes are botocore's
+        "sagemaker-local": [
+            "boto3>=1.44,<2",
+            "flask>=3.1,<4",
+            "flask-cors>=6,<7",
+            "google-crc32c>=1.7,<2",
+            "moto>=5.2,<6",
+        ],
         "docs": ["mkdocs-material>=9.8,<10"],
         "example": ["scikit-learn"],
     },

@@ -17,6 +17,7 @@ from tfsd.run_dir import RunDir
 
 ROOT = Path(__file__).resolve().parents[3]
 DEFAULT_RUN_DIR = ROOT / ".run"
+DEFAULT_SAGEMAKER_DATA = ROOT / ".sagemaker"
 EXAMPLE = ROOT / "examples" / "digits"
 EXAMPLE_REQUEST = Request("application/x-image", EXAMPLE / "sample.png")
 BENCHMARKS = ROOT / "test" / "bench"
@@ -48,6 +49,12 @@ def _serve(words: list[str]) -> int:
     if options.model is None and not environ.get("SAGEMAKER_BASE_DIR"):
         return serve(EXAMPLE, RunDir(options.run_dir.absolute()), environ, EXAMPLE_REQUEST)
     return serve(options.model, RunDir(options.run_dir.absolute()), environ)
+
+
+def _sagemaker(words: list[str]) -> int:
+    """The server is another program: gevent has to patch it before it imports anything."""
+    data = [] if any(word.startswith("--data") for word in words) else ["--data", str(DEFAULT_SAGEMAKER_DATA)]
+    os.execv(sys.executable, [sys.executable, "-m", "tfsd.sagemaker", *data, *words])
 
 
 def _test(words: list[str]) -> int:
@@ -92,6 +99,7 @@ def _exec(words: list[str]) -> int:
 
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "serve": _serve,
+    "sagemaker": _sagemaker,
     "test": _test,
     "ctl": _ctl,
     "bench": _bench,

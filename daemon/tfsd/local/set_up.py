@@ -22,7 +22,7 @@ ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / "bin" / "python"
 LOG = ENVIRONMENT / "pip.log"
 CONSTRAINTS = ROOT / "constraints.txt"
-VERBS = ("serve", "test", "ctl", "bench", "exec")
+VERBS = ("serve", "sagemaker", "test", "ctl", "bench", "exec")
 NEEDED_EXTRAS = {"test": ["embedded", "nginx", "test"], "bench": ["embedded", "nginx", "test"]}
 
 
@@ -54,7 +54,7 @@ def extras_for(verb: str) -> list[str]:
     """What has to be installed for a verb, by the names in setup.py."""
     if verb in NEEDED_EXTRAS:
         return NEEDED_EXTRAS[verb]
-    extras = []
+    extras = ["sagemaker-local"] if verb == "sagemaker" else []
     if not (os.environ.get("SAGEMAKER_TFS_BINARY") or shutil.which("tensorflow_model_server")):
         extras.append("embedded")
     if not has_nginx_with_njs():

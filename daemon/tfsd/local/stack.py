@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import shlex
 import signal
 import subprocess
@@ -25,6 +24,7 @@ from backports import tarfile  # Debian 12's Python has no extraction filters
 
 from tfsd.errors import StartError
 from tfsd.local.sample_request import sample_request
+from tfsd.local.sessions import end_session
 from tfsd.plan import Plan
 from tfsd.run_dir import RunDir, remove
 from tfsd.settings import Settings, SettingsError
@@ -139,10 +139,7 @@ class _Child:
 
     def sweep(self) -> None:
         """Kill what a killed supervisord has left behind: every process of its session."""
-        for process in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if os.getsid(int(process.name)) == self.process.pid:
-                    os.kill(int(process.name), signal.SIGKILL)
+        end_session(self.process.pid)
 
     def owned_run_dir(self, run_dir: RunDir) -> bool:
         """Whether the stack in the run directory was this one, rather than one that was there before."""

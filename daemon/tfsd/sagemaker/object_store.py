@@ -1,15 +1,25 @@
 """S3 from inside: moto's own buckets, without HTTP, and their objects as files below a directory.
 
 Owns `DIR/s3/`. Contents lie in files, so that memory stays flat and a restart finds them again: what a client writes
-over HTTP is moved there right after its request (`settle`). Reading here never holds an object in memory.
+over HTTP is moved there right after its request (`settle`). Reading here never holds an object in memory. Of a bucket
+with versions the latest of each key survives a restart.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import datetime
+import hashlib
+import json
+import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from moto.s3.models import FakeKey
+
+BUCKET = "bucket.json"
 
 
 class ObjectStoreError(Exception):
@@ -25,34 +35,171 @@ class StoredObject:
     etag: str
 
 
+class FileContent:
+    """A file as moto keeps an object's content, without holding it open."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._position = 0
+
+    def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
+        if whence == os.SEEK_END:
+            position += self.path.stat().st_size
+        elif whence == os.SEEK_CUR:
+            position += self._position
+        self._position = position
+        return position
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(self._position)
+            data = file.read(size)
+        self._position += len(data)
+        return data
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 class ObjectStore:
     """Buckets of the emulator's account. Every method raises ObjectStoreError for a bucket that does not exist."""
 
     def __init__(self, directory: Path, backend: Any) -> None:
+        """`backend` is moto's S3 backend, which is filled with what lies in `directory`."""
         self._directory = directory
         self._backend = backend
+        directory.mkdir(parents=True, exist_ok=True)
+        self._incoming = (
+            directory / "incoming"
+        )  # no bucket: names have three letters or more, and we look no further
+        for bucket in sorted(directory.glob(f"*/{BUCKET}")):
+            self._load(bucket.parent)
 
     def list(self, bucket: str, prefix: str) -> Iterator[StoredObject]:
         """The objects whose keys begin with `prefix`, by key."""
-        raise NotImplementedError
+        keys = self._bucket(bucket).keys
+        for name in sorted(name for name in keys if name.startswith(prefix)):
+            found = self.find(bucket, name)
+            if found:
+                yield found
 
     def find(self, bucket: str, key: str) -> StoredObject | None:
-        raise NotImplementedError
+        found = self._bucket(bucket).keys.get(key)
+        if not isinstance(found, FakeKey):
+            return None
+        return StoredObject(key, found.size, found.etag.strip('"'))
 
     def open(self, bucket: str, key: str) -> BinaryIO:
         """A seekable binary file. Raises ObjectStoreError for a key that does not exist."""
-        raise NotImplementedError
+        if not isinstance(self._bucket(bucket).keys.get(key), FakeKey):
+            raise ObjectStoreError(f"s3://{bucket}/{key} does not exist.")
+        self.settle(bucket, key)
+        content: FileContent = self._bucket(bucket).keys.get(key)._value_buffer
+        return content.path.open("rb")
+
+    def read(self, bucket: str, key: str) -> bytes:
+        """The whole of an object that is known to be small."""
+        with self.open(bucket, key) as file:
+            return file.read()
 
     def put(self, bucket: str, key: str, body: bytes, content_type: str = "binary/octet-stream") -> None:
-        raise NotImplementedError
+        path = self.temporary_file()
+        path.write_bytes(body)
+        self._put(bucket, key, path, hashlib.md5(body, usedforsecurity=False).hexdigest(), content_type)
 
     def put_file(self, bucket: str, key: str, path: Path, content_type: str = "binary/octet-stream") -> None:
-        """Make the file at `path`, which is moved away, an object's content."""
-        raise NotImplementedError
+        """Make the file at `path`, which is moved away, an object's content.
+
+        Its ETag has the form of an upload in parts, which is no MD5: the file is not read.
+        """
+        self._put(bucket, key, path, f"{uuid.uuid4().hex}-1", content_type)
 
     def temporary_file(self) -> Path:
         """A path on the disk of the objects, for `put_file`; nothing is there yet."""
-        raise NotImplementedError
+        self._incoming.mkdir(exist_ok=True)
+        return self._incoming / uuid.uuid4().hex
+
+    def settle(self, bucket: str, key: str | None = None) -> None:
+        """Bring the files in line with what moto has been told: one key, or all of a bucket."""
+        directory = self._directory / bucket
+        found = self._backend.buckets.get(bucket)
+        if found is None:
+            _remove_bucket(directory)
+            return
+        if not (directory / BUCKET).exists():
+            directory.mkdir(exist_ok=True)
+            _write(directory / BUCKET, {"name": bucket, "region": found.region_name})
+        if key is not None:
+            self._settle_key(directory, found, key)
+            return
+        for name in list(found.keys):
+            self._settle_key(directory, found, name)
+        for path in directory.glob("*.json"):
+            if path.name != BUCKET and json.loads(path.read_text())["key"] not in found.keys:
+                _remove_object(path)
+
+    def _bucket(self, bucket: str) -> Any:
+        found = self._backend.buckets.get(bucket)
+        if found is None:
+            raise ObjectStoreError(f"The bucket {bucket} does not exist.")
+        return found
+
+    def _put(self, bucket: str, key: str, path: Path, etag: str, content_type: str) -> None:
+        self._bucket(bucket)
+        stored = self._backend.put_object(bucket, key, b"", etag=etag, disable_notification=True)
+        stored.set_metadata({"Content-Type": content_type})
+        stored._value_buffer.close()
+        stored._value_buffer = FileContent(path)
+        stored.contentsize = path.stat().st_size
+        self.settle(bucket, key)
+
+    def _settle_key(self, directory: Path, bucket: Any, key: str) -> None:
+        description = directory / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+        stored = bucket.keys.get(key)
+        if not isinstance(stored, FakeKey):
+            _remove_object(description)
+            return
+        content = stored._value_buffer
+        if isinstance(content, FileContent) and content.path.parent == directory:
+            return
+        if description.exists():
+            _remove_object(description)
+        target = directory / uuid.uuid4().hex
+        if isinstance(content, FileContent):
+            content.path.rename(target)
+        else:
+            _copy(content, target)
+            content.close()
+        stored._value_buffer = FileContent(target)  # type: ignore[assignment]
+        record = {
+            "key": key,
+            "content": target.name,
+            "etag": stored.etag.strip('"'),
+            "metadata": dict(stored.metadata),
+            "modified": stored.last_modified.isoformat(),
+        }
+        _write(description, record)
+
+    def _load(self, directory: Path) -> None:
+        record = json.loads((directory / BUCKET).read_text())
+        bucket = self._backend.create_bucket(record["name"], record["region"])
+        for path in directory.glob("*.json"):
+            if path.name == BUCKET:
+                continue
+            record = json.loads(path.read_text())
+            content = FileContent(directory / record["content"])
+            if not content.path.exists():
+                continue
+            stored = self._backend.put_object(
+                bucket.name, record["key"], b"", etag=record["etag"], disable_notification=True
+            )
+            stored._value_buffer = content
+            stored.contentsize = content.path.stat().st_size
+            stored.set_metadata(record["metadata"])
+            stored.last_modified = datetime.datetime.fromisoformat(record["modified"])
 
 
 def split_uri(uri: str) -> tuple[str, str]:
@@ -62,3 +209,31 @@ def split_uri(uri: str) -> tuple[str, str]:
     if scheme != "s3" or not separator or not bucket:
         raise ValueError(f"{uri!r} is not of the form s3://bucket/key.")
     return bucket, key
+
+
+def _copy(content: Any, target: Path) -> None:
+    content.seek(0)
+    with target.open("wb") as file:
+        while piece := content.read(1 << 20):
+            file.write(piece)
+
+
+def _write(path: Path, record: dict[str, Any]) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(record))
+    partial.replace(path)
+
+
+def _remove_object(description: Path) -> None:
+    """Remove an object's files, if they are there: the description last, so that nothing is forgotten."""
+    if description.exists():
+        content = json.loads(description.read_text())["content"]
+        (description.parent / content).unlink(missing_ok=True)
+        description.unlink()
+
+
+def _remove_bucket(directory: Path) -> None:
+    if directory.is_dir():
+        for path in directory.iterdir():
+            path.unlink()
+        directory.rmdir()

@@ -39,6 +39,9 @@ class Table:
         self._records.pop(name, None)
         (self._directory / f"{name}.json").unlink(missing_ok=True)
 
+    def items(self) -> list[tuple[str, Record]]:
+        return list(self._records.items())
+
     def __contains__(self, name: str) -> bool:
         return name in self._records
 

@@ -6,8 +6,29 @@ and by batch transform (one per InstanceCount).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
+
+import gevent
+
+from tfsd.local.sessions import end_session
+from tfsd.sagemaker.instances import container as containers
+from tfsd.sagemaker.instances import images, model_data
+from tfsd.sagemaker.instances.container import Container
+from tfsd.sagemaker.instances.http_client import Response
+from tfsd.sagemaker.instances.model_data import ModelDataError
+from tfsd.sagemaker.instances.ports import Ports, PortsExhausted
+from tfsd.sagemaker.object_store import ObjectStore
+
+__all__ = ["Instance", "InstanceError", "Launcher", "Response"]
+
+PING_INTERVAL_SECONDS = 0.1
+LONGEST_REASON = 700
+ISOLATED = {"PIP_NO_INDEX": "1"}  # EnableNetworkIsolation: no package index
 
 Lines = Callable[[str], None]
 
@@ -16,61 +37,179 @@ class InstanceError(Exception):
     """The instance cannot be started or does not become healthy; the text is a failure reason for the user."""
 
 
-class Response:
-    """A container's answer: `status`, `headers` (names in any case), and the body, which is still on the wire."""
-
-    status: int
-    headers: Mapping[str, str]
-
-    def chunks(self) -> Iterator[bytes]:
-        """The body's pieces, each as it comes."""
-        raise NotImplementedError
-
-    def read(self) -> bytes:
-        """The whole body, decoded as the container sent it; the connection goes back to the pool."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Give up a body that was not read to its end."""
-        raise NotImplementedError
-
-
 class Instance:
     """One machine. Made by `Launcher.instance`; nothing runs before `start`."""
 
+    def __init__(self, name: str, directory: Path, definitions: list[_Definition], lines: Lines) -> None:
+        self.name = name
+        self.directory = directory
+        self.containers: list[Container] = []
+        self.in_flight = 0
+        self.healthy = False
+        self.failed_pings = 0
+        self._definitions, self._lines = definitions, lines
+        self._stopped = False
+
+    @property
+    def hostnames(self) -> list[str | None]:
+        """The containers' ContainerHostname, in order; None for one without."""
+        return [definition.hostname for definition in self._definitions]
+
+    @property
+    def base(self) -> Path:
+        """The first container's directory that is laid as /opt/ml."""
+        return self._definitions[0].base
+
     def start(self) -> None:
         """Fetch and unpack the model's data, then start its containers. Raises InstanceError."""
-        raise NotImplementedError
+        try:
+            for definition in self._definitions:
+                self.containers.append(definition.make())
+                definition.lay_out()
+            for container in self.containers:
+                container.start(self._lines)
+        except (ModelDataError, PortsExhausted, OSError) as error:
+            raise InstanceError(str(error)) from error
 
     def wait_until_healthy(self, seconds: float) -> None:
         """Wait for 200 from every container's /ping. Raises InstanceError with the reason out of its log."""
-        raise NotImplementedError
+        end = time.monotonic() + seconds
+        for number, container in enumerate(self.containers):
+            while not container.ping():
+                if not container.alive or time.monotonic() > end:
+                    gevent.sleep(PING_INTERVAL_SECONDS)  # its last lines
+                    raise InstanceError(self._unhealthy(number, container))
+                gevent.sleep(PING_INTERVAL_SECONDS)
+        self.healthy = True
+
+    def check(self) -> bool:
+        """Ping every container now; `healthy` is the outcome."""
+        self.healthy = bool(self.containers) and all(container.ping() for container in self.containers)
+        self.failed_pings = 0 if self.healthy else self.failed_pings + 1
+        return self.healthy
 
     @property
-    def healthy(self) -> bool:
-        """Whether the last ping of every container was answered with 200."""
-        raise NotImplementedError
+    def alive(self) -> bool:
+        """Whether every container has its process."""
+        return all(container.alive for container in self.containers)
 
     def get(self, path: str, seconds: float = 2) -> Response:
-        """GET from the first container: `/ping`, `/execution-parameters`, `/models`. Raises OSError."""
-        raise NotImplementedError
+        """GET from the first container: `/execution-parameters`, `/models`. Raises OSError."""
+        return self.containers[0].client.request("GET", path, seconds)
 
     def invoke(
-        self, body: bytes | Iterable[bytes], headers: Mapping[str, str], seconds: float = 60
+        self,
+        body: bytes | Iterable[bytes],
+        headers: Mapping[str, str],
+        seconds: float = 60,
+        path: str = "/invocations",
+        hostname: str | None = None,
     ) -> Response:
         """POST /invocations, through all containers of a pipeline. An iterable body is sent chunked.
 
-        A 4xx or 5xx of a container is a Response; a connection that fails is an OSError, a time limit a TimeoutError.
+        With `hostname` (InferenceExecutionConfig Direct) only that container is asked. A 4xx or 5xx of a container is a
+        Response; a connection that fails is an OSError, a time limit a TimeoutError.
         """
-        raise NotImplementedError
+        if hostname is not None:
+            container = self.containers[self.hostnames.index(hostname)]
+            return container.post(path, body, headers, seconds)
+        end = time.monotonic() + seconds
+        response = self.containers[0].post(path, body, headers, seconds)
+        for container in self.containers[1:]:
+            if response.status >= 400:
+                break
+            between = {**headers, "Content-Type": response.headers.get("Content-Type", "")}
+            response = container.post(path, response.read(), between, max(end - time.monotonic(), 0.1))
+        return response
 
     def stop(self) -> None:
         """SIGTERM, SIGKILL after 30 s, and no process or directory is left. Does nothing the second time."""
-        raise NotImplementedError
+        if self._stopped:
+            return
+        self._stopped, self.healthy = True, False
+        gevent.joinall([gevent.spawn(container.stop) for container in self.containers])
+        for definition in self._definitions:
+            definition.give_back()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _unhealthy(self, number: int, container: Container) -> str:
+        which = f"{'primary container' if number == 0 else f'container {number + 1}'} for {self.name}"
+        how = "did not pass the ping health check" if container.alive else "ended before it was healthy"
+        reason = container.reason()[:LONGEST_REASON]
+        return f"The {which} {how}. Its log says: {reason}" if reason else f"The {which} {how}."
+
+
+class _Definition:
+    """A container definition of CreateModel, and what one container made from it takes: a directory and ports."""
+
+    def __init__(self, launcher: Launcher, record: dict[str, Any], directory: Path, pipeline: bool) -> None:
+        self._launcher, self._record, self._directory, self._pipeline = launcher, record, directory, pipeline
+        self._ports: list[int] = []
+        self.environment: dict[str, str] = {}
+
+    @property
+    def hostname(self) -> str | None:
+        return self._record.get("ContainerHostname")
+
+    @property
+    def base(self) -> Path:
+        """Laid as /opt/ml."""
+        return self._directory / "ml"
+
+    def make(self) -> Container:
+        image = self._record.get("Image", "")
+        if not images.is_ours(image):
+            raise InstanceError(
+                f"The image {image} is none of TensorFlow Serving's, which local SageMaker runs as its own stack: "
+                f"{', '.join(images.OURS)}."
+            )
+        port = self._launcher.ports.take()
+        self._ports.append(port)
+        environment = {
+            **containers.environment_of_host(),
+            **self._launcher.aws_environment,
+            **self._record.get("Environment", {}),
+            **self.environment,
+            "SAGEMAKER_BASE_DIR": str(self.base),
+            "SAGEMAKER_BIND_TO_PORT": str(port),
+        }
+        if self._pipeline:
+            low, high = self._launcher.ports.take_range()
+            self._ports.append(low)
+            environment["SAGEMAKER_SAFE_PORT_RANGE"] = f"{low}-{high}"
+        if self._record.get("Mode") == "MultiModel":
+            environment["SAGEMAKER_MULTI_MODEL"] = "true"
+        self._directory.mkdir(parents=True)
+        return Container(
+            containers.stack_command(self._directory / "run"), self._directory, environment, port
+        )
+
+    def lay_out(self) -> None:
+        """Raises ModelDataError."""
+        objects = self._launcher.objects
+        if self._record.get("Mode") == "MultiModel":
+            (self.base / "models").mkdir(parents=True)
+        else:
+            model_data.fetch(objects, self._record, self.base / "model")
+        for source in self._record.get("AdditionalModelDataSources", ()):
+            directory = self.base / "additional-model-data-sources" / source["ChannelName"]
+            model_data.fetch_source(objects, source["S3DataSource"], directory)
+
+    def give_back(self) -> None:
+        for port in self._ports:
+            self._launcher.ports.give_back(port)
 
 
 class Launcher:
     """Makes instances, each with a directory of its own below `DIR/instances`."""
+
+    def __init__(self, directory: Path, objects: ObjectStore, aws_environment: Mapping[str, str]) -> None:
+        """`aws_environment` is what a container needs to find this emulator as AWS; it is not isolated from it."""
+        self.objects = objects
+        self.aws_environment = dict(aws_environment)
+        self.ports = Ports()
+        self._directory = directory
+        _sweep(directory)
 
     def instance(
         self, model: dict[str, Any], name: str, lines: Lines, environment: Mapping[str, str] | None = None
@@ -79,8 +218,34 @@ class Launcher:
 
         Args:
             model: a record of `State.models`.
-            name: unique among those alive, as `transform-JOB-0`; names its directory.
+            name: for failure reasons, as `production variant TFS`, `transform job JOB`.
             lines: called with each line that a container prints.
             environment: goes over the model's own, e.g. SAGEMAKER_BATCH.
         """
-        raise NotImplementedError
+        records = container_definitions(model)
+        directory = self._directory / secrets.token_hex(4)  # short: sockets lie below it
+        definitions = []
+        for number, record in enumerate(records):
+            definition = _Definition(self, record, directory / str(number), pipeline=len(records) > 1)
+            definition.environment = {
+                **(ISOLATED if model.get("EnableNetworkIsolation") else {}),
+                **(environment or {}),
+            }
+            definitions.append(definition)
+        return Instance(name, directory, definitions, lines)
+
+
+def container_definitions(model: dict[str, Any]) -> list[dict[str, Any]]:
+    """The containers of a model's record, in order."""
+    return [model["PrimaryContainer"]] if model.get("PrimaryContainer") else list(model.get("Containers", ()))
+
+
+def _sweep(directory: Path) -> None:
+    """End what a server that was killed has left running, and remove its directories."""
+    for path in directory.glob("*/*/pid"):
+        pid = path.read_text()
+        command = Path("/proc") / pid / "cmdline"
+        if command.exists() and str(path.parent).encode() in command.read_bytes():
+            end_session(int(pid))
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)

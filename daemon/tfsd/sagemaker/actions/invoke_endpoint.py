@@ -1,0 +1,24 @@
+"""InvokeEndpoint: a request to a container, its answer, and the headers of both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfsd.sagemaker.call import Call
+from tfsd.sagemaker.runtime import check_answer_size, find_endpoint, invocation, session_headers
+
+
+def run(call: Call, request: dict[str, Any]) -> dict[str, Any]:
+    endpoint = find_endpoint(call, request)
+    variant, response = endpoint.invoke(invocation(request))
+    if response.status >= 400:
+        raise endpoint.model_error(variant, response)
+    body = response.read()
+    check_answer_size(endpoint, variant, body)
+    return {
+        "Body": body,
+        "ContentType": response.headers.get("Content-Type"),
+        "InvokedProductionVariant": variant,
+        "CustomAttributes": response.headers.get("X-Amzn-SageMaker-Custom-Attributes"),
+        **session_headers(response),
+    }

@@ -1,0 +1,13 @@
+"""ListModels, with every filter and sort key, in pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfsd.sagemaker.call import Call
+from tfsd.sagemaker.resources import MODEL, page
+
+
+def run(call: Call, request: dict[str, Any]) -> dict[str, Any]:
+    records, token = page(request, MODEL.table(call), "ModelName")
+    return {"Models": records, "NextToken": token}

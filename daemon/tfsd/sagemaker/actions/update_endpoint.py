@@ -1,0 +1,39 @@
+"""UpdateEndpoint: move an endpoint to another configuration, without an interruption."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfsd.sagemaker.call import Call
+from tfsd.sagemaker.endpoints.endpoint import Endpoint
+from tfsd.sagemaker.errors import ValidationException
+from tfsd.sagemaker.resources import ENDPOINT, ENDPOINT_CONFIG
+
+RETAINED = {"DesiredInstanceCount": "InitialInstanceCount", "DesiredWeight": "InitialVariantWeight"}
+
+
+def run(call: Call, request: dict[str, Any]) -> dict[str, Any]:
+    record = ENDPOINT.get(call, request["EndpointName"])
+    config = ENDPOINT_CONFIG.get(call, request["EndpointConfigName"])
+    endpoint = call.emulator.endpoints.find(request["EndpointName"])
+    if endpoint is None:
+        raise ValidationException(f'Could not find endpoint "{record["EndpointArn"]}".')
+    call.emulator.endpoints.update(endpoint, config, _retained(endpoint, request))
+    if request.get("DeploymentConfig"):
+        record["LastDeploymentConfig"] = request["DeploymentConfig"]
+    return record
+
+
+def _retained(endpoint: Endpoint, request: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """By variant, what the request wants to keep of the weights and counts of now."""
+    if not request.get("RetainAllVariantProperties"):
+        return {}
+    excluded = {item["VariantPropertyType"] for item in request.get("ExcludeRetainedVariantProperties", ())}
+    members = [member for kind, member in RETAINED.items() if kind not in excluded]
+    now = endpoint.record["Deployment"]["Config"]["ProductionVariants"]
+    return {
+        definition["VariantName"]: {
+            member: definition[member] for member in members if definition.get(member) is not None
+        }
+        for definition in now
+    }

@@ -1,0 +1,220 @@
+"""All endpoints: what CreateEndpoint, UpdateEndpoint and the rest set going, and the statuses on the way.
+
+Owns `State.endpoints` and the live endpoints. One operation at a time works on an endpoint, in the background; its
+record says how far it is, and why it failed.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from typing import Any
+
+import gevent
+
+from tfsd.sagemaker.endpoints.endpoint import Deployment, Endpoint
+from tfsd.sagemaker.endpoints.variant import Variant
+from tfsd.sagemaker.errors import ValidationException
+from tfsd.sagemaker.instances.instance import InstanceError, Launcher
+from tfsd.sagemaker.log_streams import LogStream, LogStreams
+from tfsd.sagemaker.state import Record, State
+
+CHECK_SECONDS = 5
+LONGEST_REASON = 1024
+UNDER_WAY = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
+
+log = logging.getLogger(__name__)
+
+
+class Endpoints:
+    """By name. `find` is for the runtime; the other methods begin what the control plane asks for."""
+
+    def __init__(self, state: State, launcher: Launcher, log_streams: LogStreams) -> None:
+        self._state, self._launcher, self._log_streams = state, launcher, log_streams
+        self._live: dict[str, Endpoint] = {}
+        self._healing = gevent.spawn(self._heal)
+
+    def find(self, name: str) -> Endpoint | None:
+        return self._live.get(name)
+
+    def create(self, record: Record, config: Record) -> None:
+        """Start an endpoint whose record is new. Raises ValidationException for a model that is not there."""
+        record["Deployment"] = self._snapshot(config)
+        self._begin(Endpoint(record), "Creating", self._deploy_first)
+
+    def update(self, endpoint: Endpoint, config: Record, kept: dict[str, dict[str, Any]]) -> None:
+        """Move an endpoint to another configuration; `kept` has weights and counts to carry over, by variant."""
+        self._refuse_under_way(endpoint)
+        snapshot = self._snapshot(config)
+        for definition in snapshot["Config"]["ProductionVariants"]:
+            definition.update(kept.get(definition["VariantName"], {}))
+        endpoint.record["PendingConfigName"] = config["EndpointConfigName"]
+        self._begin(endpoint, "Updating", self._redeploy, snapshot)
+
+    def scale(self, endpoint: Endpoint, changes: dict[str, dict[str, Any]]) -> None:
+        """Change weights (at once) and instance counts of variants: InitialVariantWeight, InitialInstanceCount."""
+        self._refuse_under_way(endpoint)
+        self._begin(endpoint, "Updating", self._scale, changes)
+
+    def delete(self, endpoint: Endpoint) -> None:
+        """Stop whatever is going on and all instances; then the endpoint is gone."""
+        if endpoint.record["EndpointStatus"] == "Deleting":
+            self._refuse_under_way(endpoint)
+        self._begin(endpoint, "Deleting", self._remove)
+
+    def restore(self) -> None:
+        """After a restart: start again what was there."""
+        for record in self._state.endpoints:
+            endpoint = Endpoint(record)
+            status = record["EndpointStatus"]
+            if status == "Deleting":
+                self._begin(endpoint, status, self._remove)
+            elif status == "Failed":
+                self._live[record["EndpointName"]] = endpoint
+            else:
+                self._begin(
+                    endpoint, "Creating" if status == "Creating" else "SystemUpdating", self._deploy_first
+                )
+
+    def stop(self) -> None:
+        """Stop all instances; the records stay as they are, for `restore`."""
+        self._healing.kill()
+        for endpoint in self._live.values():
+            if endpoint.task is not None:
+                endpoint.task.kill()
+        deployments = [endpoint.deployment for endpoint in self._live.values() if endpoint.deployment]
+        gevent.joinall([gevent.spawn(deployment.stop) for deployment in deployments])
+
+    def _begin(self, endpoint: Endpoint, status: str, work: Any, *arguments: Any) -> None:
+        self._live[endpoint.record["EndpointName"]] = endpoint
+        self._set(endpoint, status)
+        endpoint.task = gevent.spawn(self._work, endpoint, endpoint.task, work, *arguments)
+
+    def _work(self, endpoint: Endpoint, before: gevent.Greenlet | None, work: Any, *arguments: Any) -> None:
+        try:
+            if before is not None:
+                before.kill()  # waits until it has stopped what it was starting
+            work(endpoint, *arguments)
+        except Exception as error:
+            log.exception("endpoint %s", endpoint.record["EndpointName"])
+            self._set(endpoint, "Failed", f"{type(error).__name__}: {error}")
+
+    def _deploy_first(self, endpoint: Endpoint) -> None:
+        name = endpoint.record["EndpointName"]
+        deployment = self._deployment(endpoint.record, endpoint.record["Deployment"])
+        began = time.monotonic()
+        try:
+            deployment.start()
+        except InstanceError as error:
+            log.error("endpoint %s failed: %s", name, error)
+            self._set(endpoint, "Failed", str(error))
+            return
+        except gevent.GreenletExit:
+            deployment.stop()
+            raise
+        endpoint.deployment = deployment
+        self._set(endpoint, "InService")
+        log.info("endpoint %s is in service after %.1f s", name, time.monotonic() - began)
+
+    def _redeploy(self, endpoint: Endpoint, snapshot: Record) -> None:
+        """Start the new instances beside the old ones, move the traffic when all are healthy, drain the old ones."""
+        name = endpoint.record["EndpointName"]
+        new, old = self._deployment(endpoint.record, snapshot), endpoint.deployment
+        try:
+            new.start()
+        except InstanceError as error:
+            log.error("update of endpoint %s is rolled back: %s", name, error)
+            self._set(endpoint, "RollingBack", str(error))
+            endpoint.record.pop("PendingConfigName", None)
+            self._set(endpoint, "InService" if old else "Failed", str(error))
+            return
+        except gevent.GreenletExit:
+            new.stop()
+            raise
+        endpoint.deployment = new
+        endpoint.record["Deployment"] = snapshot
+        endpoint.record["EndpointConfigName"] = snapshot["Config"]["EndpointConfigName"]
+        endpoint.record.pop("PendingConfigName", None)
+        if old:
+            old.drain()
+        self._set(endpoint, "InService")
+        log.info("endpoint %s is updated to %s", name, endpoint.record["EndpointConfigName"])
+
+    def _scale(self, endpoint: Endpoint, changes: dict[str, dict[str, Any]]) -> None:
+        deployment = endpoint.deployment
+        assert deployment
+        for name, change in changes.items():
+            variant = deployment.variants[name]
+            variant.weight = change.get("InitialVariantWeight", variant.weight)
+            variant.desired_count = change.get("InitialInstanceCount", variant.desired_count)
+            variant.definition.update(change)
+        failure = None
+        for variant in deployment.variants.values():
+            try:
+                variant.scale()
+            except InstanceError as error:
+                failure = str(error)
+                variant.desired_count = variant.definition["InitialInstanceCount"] = len(variant.instances)
+        self._set(endpoint, "InService", failure)
+
+    def _remove(self, endpoint: Endpoint) -> None:
+        name = endpoint.record["EndpointName"]
+        deployment, endpoint.deployment = endpoint.deployment, None
+        if deployment:
+            deployment.stop()
+        self._live.pop(name, None)
+        self._state.endpoints.delete(name)
+        log.info("endpoint %s is deleted", name)
+
+    def _set(self, endpoint: Endpoint, status: str, reason: str | None = None) -> None:
+        record = endpoint.record
+        record["EndpointStatus"] = status
+        record["LastModifiedTime"] = time.time()
+        record["FailureReason"] = reason[:LONGEST_REASON] if reason else None
+        self._state.endpoints.put(record["EndpointName"], record)
+
+    def _refuse_under_way(self, endpoint: Endpoint) -> None:
+        if endpoint.record["EndpointStatus"] in UNDER_WAY:
+            raise ValidationException(
+                f'Cannot update in-progress endpoint "{endpoint.record["EndpointArn"]}".'
+            )
+
+    def _snapshot(self, config: Record) -> Record:
+        """What an endpoint is made from, kept with it: configuration and models may be deleted meanwhile."""
+        models = {}
+        for definition in [*config["ProductionVariants"], *config.get("ShadowProductionVariants", ())]:
+            model = self._state.models.get(definition.get("ModelName", ""))
+            if model is None:
+                arn = config["EndpointConfigArn"].rpartition(":")[0]
+                raise ValidationException(
+                    f'Could not find model "{arn}:model/{definition.get("ModelName", "")}".'
+                )
+            models[model["ModelName"]] = model
+        return copy.deepcopy({"Config": config, "Models": models})
+
+    def _deployment(self, record: Record, snapshot: Record) -> Deployment:
+        region, group = (
+            record["EndpointArn"].split(":")[3],
+            f"/aws/sagemaker/Endpoints/{record['EndpointName']}",
+        )
+
+        def log_stream(name: str) -> LogStream:
+            return self._log_streams.open(region, group, name)
+
+        def variants(kind: str) -> list[Variant]:
+            return [
+                Variant(definition, snapshot["Models"][definition["ModelName"]], self._launcher, log_stream)
+                for definition in snapshot["Config"].get(kind, ())
+            ]
+
+        return Deployment(
+            snapshot["Config"], variants("ProductionVariants"), variants("ShadowProductionVariants")
+        )
+
+    def _heal(self) -> None:
+        while True:
+            gevent.sleep(CHECK_SECONDS)
+            for endpoint in list(self._live.values()):
+                if endpoint.deployment is not None:
+                    gevent.spawn(endpoint.deployment.heal)

@@ -1,0 +1,123 @@
+"""A container: its directory laid as /opt/ml, its environment, its process, its log.
+
+A container of ours is `tfsd`'s entry point as a child process and a session of its own. Another image needs Docker.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import gevent
+from gevent import subprocess
+
+from tfsd.local.sessions import end_session
+from tfsd.sagemaker.instances.http_client import HttpClient, Response
+
+STOP_SECONDS = 30  # SIGTERM, then SIGKILL (hosting contract section 1)
+PING_SECONDS = 2
+LINES_KEPT = 200
+KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+KEPT_PREFIXES = ("PIP_", "SSL_", "REQUESTS_", "CUDA_", "NVIDIA_")
+
+Lines = Callable[[str], None]
+
+
+class Container:
+    """One container. `port` is where it listens once `start` was called."""
+
+    def __init__(
+        self, command: list[str], directory: Path, environment: Mapping[str, str], port: int
+    ) -> None:
+        """`command` is run in `directory`, which is the container's own and goes with it."""
+        self.port = port
+        self.directory = directory
+        self.client = HttpClient(port)
+        self.last_lines: collections.deque[str] = collections.deque(maxlen=LINES_KEPT)
+        self._command, self._environment = command, dict(environment)
+        self._process: Any = None
+
+    def start(self, lines: Lines) -> None:
+        """Start the process; `lines` gets every line that it prints."""
+        self._process = subprocess.Popen(
+            self._command,
+            env=self._environment,
+            cwd=self.directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        (self.directory / "pid").write_text(str(self._process.pid))
+        gevent.spawn(self._follow, self._process.stdout, lines)
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The process that leads the session; 0 before the start."""
+        return self._process.pid if self._process else 0
+
+    def ping(self) -> bool:
+        """Whether /ping answers 200 now."""
+        try:
+            response = self.client.request("GET", "/ping", PING_SECONDS)
+            response.read()
+        except OSError:
+            return False
+        return response.status == 200
+
+    def post(self, path: str, body: Any, headers: Mapping[str, str], seconds: float) -> Response:
+        return self.client.request("POST", path, seconds, headers, body)
+
+    def stop(self) -> None:
+        """SIGTERM, SIGKILL when that does not help, and nothing of its session or its directory is left."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_SECONDS)
+            end_session(self._process.pid)
+            self._process.wait()
+        self.client.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def reason(self) -> str:
+        """What its log says of a failure: what the entry point refused, else its last lines."""
+        said = [line for line in self.last_lines if line.startswith("serve: ")]
+        errors = [line for line in self.last_lines if " ERROR " in line or " CRITICAL " in line]
+        return " ".join((said or errors[-3:] or list(self.last_lines)[-3:])[-3:])
+
+    def _follow(self, stdout: Any, lines: Lines) -> None:
+        for line in stdout:
+            text = line.decode("utf-8", "replace").rstrip("\r\n")
+            self.last_lines.append(text)
+            lines(text)
+
+
+def stack_command(run_dir: Path) -> list[str]:
+    """Our stack."""
+    return [sys.executable, "-m", "tfsd.start.serve", "--run-dir", str(run_dir)]
+
+
+def environment_of_host() -> dict[str, str]:
+    """What a container takes over from this machine: where programs and package indexes are, and nothing else."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in KEPT_VARIABLES or name.startswith(KEPT_PREFIXES)
+    }
+    kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', os.defpath)}"
+    for name in ("SAGEMAKER_TFS_BINARY", "SAGEMAKER_TFS_MEMORY_LIMIT_MB"):  # of the machine, not of a model
+        if os.environ.get(name):
+            kept[name] = os.environ[name]
+    return kept

@@ -1,0 +1,119 @@
+"""What the control plane's resources have in common: finding by name, refusing a name that is taken, lists, waiting.
+
+The texts are interface: SDKs look for "Could not find" and "already existing" in them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+import gevent
+
+from tfsd.sagemaker.call import Call
+from tfsd.sagemaker.errors import ValidationException
+from tfsd.sagemaker.state import Record, Table
+
+HOLD_SECONDS = 25
+HOLD_INTERVAL_SECONDS = 0.05
+DEFAULT_PAGE = 10
+SORT_KEYS = {"Name": 0, "CreationTime": 1, "Status": 2}
+
+
+class Kind:
+    """A kind of resource, with its words: `endpoint configuration`, in ARNs `endpoint-config`."""
+
+    def __init__(self, words: str, in_arns: str, table: Callable[[Call], Table]) -> None:
+        self.words, self.in_arns, self.table = words, in_arns, table
+
+    def arn(self, call: Call, name: str) -> str:
+        return call.arn(self.in_arns, name)
+
+    def get(self, call: Call, name: str) -> Record:
+        """Raises ValidationException with AWS's "Could not find …"."""
+        record = self.table(call).get(name)
+        if record is None:
+            raise ValidationException(f'Could not find {self.words} "{self.arn(call, name)}".')
+        return record
+
+    def refuse_existing(self, call: Call, name: str) -> None:
+        """Raises ValidationException with AWS's "Cannot create already existing …"."""
+        if name in self.table(call):
+            raise ValidationException(
+                f'Cannot create already existing {self.words} "{self.arn(call, name)}".'
+            )
+
+
+MODEL = Kind("model", "model", lambda call: call.emulator.state.models)
+ENDPOINT_CONFIG = Kind(
+    "endpoint configuration", "endpoint-config", lambda call: call.emulator.state.endpoint_configs
+)
+ENDPOINT = Kind("endpoint", "endpoint", lambda call: call.emulator.state.endpoints)
+TRANSFORM_JOB = Kind("transform job", "transform-job", lambda call: call.emulator.state.transform_jobs)
+KINDS = (MODEL, ENDPOINT_CONFIG, ENDPOINT, TRANSFORM_JOB)
+
+
+def find_by_arn(call: Call, arn: str) -> tuple[Table, str, Record]:
+    """The resource that an ARN names, with its table and name. Raises ValidationException."""
+    kind, _, name = arn.rpartition(":")[2].partition("/")
+    for candidate in KINDS:
+        if candidate.in_arns == kind:
+            for key, record in candidate.table(call).items():
+                if key.lower() == name.lower():
+                    return candidate.table(call), key, record
+    raise ValidationException(f'Could not find resource "{arn}".')
+
+
+def page(
+    request: dict[str, Any],
+    records: Iterable[Record],
+    name: str,
+    status: str | None = None,
+    descending: bool = True,
+) -> tuple[list[Record], str | None]:
+    """The page of a list that a request asks for, filtered and sorted, and the token of the next one.
+
+    `name` and `status` are the members of a record that NameContains, StatusEquals and the sort keys mean.
+    """
+    found = [record for record in records if _passes(request, record, name, status)]
+    key = SORT_KEYS.get(request.get("SortBy", "CreationTime"), 1)
+    found.sort(key=lambda record: (record[name], record["CreationTime"], record.get(status or "", ""))[key])
+    if request.get("SortOrder", "Descending" if descending else "Ascending") == "Descending":
+        found.reverse()
+    start = _offset(request.get("NextToken"))
+    end = start + request.get("MaxResults", DEFAULT_PAGE)
+    return found[start:end], _token(end) if end < len(found) else None
+
+
+def held(read: Callable[[], Record | None], status: str, under_way: Collection[str]) -> Record | None:
+    """What `read` returns, once its status is final, or after HOLD_SECONDS: waiters ask only every 30 or 60 s."""
+    end = time.monotonic() + HOLD_SECONDS
+    while (record := read()) is not None and record[status] in under_way and time.monotonic() < end:
+        gevent.sleep(HOLD_INTERVAL_SECONDS)
+    return record
+
+
+def _passes(request: dict[str, Any], record: Record, name: str, status: str | None) -> bool:
+    if request.get("NameContains", "").lower() not in record[name].lower():
+        return False
+    if status and request.get("StatusEquals", record[status]) != record[status]:
+        return False
+    for member in ("CreationTime", "LastModifiedTime"):
+        moment = record.get(member, record["CreationTime"])
+        if not request.get(f"{member}After", 0) <= moment <= request.get(f"{member}Before", float("inf")):
+            return False
+    return True
+
+
+def _token(offset: int) -> str:
+    return base64.urlsafe_b64encode(str(offset).encode()).decode()
+
+
+def _offset(token: str | None) -> int:
+    try:
+        return int(base64.urlsafe_b64decode(token)) if token else 0
+    except (ValueError, binascii.Error) as error:
+        raise ValidationException("The NextToken is none that was given out.") from error

@@ -1,0 +1,71 @@
+"""What the runtime's operations have in common: the endpoint, the request that its container gets, the limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfsd.sagemaker.call import ACCOUNT, Call
+from tfsd.sagemaker.endpoints.endpoint import Endpoint, Invocation
+from tfsd.sagemaker.errors import ModelError, ValidationError
+from tfsd.sagemaker.instances.http_client import Response
+
+MAX_ANSWER_BYTES = 6 * 1024 * 1024
+
+# Members of the request that reach the container, and by which header (hosting contract section 3)
+TO_CONTAINER = {
+    "ContentType": "Content-Type",
+    "Accept": "Accept",
+    "CustomAttributes": "X-Amzn-SageMaker-Custom-Attributes",
+    "TargetModel": "X-Amzn-SageMaker-Target-Model",
+    "TargetVariant": "X-Amzn-SageMaker-Target-Variant",
+    "InferenceId": "X-Amzn-SageMaker-Inference-Id",
+    "SessionId": "X-Amzn-SageMaker-Session-Id",
+}
+
+
+def find_endpoint(call: Call, request: dict[str, Any], asynchronous: bool = False) -> Endpoint:
+    """The endpoint in service that a request names. Raises ValidationError."""
+    name = request["EndpointName"]
+    endpoint = call.emulator.endpoints.find(name)
+    if endpoint is None or endpoint.deployment is None:
+        raise ValidationError(f"Endpoint {name} of account {ACCOUNT} not found.")
+    if ("AsyncInferenceConfig" in endpoint.config) != asynchronous:
+        raise ValidationError(
+            f"Endpoint {name} is not an asynchronous one; use InvokeEndpoint."
+            if asynchronous
+            else f"Endpoint {name} is asynchronous; use InvokeEndpointAsync."
+        )
+    if request.get("InferenceComponentName"):
+        raise ValidationError(f"Endpoint {name} has no inference components.")
+    return endpoint
+
+
+def invocation(request: dict[str, Any], **more: Any) -> Invocation:
+    """What the endpoint is asked."""
+    headers = {header: request[member] for member, header in TO_CONTAINER.items() if request.get(member)}
+    return Invocation(
+        request["Body"],
+        headers,
+        target_variant=request.get("TargetVariant"),
+        target_model=request.get("TargetModel"),
+        target_container=request.get("TargetContainerHostname"),
+        **more,
+    )
+
+
+def session_headers(response: Response) -> dict[str, Any]:
+    return {
+        "NewSessionId": response.headers.get("X-Amzn-SageMaker-New-Session-Id"),
+        "ClosedSessionId": response.headers.get("X-Amzn-SageMaker-Closed-Session-Id"),
+    }
+
+
+def check_answer_size(endpoint: Endpoint, variant: str, body: bytes) -> None:
+    """Raises ModelError for an answer that the runtime does not hand on."""
+    if len(body) > MAX_ANSWER_BYTES:
+        text = f"The answer has {len(body)} bytes; {MAX_ANSWER_BYTES} are the limit."
+        raise ModelError(
+            f'Received server error (0) from primary with message "{text}"',
+            OriginalStatusCode=0,
+            OriginalMessage=text,
+        )
