@@ -74,7 +74,9 @@ class Invocations:
             reply = replies.from_exception(error)
         except gevent.Timeout as expired:
             reply = self._expired(target) if expired is timer else _failed(expired, target)
-        except (Exception, SystemExit) as error:
+        except (
+            BaseException
+        ) as error:  # whatever user code raises is an answer, CancelledError and the like too
             reply = _failed(error, target)
         finally:
             timer.close()
@@ -107,8 +109,8 @@ class Invocations:
                     "a streamed reply failed: %s", self._limit_message() if expired is timer else expired
                 )
                 raise StreamFailed from None
-            except Exception as error:
-                log.exception("a streamed reply failed: %s", error)
+            except BaseException as error:
+                log.exception("a streamed reply failed: %s", replies.text_of(error))
                 raise StreamFailed from None
             finally:
                 timer.close()
@@ -124,7 +126,13 @@ def _name(target: Target | None) -> str:
 def _failed(error: BaseException, target: Target | None) -> Reply:
     reply = replies.from_exception(error)
     if reply.status >= 500:
-        log.error("model %s: user code failed: %r", _name(target), error, exc_info=error)
+        log.error(
+            "model %s: user code failed: %s: %s",
+            _name(target),
+            type(error).__name__,
+            replies.text_of(error),
+            exc_info=error,
+        )
     return reply
 
 

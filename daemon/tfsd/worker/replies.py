@@ -20,9 +20,12 @@ from tfsd.worker.upstream.grpc_errors import as_http_error
 
 DEFAULT_CONTENT_TYPE = "application/json"  # of a result that names none, as in the AWS containers
 PIECE_BYTES = 64 * 1024  # of a file-like result
+BODILESS = (204, 304)  # RFC 9110, section 6.4.1
 FRAMING = {"connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+OUT_OF_MEMORY = "There is not enough memory for this request just now; try again, or send less at a time."
 
 Headers = list[tuple[str, str]]
 
@@ -96,15 +99,28 @@ def from_exception(error: BaseException) -> Reply:
     HttpError, a gRPC call's failure, an attribute `status_code` from 400 to 599), else 500; its text as `{"error": …}`.
     """
     if isinstance(error, bottle.HTTPResponse):
-        return _from_bottle(error)
+        try:
+            return _from_bottle(error)
+        except BadResult as bad:
+            return from_error(500, str(bad))
     known = error if isinstance(error, HttpError) else as_http_error(error)
     if known is not None:
         return from_error(known.status, known.message, known.headers)
+    if isinstance(error, MemoryError):
+        return from_error(503, OUT_OF_MEMORY, {"Retry-After": "1"})
     status = getattr(error, "status_code", None)
     if not isinstance(status, int) or not 400 <= status <= 599:
         status = 500
-    text = str(error) or repr(error)
+    text = text_of(error)
     return from_error(status, f"KeyError: {text}" if isinstance(error, KeyError) else text)
+
+
+def text_of(error: BaseException) -> str:
+    """What an exception says, or its name where it says nothing or fails to."""
+    try:
+        return str(error) or repr(error)
+    except Exception:
+        return f"{type(error).__name__}, whose text cannot be had"
 
 
 def from_error(status: int, text: str, headers: Mapping[str, str] | None = None) -> Reply:
@@ -162,11 +178,17 @@ def _from_bottle(response: bottle.HTTPResponse) -> Reply:
     if "Content-Type" not in response.headers:  # Bottle's default is text/html
         headers = [(name, value) for name, value in headers if name.lower() != "content-type"]
         headers.append(("Content-Type", DEFAULT_CONTENT_TYPE))
-    if isinstance(response, bottle.HTTPError):
+    if isinstance(response, bottle.HTTPError) and response.status_code not in BODILESS:
         reply = from_error(response.status_code, str(response.body))
         reply.headers += [(name, value) for name, value in headers if name.lower() != "content-type"]
         return reply
-    return Reply(response.status_code, headers, encode(response.body))
+    body = encode(response.body)
+    if response.status_code < 200 or (response.status_code in BODILESS and body):
+        raise BadResult(
+            f"The handler returned a response of status {response.status_code} "
+            + ("with a body, which that status has not." if body else "that is no final answer.")
+        )
+    return Reply(response.status_code, headers, body)
 
 
 def _stream(source: Iterable[Any], close: Callable[[], object] | None) -> bytes | Stream:

@@ -6,6 +6,9 @@ another connection when one is closed before an answer.
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import json
 import logging
 import socket as flags
 import time
@@ -19,7 +22,10 @@ from gevent import pywsgi, socket
 from tfsd.worker.app import StreamFailed
 from tfsd.worker.in_flight import InFlight
 
-MOST_HEADERS = 200
+MAX_HEADERS = 200
+INTERNAL_ERROR = "The request failed in the worker; the container's log says why."
+BAD_BODY = "The request's body could not be read to its end."
+BAD_HEAD = "its first line or its Content-Length is not well-formed HTTP"
 LONGEST_LINE_BYTES = 64 * 1024
 ONE_WRITE_BYTES = 64 * 1024  # up to here copying head and body together is cheaper than a second system call
 
@@ -38,14 +44,11 @@ class Headers:
         self._values: dict[str, str] = {}
         while (line := stream.readline(LONGEST_LINE_BYTES)) not in (b"\r\n", b"\n"):
             name, colon, value = line.decode("latin-1").partition(":")
-            if (
-                not name
-                or not colon
-                or line[-1:] != b"\n"
-                or name[0] in " \t"
-                or len(self.pairs) == MOST_HEADERS
-            ):
-                self.status = "bad header line"
+            if len(self.pairs) == MAX_HEADERS:
+                self.status = f"it has more than {MAX_HEADERS} headers"
+                return
+            if not name or not colon or line[-1:] != b"\n" or name[0] in " \t":
+                self.status = f"line {len(self.pairs) + 1} of its headers is none"
                 return
             self.pairs.append((name, value := value.strip()))
             self._values[name.lower()] = value
@@ -124,6 +127,24 @@ class Handler(pywsgi.WSGIHandler):
             self._sendall(head)
             self._write(data)
 
+    def _send_error_response_if_possible(self, error_code: int) -> None:
+        """What pywsgi does, in JSON; the cause is in the log."""
+        if self.response_length or self.headers_sent:
+            self.close_connection = True
+            return
+        text = INTERNAL_ERROR if error_code == 500 else BAD_BODY
+        body = json.dumps({"error": text}).encode()
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self._sendall(_closing_answer(error_code, body))
+
+    def _handle_client_error(self, error: Exception) -> tuple[str, bytes]:
+        """The answer to a request whose head nobody can read; nginx lets few of those pass."""
+        log.warning("a request cannot be read: %s", error)
+        status = getattr(getattr(self, "headers", None), "status", "")
+        text = f"The request cannot be read: {status or BAD_HEAD}."
+        return "400", _closing_answer(400, json.dumps({"error": text}).encode())
+
     def log_request(self) -> None:
         """Nginx has the access log."""
 
@@ -133,6 +154,15 @@ class Handler(pywsgi.WSGIHandler):
     def _log_error(self, kind: type[BaseException], error: BaseException, trace: Any) -> None:
         if not issubclass(kind, (gevent.GreenletExit, StreamFailed)):
             log.error("a request failed: %r", error, exc_info=(kind, error, trace))
+
+
+def _closing_answer(status: int, body: bytes) -> bytes:
+    """A whole answer after which the connection is closed."""
+    head = (
+        f"HTTP/1.1 {status} {http.client.responses[status]}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body
 
 
 class Server(pywsgi.WSGIServer):

@@ -11,7 +11,7 @@ from functools import lru_cache
 from urllib.parse import quote
 
 from tfsd import attributes
-from tfsd.errors import NotFound
+from tfsd.errors import BadRequest, NotFound
 from tfsd.plan import Model, Plan
 from tfsd.worker.upstream.client import Group, ModelServers
 
@@ -47,6 +47,7 @@ class Targets:
 
     def __init__(self, plan: Plan, pool: str, servers: ModelServers) -> None:
         self._models = {name: model for name, model in plan.models.items() if model.pool == pool}
+        self._elsewhere = plan.models.keys() - self._models.keys()
         self._names = ", ".join(repr(name) for name in sorted(plan.models)) or "none"
         self._default = plan.default_model
         self.generation = plan.generation
@@ -63,7 +64,7 @@ class Targets:
         Args:
             header: the header's value, None if there is none.
             model_name: the model that the path names, if it does; the header's is then ignored.
-        Raises BadRequest (header) or NotFound (model or version, saying what exists).
+        Raises BadRequest (header; a model with workers of its own) or NotFound (model or version, saying what exists).
         """
         asked = attributes.parse(_text(header))
         model = self._model(model_name or asked.model_name)
@@ -77,6 +78,12 @@ class Targets:
     def _model(self, name: str | None) -> Model:
         wanted = self._default if name is None else name
         model = self._models.get(wanted) if wanted is not None else None
+        if wanted in self._elsewhere:
+            raise BadRequest(  # nginx, which chooses the workers, could not read what was meant
+                f"Model {wanted!r} has workers of its own, which this request did not reach. Send one "
+                f"X-Amzn-SageMaker-Custom-Attributes header with all that it has to say, tfs-model-name={wanted} "
+                "included, in UTF-8."
+            )
         if model is None:
             what = "There is no default model" if wanted is None else f"There is no model {wanted!r}"
             raise NotFound(

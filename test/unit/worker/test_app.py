@@ -1,3 +1,4 @@
+import asyncio
 import copy
 import json
 import logging
@@ -88,7 +89,7 @@ def test_a_changed_context_is_of_the_same_request(serve):
     ("attributes", "status", "said"),
     [
         ("tfs-model-name=nobody", 404, ["'nobody'", "'half_plus_three'", "'half_plus_two'"]),
-        ("tfs-model-name=elsewhere", 404, ["'elsewhere'"]),
+        ("tfs-model-name=elsewhere", 400, ["'elsewhere'", "Send one X-Amzn-SageMaker-Custom-Attributes"]),
         ("tfs-model-name=../../v1/models/half_plus_two", 404, ["half_plus_two"]),
         ("tfs-model-version=9", 404, ["9", "3, 5", "'half_plus_three'"]),
         ("tfs-model-version=3:predict", 400, ["tfs-model-version"]),
@@ -254,6 +255,13 @@ class TeapotError(Exception):
     status_code = 418
 
 
+class SpeechlessError(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
 @pytest.mark.parametrize(
     ("error", "status", "text"),
     [
@@ -267,15 +275,26 @@ class TeapotError(Exception):
         (bottle.HTTPResponse(b'{"error": "slow down"}', 429), 429, "slow down"),
         (SystemExit(3), 500, "3"),
         (gevent.Timeout(1), 500, "1 second"),
+        (asyncio.CancelledError(), 500, "CancelledError()"),
+        (BaseExceptionGroup("two", [SystemExit(1), ValueError()]), 500, "two (2 sub-exceptions)"),
+        (gevent.GreenletExit(), 500, "GreenletExit()"),
+        (GeneratorExit(), 500, "GeneratorExit()"),
+        (KeyboardInterrupt(), 500, "KeyboardInterrupt()"),
+        (SpeechlessError(), 500, "SpeechlessError, whose text cannot be had"),
+        (MemoryError(), 503, "There is not enough memory"),
+        (bottle.HTTPResponse("a body", 204), 500, "status 204 with a body"),
+        (bottle.HTTPError(304, "a body"), 500, "status 304 with a body"),
+        (bottle.HTTPResponse("", 100), 500, "status 100 that is no final answer"),
     ],
 )
 def test_exceptions(serve, caplog, error, status, text):
     client = serve(raising(error))
     response = client.invoke()
     assert response.status == status
-    assert response.json()["error"] == text
+    assert response.headers["Content-Type"] == "application/json"
+    assert text in response.json()["error"]
     events = [record for record in caplog.records if record.exc_info]
-    assert len(events) == (status == 500)
+    assert len(events) == (status >= 500)
     assert client.invoke().status == status  # the worker lives, the connection is in order
 
 
@@ -307,6 +326,15 @@ def test_a_handlers_headers(serve):
     assert response.body == b"body"
     assert response.headers["Content-Type"] == "text/plain"
     assert response.headers["X-Amzn-SageMaker-New-Session-Id"] == "abc; Expires=2030-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("body", ["a body", iter(["a", "body"])])
+def test_a_status_without_a_body_that_has_one(serve, caplog, body):
+    client = serve(lambda data, context: bottle.HTTPResponse(body, 204))
+    response = client.invoke()
+    assert (response.status, "status 204 with a body" in response.json()["error"]) == (500, True)
+    assert [record for record in caplog.records if record.exc_info]
+    assert client.invoke().status == 500 if isinstance(body, str) else True
 
 
 @pytest.mark.parametrize("status", [201, 204])

@@ -1,11 +1,12 @@
 import io
+import json
 
 import pytest
 from gevent import socket
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfsd.worker.server import Headers, inherited_listener
+from tfsd.worker.server import MAX_HEADERS, Headers, inherited_listener
 
 NAMES = st.text("abcXYZ-0129_", min_size=1)
 VALUES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f\x85"))
@@ -28,16 +29,33 @@ def test_any_bytes_are_headers_or_refused(raw):
 
 
 @pytest.mark.parametrize(
-    "lines", [b"no colon\r\n", b": no name\r\n", b" folded: x\r\n", b"cut: off", b"a: b\r\n" * 1000]
+    ("lines", "reason"),
+    [
+        (b"no colon\r\n", "line 1 of its headers"),
+        (b"a: b\r\n: no name\r\n", "line 2 of its headers"),
+        (b" folded: x\r\n", "line 1 of its headers"),
+        (b"cut: off", "line 2 of its headers"),
+        (b"a: b\r\n" * (MAX_HEADERS + 1), "more than 200 headers"),
+        (b"Content-Length: x\r\n", "Content-Length"),
+    ],
 )
-def test_a_malformed_request_is_refused_and_the_next_is_served(serve, lines):
+def test_a_malformed_request_is_refused_and_the_next_is_served(serve, lines, reason):
     client = serve(lambda data, context: "fine")
     with socket.socket(socket.AF_UNIX) as raw:
         raw.connect(client.path)
         raw.sendall(b"POST /invocations HTTP/1.1\r\n" + lines + b"\r\n")
         raw.shutdown(1)
-        assert raw.recv(100).startswith(b"HTTP/1.1 400 ")
+        head, _, body = raw.recv(1000).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"Content-Type: application/json" in head
+    assert reason in json.loads(body)["error"]
     assert client.invoke().body == b"fine"
+
+
+def test_as_many_headers_as_are_allowed(serve):
+    client = serve(lambda data, context: "fine")
+    headers = {f"X-{number}": "x" for number in range(MAX_HEADERS - 3)}  # and Host, lengths, encodings
+    assert client.request("POST", "/invocations", b"", headers).body == b"fine"
 
 
 def test_a_header_with_an_underscore_passes_for_no_other(serve):

@@ -1,5 +1,6 @@
 """Handlers that return a generator: chunked answers."""
 
+import asyncio
 import http.client
 
 import bottle
@@ -37,10 +38,11 @@ def test_an_error_before_the_first_piece_has_a_status(serve):
     assert serve(handler).invoke().status == 400
 
 
-def test_a_later_error_cuts_the_connection(serve, caplog):
+@pytest.mark.parametrize("error", [ValueError, SystemExit, gevent.GreenletExit, asyncio.CancelledError])
+def test_a_later_error_cuts_the_connection(serve, caplog, error):
     def handler(data, context):
         yield b"first"
-        raise ValueError("broken later")
+        raise error("broken later")
 
     client = serve(handler)
     response = client.open("POST", "/invocations", b"")
