@@ -1,71 +1,177 @@
-"""Counters of requests, in the real server's names and in Prometheus' text format."""
+"""What the server counts and measures, under TensorFlow Serving's names and in Prometheus' text format.
+
+Owns the families, their labels and their buckets. A bucket `le` holds what is equal to its bound too, as Prometheus
+has it; the real server puts that into the next one.
+"""
 
 from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 
 from tfsd.model_server.errors import Code
 
-_PREFIX = ":tensorflow:serving:"
-_BOUNDS = tuple(10 * 1.8**power for power in range(33))  # microseconds, as the real server's samplers
+#: Label sets of a family; what comes beyond is counted together, since clients choose the names of models.
+_MOST_CELLS = 1000
+_OTHERS = "(others)"
+
+Labels = tuple[str, ...]
 
 
-class _Histogram:
-    __slots__ = ("buckets", "total")
+def exponential(scale: float, growth: float, count: int) -> tuple[float, ...]:
+    """Bounds of buckets as TensorFlow's monitoring::Buckets::Exponential; the last bucket has no bound."""
+    return tuple(scale * growth**power for power in range(count))
 
-    def __init__(self) -> None:
-        self.buckets = [0] * (len(_BOUNDS) + 1)
-        self.total = 0.0
+
+_LATENCY = exponential(10, 1.8, 33)  # microseconds, up to 20 minutes
+_QUEUING = exponential(100, 1.2, 52)  # microseconds, up to a second
+_GRAPH_RUN = exponential(1000, 2, 20)  # microseconds, up to 17 minutes
+_EXAMPLES = exponential(1, 2, 15)
+_ROWS = exponential(1, 2, 14)
+
+
+class Counter:
+    """A number that only grows, for each set of label values."""
+
+    kind = "counter"
+
+    def __init__(self, name: str, labels: Labels = ()) -> None:
+        self.name = name
+        self._labels = labels
+        self._lock = threading.Lock()
+        self._cells: dict[Labels, int] = {}
+
+    def add(self, labels: Labels = (), by: int = 1) -> None:
+        """Count `by` more."""
+        with self._lock:
+            if labels not in self._cells and len(self._cells) >= _MOST_CELLS:
+                labels = (_OTHERS,) * len(labels)
+            self._cells[labels] = self._cells.get(labels, 0) + by
+
+    def render(self) -> Iterator[str]:
+        """The lines of its values."""
+        with self._lock:
+            cells = sorted(self._cells.items())
+        for labels, value in cells:
+            yield f"{self.name}{_braced(self._labels, labels)} {value}"
+
+
+class Histogram:
+    """How values are distributed over buckets, for each set of label values."""
+
+    kind = "histogram"
+
+    def __init__(self, name: str, bounds: Sequence[float], labels: Labels = ()) -> None:
+        self.name = name
+        self._bounds = bounds
+        self._labels = labels
+        self._lock = threading.Lock()
+        self._cells: dict[Labels, tuple[list[int], list[float]]] = {}
+
+    def add(self, value: float, labels: Labels = ()) -> None:
+        """Take in one value."""
+        bucket = bisect_left(self._bounds, value)
+        with self._lock:
+            if labels not in self._cells:
+                if len(self._cells) >= _MOST_CELLS:
+                    labels = (_OTHERS,) * len(labels)
+                self._cells.setdefault(labels, ([0] * (len(self._bounds) + 1), [0.0]))
+            counts, total = self._cells[labels]
+            counts[bucket] += 1
+            total[0] += value
+
+    def render(self) -> Iterator[str]:
+        """The lines of its values."""
+        with self._lock:
+            cells = sorted(
+                (labels, list(counts), total[0]) for labels, (counts, total) in self._cells.items()
+            )
+        for labels, counts, total in cells:
+            below = 0
+            for bound, count in zip((*map("{:g}".format, self._bounds), "+Inf"), counts, strict=True):
+                below += count
+                yield f"{self.name}_bucket{_braced((*self._labels, 'le'), (*labels, bound))} {below}"
+            braced = _braced(self._labels, labels)
+            yield f"{self.name}_sum{braced} {total!r}"
+            yield f"{self.name}_count{braced} {below}"
 
 
 class Metrics:
-    """Request counts by model and status, latencies by model, API and entry point."""
+    """All families. Times are in microseconds."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counts: dict[tuple[str, str], int] = {}
-        self._latencies: dict[tuple[str, str, str], _Histogram] = {}
+        serving, batching = ":tensorflow:serving:", ":tensorflow:serving:batching_session:"
+        model, core = ":tensorflow:cc:saved_model:", ":tensorflow:core:"
+        self.request_count = Counter(f"{serving}request_count", ("model_name", "status"))
+        self.request_latency = Histogram(
+            f"{serving}request_latency", _LATENCY, ("model_name", "API", "entrypoint")
+        )
+        self.runtime_latency = Histogram(
+            f"{serving}runtime_latency", _LATENCY, ("model_name", "API", "runtime")
+        )
+        self.example_counts = Histogram(f"{serving}request_example_counts", _EXAMPLES, ("model",))
+        self.example_count_total = Counter(f"{serving}request_example_count_total", ("model",))
+        self.queuing_latency = Histogram(f"{batching}queuing_latency", _QUEUING, ("thread_pool_name",))
+        self.wrapped_run_count = Counter(f"{batching}wrapped_run_count")
+        self.input_batch_size = Histogram(f"{batching}input_batch_size", _ROWS)
+        self.processed_batch_size = Histogram(f"{batching}processed_batch_size", _ROWS)
+        self.padding_size = Histogram(f"{batching}padding_size", _ROWS, ("execution_batch_size",))
+        self.load_attempt_count = Counter(f"{model}load_attempt_count", ("model_path", "status"))
+        self.load_latency = Counter(f"{model}load_latency", ("model_path",))
+        self.warmup_latency = Histogram(f"{serving}model_warmup_latency", _LATENCY, ("model_path", "status"))
+        self.graph_runs = Counter(f"{core}graph_runs")
+        self.graph_run_time = Counter(f"{core}graph_run_time_usecs")
+        self.graph_run_times = Histogram(f"{core}graph_run_time_usecs_histogram", _GRAPH_RUN)
 
     def record(self, model: str, api: str, entrypoint: str, code: Code, seconds: float) -> None:
-        """Count one request.
+        """Count one request for inference.
 
         Args:
             api: `Predict`, `Classify`, ... over gRPC; `predict`, ... over REST.
             entrypoint: `GRPC` or `REST`.
             code: its outcome; only requests that went well have a latency, as in the real server.
         """
+        self.request_count.add((model, code.name))
+        if code is Code.OK:
+            self.request_latency.add(seconds * 1e6, (model, api, entrypoint))
+
+    def ran(self, model: str, api: str, seconds: float) -> None:
+        """A request has been in TensorFlow, or in the queue of batches before it, for so long."""
+        self.runtime_latency.add(seconds * 1e6, (model, api, "TF1"))
+
+    def examples(self, model: str, count: int) -> None:
+        """A classification or regression of so many tf.Examples went well."""
+        self.example_counts.add(count, (model,))
+        self.example_count_total.add((model,), count)
+
+    def graph_ran(self, seconds: float) -> None:
+        """TensorFlow has run a graph."""
         micros = seconds * 1e6
-        with self._lock:
-            count = (model, code.name)
-            self._counts[count] = self._counts.get(count, 0) + 1
-            if code is Code.OK:
-                key = (model, api, entrypoint)
-                histogram = self._latencies.get(key) or self._latencies.setdefault(key, _Histogram())
-                histogram.buckets[bisect_left(_BOUNDS, micros)] += 1
-                histogram.total += micros
+        self.graph_runs.add()
+        self.graph_run_time.add(by=round(micros))
+        self.graph_run_times.add(micros)
+
+    def loaded(self, path: str, seconds: float | None) -> None:
+        """A version was loaded in so much time, or (None) could not be."""
+        self.load_attempt_count.add((path, "fail" if seconds is None else "success"))
+        if seconds is not None:
+            self.load_latency.add((path,), round(seconds * 1e6))
 
     def render(self) -> str:
         """All metrics in Prometheus' text format 0.0.4."""
-        with self._lock:
-            lines = [f"# TYPE {_PREFIX}request_count counter"]
-            for (model, status), count in sorted(self._counts.items()):
-                lines.append(
-                    f'{_PREFIX}request_count{{model_name="{_escape(model)}",status="{status}"}} {count}'
-                )
-            lines.append(f"# TYPE {_PREFIX}request_latency histogram")
-            for (model, api, entrypoint), histogram in sorted(self._latencies.items()):
-                labels = f'model_name="{_escape(model)}",API="{api}",entrypoint="{entrypoint}"'
-                lines.extend(_histogram(f"{_PREFIX}request_latency", labels, histogram))
+        lines = []
+        for family in vars(self).values():
+            lines.append(f"# TYPE {family.name} {family.kind}")
+            lines.extend(family.render())
         return "\n".join(lines) + "\n"
 
 
-def _histogram(name: str, labels: str, histogram: _Histogram) -> list[str]:
-    lines, total = [], 0
-    for bound, count in zip((*map("{:g}".format, _BOUNDS), "+Inf"), histogram.buckets, strict=True):
-        total += count
-        lines.append(f'{name}_bucket{{{labels},le="{bound}"}} {total}')
-    return [*lines, f"{name}_sum{{{labels}}} {histogram.total:g}", f"{name}_count{{{labels}}} {total}"]
+def _braced(names: Labels, values: Labels) -> str:
+    if not names:
+        return ""
+    pairs = (f'{name}="{_escape(value)}"' for name, value in zip(names, values, strict=True))
+    return f"{{{','.join(pairs)}}}"
 
 
 def _escape(text: str) -> str:

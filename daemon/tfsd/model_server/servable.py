@@ -37,6 +37,7 @@ class Servable(Protocol):
         inputs: Mapping[str, np.ndarray],
         output_names: Sequence[str] | None = None,
         timeout_ms: int | None = None,
+        api: str = "Predict",
     ) -> Arrays:
         """Compute a signature's outputs, batched with other callers' requests when batching is on.
 
@@ -46,6 +47,7 @@ class Servable(Protocol):
                 (those with a default value may be left out).
             output_names: the output aliases wanted; None for all.
             timeout_ms: time limit of the computation. Use few different values: each costs a prepared call.
+            api: what the time is measured for: `Predict`, `Classify` or `Regress`.
         Returns: alias -> array; strings are object arrays of bytes, scalars arrays of rank 0.
         Raises ServingError: DEADLINE_EXCEEDED `Timed out waiting for notification`, or whatever the graph or
             the batching queue says.

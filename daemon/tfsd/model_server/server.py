@@ -43,7 +43,7 @@ class Server:
         self._metrics = Metrics()
         options = plan.options
         self._lifecycle = Lifecycle(
-            Loader(_load_options(plan)),
+            Loader(_load_options(plan), self._metrics),
             options.max_num_load_retries,
             options.load_retry_interval_micros / 1e6,
             options.num_load_threads,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -360,3 +361,37 @@ def test_calls_beyond_grpc_max_threads_are_refused(start_server, models):
     refused = [call.details() for call in calls if call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED]
     assert refused
     assert set(refused) == {"Server Threadpool Exhausted"}
+
+
+def test_the_metrics_of_batches_and_requests(start_server, models, tmp_path):
+    parameters, monitoring = tmp_path / "batching.config", tmp_path / "monitoring.config"
+    parameters.write_text(
+        "max_batch_size { value: 8 } enable_large_batch_splitting { value: true } "
+        "max_execution_batch_size { value: 2 }"
+    )
+    monitoring.write_text("prometheus_config { enable: true path: '/metrics' }")
+    server = start_server(
+        f"--model_base_path={models}/half_plus_two",
+        "--model_name=m",
+        "--enable_batching",
+        f"--batching_parameters_file={parameters}",
+        f"--monitoring_config_file={monitoring}",
+        rest=True,
+    )
+    answer = stub(server.address).Predict(request_for("m", x=floats(1, 2, 3, 4, 5)), timeout=30)
+    assert tf.make_ndarray(answer.outputs["y"]).tolist() == [3.5, 4, 4.5, 5, 5.5]
+    base = f"http://127.0.0.1:{server.rest_port}"
+    assert urllib.request.urlopen(f"{base}/v1/models/m").status == 200
+    page = urllib.request.urlopen(f"{base}/metrics").read().decode()
+    batching = ":tensorflow:serving:batching_session:"
+    for line in (
+        ':tensorflow:serving:request_count{model_name="m",status="OK"} 2',  # the status too
+        ':tensorflow:serving:request_latency_count{model_name="m",API="Predict",entrypoint="GRPC"} 1',
+        ':tensorflow:serving:runtime_latency_count{model_name="m",API="Predict",runtime="TF1"} 1',
+        f'{batching}queuing_latency_count{{thread_pool_name=""}} 3',
+        f'{batching}processed_batch_size_bucket{{le="2"}} 3',
+        f'{batching}padding_size_count{{execution_batch_size="2"}} 2',
+        ":tensorflow:core:graph_runs 3",
+        f':tensorflow:cc:saved_model:load_attempt_count{{model_path="{models}/half_plus_two/124",status="success"}} 1',
+    ):
+        assert line in page.splitlines()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from tfsd.model_server.errors import Code
 from tfsd.model_server.metrics import Metrics
 
@@ -21,7 +23,42 @@ def test_counts_and_latencies():
     assert f'{name}_bucket{{{labels},le="18"}} 1' in lines
     assert f'{name}_bucket{{{labels},le="+Inf"}} 2' in lines
     assert f"{name}_count{{{labels}}} 2" in lines
-    assert f"{name}_sum{{{labels}}} 1.00002e+06" in lines
+    assert f"{name}_sum{{{labels}}} 1000015.0" in lines
+
+
+def test_a_page_is_what_prometheus_reads():
+    metrics = Metrics()
+    metrics.record("m", "Predict", "GRPC", Code.OK, 1.0)
+    metrics.ran("m", "Predict", 0.5)
+    metrics.examples("m", 3)
+    metrics.graph_ran(0.25)
+    metrics.loaded("/m/1", 2.0)
+    metrics.loaded("/m/2", None)
+    metrics.wrapped_run_count.add()
+    metrics.queuing_latency.add(150, ("",))
+    metrics.processed_batch_size.add(4)
+    metrics.padding_size.add(1, ("4",))
+    families = {family.name: family for family in text_string_to_metric_families(metrics.render())}
+    assert families[":tensorflow:core:graph_run_time_usecs"].samples[0].value == 250_000
+    loads = families[":tensorflow:cc:saved_model:load_attempt_count"].samples
+    assert [(sample.labels["model_path"], sample.labels["status"]) for sample in loads] == [
+        ("/m/1", "success"),
+        ("/m/2", "fail"),
+    ]
+    histogram = families[":tensorflow:serving:batching_session:processed_batch_size"]
+    assert histogram.type == "histogram"
+    below = {sample.labels["le"]: sample.value for sample in histogram.samples if "le" in sample.labels}
+    assert (below["2"], below["4"], below["8192"], below["+Inf"], len(below)) == (0, 1, 1, 1, 15)
+
+
+def test_names_that_clients_make_up_are_bounded():
+    metrics = Metrics()
+    for number in range(2000):
+        metrics.record(f"m{number}", "Predict", "GRPC", Code.NOT_FOUND, 1.0)
+        metrics.record(f"m{number}", "Predict", "GRPC", Code.OK, 1.0)
+    lines = metrics.render().splitlines()
+    assert ':tensorflow:serving:request_count{model_name="(others)",status="(others)"} 3000' in lines
+    assert sum("request_latency_count" in line for line in lines) == 1001
 
 
 def test_nothing_yet():

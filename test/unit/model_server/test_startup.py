@@ -44,7 +44,8 @@ def test_batching_parameters(tmp_path):
     text = (
         "max_batch_size { value: 8 } batch_timeout_micros { value: 500 } max_enqueued_batches { value: 3 }\n"
         "num_batch_threads { value: 2 } allowed_batch_sizes: 4 allowed_batch_sizes: 8\n"
-        "pad_variable_length_inputs: true thread_pool_name { value: 'x' }"
+        "pad_variable_length_inputs: true thread_pool_name { value: 'x' }\n"
+        "enable_large_batch_splitting { value: true } max_execution_batch_size { value: 4 }"
     )
     batching = plan("--enable_batching", f"--batching_parameters_file={file(tmp_path, text)}").batching
     assert batching is not None
@@ -55,6 +56,7 @@ def test_batching_parameters(tmp_path):
     )
     assert (batching.num_batch_threads, batching.allowed_batch_sizes) == (2, (4, 8))
     assert batching.pad_variable_length_inputs
+    assert (batching.enable_large_batch_splitting, batching.max_execution_batch_size) == (True, 4)
     defaults = plan("--enable_batching").batching
     assert defaults is not None
     assert (defaults.max_batch_size, defaults.batch_timeout_micros, defaults.max_enqueued_batches) == (

@@ -1,8 +1,8 @@
 """Batching of requests: queues of tasks, and the threads that run them as one.
 
 Tasks of one queue (a signature and its set of outputs) are concatenated on dimension 0, padded to an allowed
-size, run and split again, as TensorFlow Serving's batching session does. Never imports TensorFlow: what a
-batch runs is handed in.
+size, run and split again, as TensorFlow Serving's batching session does. With large batch splitting a request is
+several tasks, so that every batch is full. Never imports TensorFlow: what a batch runs is handed in.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from itertools import pairwise
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -19,21 +19,29 @@ import numpy as np
 from tfsd.model_server.batching.arrays import concatenate, group_key, split
 from tfsd.model_server.batching.parameters import BatchParameters
 from tfsd.model_server.errors import Code, ServingError, invalid
+from tfsd.model_server.metrics import Metrics
 
 Arrays = Mapping[str, np.ndarray]
 Run = Callable[[Arrays], dict[str, np.ndarray]]
+
+_THREAD_POOL = ("",)  # the name that the real server's shared pool has in its metrics
 
 __all__ = ["BatchParameters", "BatchQueue", "BatchThreads"]
 
 
 class _Task:
-    """One caller's request: its inputs, and a lock that is released when there is a result or an error."""
+    """One caller's request, or a piece of it: inputs, and a lock that is released when there is an outcome.
 
-    __slots__ = ("abandoned", "done", "error", "inputs", "outputs", "size")
+    Attributes:
+        submitted: when it was put into the queue, on the threads' clock.
+    """
 
-    def __init__(self, inputs: Arrays, size: int) -> None:
+    __slots__ = ("abandoned", "done", "error", "inputs", "outputs", "size", "submitted")
+
+    def __init__(self, inputs: Arrays, size: int, submitted: float) -> None:
         self.inputs = inputs
         self.size = size
+        self.submitted = submitted
         self.outputs: dict[str, np.ndarray] = {}
         self.error: Exception | None = None
         self.abandoned = False
@@ -58,7 +66,7 @@ class BatchThreads:
     """The threads that run batches, shared by all queues; queues take turns."""
 
     def __init__(self, count: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+        self.clock = clock
         self._changed = threading.Condition()
         self._active: deque[BatchQueue] = deque()
         self._closed = False
@@ -76,31 +84,34 @@ class BatchThreads:
         for thread in self._threads:
             thread.join()
 
-    def submit(self, queue: BatchQueue, task: _Task) -> None:
-        """Put a task into a queue's open batch, or start a new one.
+    def submit(self, queue: BatchQueue, inputs: Arrays, size: int) -> list[_Task]:
+        """Put a request of `size` rows into a queue's open batch, or start new batches.
 
+        Returns: the tasks that it became, in the order of their rows.
         Raises ServingError: UNAVAILABLE, the queue is full.
         """
-        parameters = queue.parameters
         with self._changed:
-            batches = queue.batches
-            if batches and batches[-1].size + task.size <= parameters.max_batch_size:
-                batches[-1].tasks.append(task)
-                batches[-1].size += task.size
-                if not queue.is_ready():
-                    return  # a thread waits for the batch already: waking it for every task costs most of a task
-            else:
-                if len(batches) >= parameters.max_enqueued_batches:
-                    raise ServingError(
-                        Code.UNAVAILABLE,
-                        "The batch scheduling queue to which this task was submitted is full; currently "
-                        f"{len(batches)} batches enqueued and max_enqueued_batches is "
-                        f"{parameters.max_enqueued_batches}",
-                    )
-                if not batches:
-                    self._active.append(queue)
-                batches.append(_Batch(task, self._clock() + parameters.batch_timeout_micros / 1e6))
-            self._changed.notify()
+            now = self.clock()
+            batches, most = queue.batches, queue.parameters.max_enqueued_batches
+            joins, sizes = queue.pieces(size)
+            if len(batches) + len(sizes) - joins > most:
+                raise ServingError(
+                    Code.UNAVAILABLE,
+                    "The batch scheduling queue to which this task was submitted is full; currently "
+                    f"{len(batches)} batches enqueued and max_enqueued_batches is {most}",
+                )
+            tasks = [_Task(piece, rows, now) for piece, rows in zip(_cut(inputs, sizes), sizes, strict=True)]
+            if joins:
+                batches[-1].tasks.append(tasks[0])
+                batches[-1].size += tasks[0].size
+            elif not batches:
+                self._active.append(queue)
+            due = now + queue.parameters.batch_timeout_micros / 1e6
+            batches.extend(_Batch(task, due) for task in tasks[joins:])
+            # A thread waits for an open batch already: waking it for every task costs most of a task.
+            if not joins or queue.is_ready():
+                self._changed.notify()
+            return tasks
 
     def _work(self) -> None:
         while (work := self._next()) is not None:
@@ -111,7 +122,7 @@ class BatchThreads:
         """Wait for a batch that is full, overdue or followed by another; None when there is no more to do."""
         with self._changed:
             while True:
-                now = self._clock()
+                now = self.clock()
                 wait = None
                 for _ in range(len(self._active)):
                     queue = self._active.popleft()
@@ -130,18 +141,52 @@ class BatchThreads:
                 self._changed.wait(wait)
 
 
+def _cut(inputs: Arrays, sizes: Sequence[int]) -> list[Arrays]:
+    """A request's inputs in pieces of so many rows."""
+    if len(sizes) == 1:
+        return [inputs]
+    bounds = pairwise(accumulate(sizes, initial=0))
+    return [{alias: array[start:end] for alias, array in inputs.items()} for start, end in bounds]
+
+
+def _joined(pieces: Sequence[Arrays]) -> dict[str, np.ndarray]:
+    """The outputs of a request's pieces. Raises ServingError: INTERNAL, their inner shapes differ."""
+    try:
+        return {alias: np.concatenate([piece[alias] for piece in pieces]) for alias in pieces[0]}
+    except ValueError as error:
+        raise ServingError(Code.INTERNAL, f"Tensor concat operation failed: {error}") from None
+
+
 class BatchQueue:
     """The tasks of one signature and output set of one servable."""
 
-    def __init__(self, threads: BatchThreads, parameters: BatchParameters, run: Run) -> None:
+    def __init__(
+        self, threads: BatchThreads, parameters: BatchParameters, run: Run, metrics: Metrics
+    ) -> None:
         self._threads = threads
         self._run = run
+        self._metrics = metrics
         self.parameters = parameters
         self.batches: deque[_Batch] = deque()
 
+    def pieces(self, size: int) -> tuple[bool, list[int]]:
+        """How a request of `size` rows is queued: whether its first piece joins the open batch, all pieces' rows.
+
+        Without large batch splitting there is one piece.
+        """
+        limit = self.parameters.execution_limit
+        room = limit - self.batches[-1].size if self.batches else 0
+        if size <= room:
+            return True, [size]
+        if not self.parameters.enable_large_batch_splitting:
+            return False, [size]
+        sizes = [room] if room else []
+        whole, rest = divmod(size - room, limit)
+        return bool(room), sizes + [limit] * whole + ([rest] if rest else [])
+
     def is_ready(self) -> bool:
         """Whether the first batch need not wait for more tasks."""
-        return len(self.batches) > 1 or self.batches[0].size >= self.parameters.max_batch_size
+        return len(self.batches) > 1 or self.batches[0].size >= self.parameters.execution_limit
 
     def run(self, inputs: Arrays, timeout_ms: int | None = None) -> dict[str, np.ndarray]:
         """Run one request as part of a batch and wait for its outputs.
@@ -153,21 +198,33 @@ class BatchQueue:
         if size > self.parameters.max_batch_size:
             limit = self.parameters.max_batch_size
             raise invalid(f"Task size {size} is larger than maximum input batch size {limit}")
+        for array in inputs.values():
+            self._metrics.input_batch_size.add(len(array))
         if size == 0:
             return self._run(inputs)  # nothing to share: TensorFlow Serving would let it wait for company
-        task = _Task(inputs, size)
-        self._threads.submit(self, task)
-        if not task.done.acquire(timeout=-1 if timeout_ms is None else timeout_ms / 1000):
-            task.abandoned = True
-            raise ServingError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
-        if task.error is not None:
-            raise task.error
-        return task.outputs
+        tasks = self._threads.submit(self, inputs, size)
+        self._wait(tasks, timeout_ms)
+        for task in tasks:
+            if task.error is not None:
+                raise task.error
+        return tasks[0].outputs if len(tasks) == 1 else _joined([task.outputs for task in tasks])
+
+    def _wait(self, tasks: Sequence[_Task], timeout_ms: int | None) -> None:
+        deadline = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000
+        for task in tasks:
+            if not task.done.acquire(
+                timeout=-1 if deadline is None else max(0.0, deadline - time.monotonic())
+            ):
+                for one in tasks:
+                    one.abandoned = True
+                raise ServingError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
 
     def process(self, tasks: list[_Task]) -> None:
         """Run the tasks of one batch; those that cannot be concatenated run apart."""
         groups: dict[Any, list[_Task]] = {}
+        now = self._threads.clock()
         for task in tasks:
+            self._metrics.queuing_latency.add((now - task.submitted) * 1e6, _THREAD_POOL)
             if not task.abandoned:
                 key = group_key(task.inputs, self.parameters.pad_variable_length_inputs)
                 groups.setdefault(key, []).append(task)
@@ -193,6 +250,9 @@ class BatchQueue:
         inputs = concatenate(
             [task.inputs for task in tasks], total, self.parameters.pad_variable_length_inputs
         )
+        self._metrics.processed_batch_size.add(total)
+        self._metrics.padding_size.add(total - sum(sizes), (str(total),))
+        self._metrics.wrapped_run_count.add()
         return split(self._run(inputs), sizes, total)
 
 

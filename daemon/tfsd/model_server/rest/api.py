@@ -105,16 +105,29 @@ class RestApi:
 
     def _answer(self, request: Request) -> bytes:
         if request.method == "POST" and (match := _INFERENCE.fullmatch(request.uri)):
-            verb = match[4]
-            if verb in self._inference:  # the pattern takes `:PREDICT` too, the verb does not
-                return self._infer(verb, _spec(match), _inflated(request))
+            if match[4] in self._inference:  # the pattern takes `:PREDICT` too, the verb does not
+                return self._infer(match[4], _spec(match), _inflated(request))
         elif request.method == "GET" and (match := _STATUS.fullmatch(request.uri)):
             spec = _spec(match)
             if not spec.name:
                 raise invalid("Missing model name in request.")
             # `/METADATA` matches and is answered with the status
-            return self._verbs.metadata(spec) if match[4] == "metadata" else self._verbs.status(spec)
+            verb = self._verbs.metadata if match[4] == "metadata" else self._verbs.status
+            return self._counted(spec, lambda: verb(spec))
         raise invalid(f"Malformed request: {request.method} {request.uri}")
+
+    def _counted(self, spec: ModelSpec, answer: Callable[[], bytes]) -> bytes:
+        """Count a request that asks for no inference: the real server counts those of its REST API too."""
+        code = Code.INTERNAL
+        try:
+            body = answer()
+            code = Code.OK
+            return body
+        except ServingError as error:
+            code = error.code
+            raise
+        finally:
+            self._metrics.request_count.add((spec.name, code.name))
 
     def _infer(self, verb: str, spec: ModelSpec, body: bytes | bytearray) -> bytes:
         started = time.perf_counter()

@@ -115,7 +115,7 @@ def classify(
     name = signature_name or DEFAULT_SIGNATURE
     signature = _find(servable, name, CLASSIFY, "classification")
     wanted = check_classification(signature)
-    outputs = servable.run(name, {"inputs": _example_array(serialized)}, wanted, timeout_ms)
+    outputs = servable.run(name, {"inputs": _example_array(serialized)}, wanted, timeout_ms, "Classify")
     return classifications(outputs, len(serialized))
 
 
@@ -130,7 +130,7 @@ def regress(
     name = signature_name or DEFAULT_SIGNATURE
     signature = _find(servable, name, REGRESS, "regression")
     check_regression(signature)
-    outputs = servable.run(name, {"inputs": _example_array(serialized)}, ["outputs"], timeout_ms)
+    outputs = servable.run(name, {"inputs": _example_array(serialized)}, ["outputs"], timeout_ms, "Regress")
     return regressions(outputs, len(serialized))
 
 

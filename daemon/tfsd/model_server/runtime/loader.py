@@ -6,6 +6,7 @@ Never retries: `lifecycle` does.
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ import tensorflow as tf
 
 from tfsd.model_server.batching.parameters import BatchParameters, from_proto
 from tfsd.model_server.batching.queues import BatchThreads
+from tfsd.model_server.metrics import Metrics
 from tfsd.model_server.protos import message_class, read_text_proto
 from tfsd.model_server.runtime import warmup
 from tfsd.model_server.runtime.load_errors import load_error
@@ -49,8 +51,9 @@ class LoadOptions:
 class Loader:
     """Loads versions (see `lifecycle.Load`)."""
 
-    def __init__(self, options: LoadOptions) -> None:
+    def __init__(self, options: LoadOptions, metrics: Metrics) -> None:
         self._options = options
+        self._metrics = metrics
 
     def __call__(self, name: str, version: int, path: str) -> SessionServable:
         """Load one version and replay its warm-up requests.
@@ -60,11 +63,13 @@ class Loader:
         batching = self._batching(path)
         session, signature_defs = self._open(path)
         servable = SessionServable(
-            name, version, session, signature_defs, batching, self._options.check_method_names
+            name, version, session, signature_defs, self._metrics, batching, self._options.check_method_names
         )
         try:
             if self._options.warmup_iterations:
+                started = time.perf_counter()
                 warmup.replay(servable, path, self._options.warmup_iterations)
+                self._metrics.warmup_latency.add((time.perf_counter() - started) * 1e6, (path, "OK"))
         except BaseException:
             servable.close()
             raise
@@ -85,6 +90,7 @@ class Loader:
         return options.batch_threads, parameters
 
     def _open(self, path: str) -> tuple[Any, dict[str, Any]]:
+        started = time.perf_counter()
         graph = tf.Graph()
         session = tf.compat.v1.Session(graph=graph, config=self._options.session_config)
         try:
@@ -92,7 +98,9 @@ class Loader:
                 meta_graph = tf.compat.v1.saved_model.load(session, list(self._options.tags), path)
         except Exception as error:
             session.close()
+            self._metrics.loaded(path, None)
             raise load_error(error, path, self._options.tags) from None
+        self._metrics.loaded(path, time.perf_counter() - started)
         return session, dict(meta_graph.signature_def)
 
 

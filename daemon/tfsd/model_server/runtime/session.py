@@ -6,6 +6,7 @@ Owns the Session and its callables. Never decides when it is loaded or unloaded.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from tensorflow.core.protobuf import config_pb2
 from tfsd.model_server.batching.parameters import BatchParameters
 from tfsd.model_server.batching.queues import BatchQueue, BatchThreads
 from tfsd.model_server.errors import Code, ServingError, invalid
+from tfsd.model_server.metrics import Metrics
 from tfsd.model_server.runtime.tensors import decode
 from tfsd.model_server.servable import Arrays
 
@@ -44,6 +46,7 @@ class SessionServable:
         version: int,
         session: Any,
         signature_defs: Mapping[str, Any],
+        metrics: Metrics,
         batching: tuple[BatchThreads, BatchParameters] | None = None,
         check_method_names: bool = False,
     ) -> None:
@@ -52,6 +55,7 @@ class SessionServable:
         self.signature_defs = signature_defs
         self.check_method_names = check_method_names
         self._session = session
+        self._metrics = metrics
         self._inputs = {key: tuple(sorted(value.inputs.items())) for key, value in signature_defs.items()}
         self._batching = batching
         self._lock = threading.Lock()
@@ -67,13 +71,20 @@ class SessionServable:
         inputs: Mapping[str, np.ndarray],
         output_names: Sequence[str] | None = None,
         timeout_ms: int | None = None,
+        api: str = "Predict",
     ) -> Arrays:
         signature = self.signature_defs[signature_name]
         inputs = self._checked(signature_name, inputs)
         outputs = tuple(signature.outputs) if output_names is None else tuple(sorted(set(output_names)))
+        started = time.perf_counter()
         if self._batching is None:
-            return self._compute(signature_name, inputs, outputs, timeout_ms)
-        return self._queue(signature_name, outputs).run(inputs, timeout_ms)
+            computed = self._compute(signature_name, inputs, outputs, timeout_ms)
+        else:
+            computed = self._queue(signature_name, outputs).run(inputs, timeout_ms)
+        self._metrics.ran(self.name, api, time.perf_counter() - started)
+        if api != "Predict":  # the others' only input are the tf.Examples
+            self._metrics.examples(self.name, len(next(iter(inputs.values()))))
+        return computed
 
     def close(self) -> None:
         """Free the Session; nobody may be running."""
@@ -106,7 +117,9 @@ class SessionServable:
         key = (signature_name, outputs, timeout)
         try:
             call = self._callables.get(key) or self._make_callable(key)
+            started = time.perf_counter()
             values = call(*inputs.values())
+            self._metrics.graph_ran(time.perf_counter() - started)
         except Exception as error:
             raise serving_error(error) from None
         return {alias: _array(value) for alias, value in zip(outputs, values, strict=True)}
@@ -138,6 +151,7 @@ class SessionServable:
                         threads,
                         parameters,
                         lambda inputs: self._compute(signature_name, inputs, outputs, None),
+                        self._metrics,
                     ),
                 )
         return queue

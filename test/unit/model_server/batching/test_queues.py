@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tfsd.model_server.batching.parameters import BatchParameters
 from tfsd.model_server.batching.queues import BatchQueue, BatchThreads
 from tfsd.model_server.errors import Code, ServingError, invalid
+from tfsd.model_server.metrics import Metrics
 
 
 class Model:
@@ -40,12 +41,17 @@ def model():
 
 
 @pytest.fixture
-def make_queue(model):
+def metrics():
+    return Metrics()
+
+
+@pytest.fixture
+def make_queue(model, metrics):
     threads = []
 
     def make(run=model, **parameters):
         threads.append(BatchThreads(parameters.get("num_batch_threads", 1)))
-        return BatchQueue(threads[-1], BatchParameters(**parameters), run)
+        return BatchQueue(threads[-1], BatchParameters(**parameters), run, metrics)
 
     yield make
     model.go.set()
@@ -111,6 +117,58 @@ def test_one_bad_request_does_not_fail_the_others(model, make_queue):
     assert other.result() == [6]
     with pytest.raises(ServingError, match="negative"):
         bad.result()
+
+
+def test_large_requests_are_cut_so_that_batches_are_full(model, make_queue):
+    queue = make_queue(max_batch_size=9, enable_large_batch_splitting=True, max_execution_batch_size=4)
+    answers = hold_and_ask(model, queue, [[1, 2, 3], [4, 5, 6, 7, 8, 9, 10], [11]])
+    assert [answer.result() for answer in answers] == [[2, 4, 6], [8, 10, 12, 14, 16, 18, 20], [22]]
+    assert [batch.tolist() for batch in model.batches[1:]] == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11]]
+
+
+def test_without_a_size_of_its_own_a_batch_is_as_large_as_a_request_may_be(model, make_queue):
+    queue = make_queue(max_batch_size=2, enable_large_batch_splitting=True)
+    answers = hold_and_ask(model, queue, [[1], [2, 3]])
+    assert [answer.result() for answer in answers] == [[2], [4, 6]]
+    assert [batch.tolist() for batch in model.batches[1:]] == [[1, 2], [3]]
+    with pytest.raises(ServingError, match="Task size 3 is larger than maximum input batch size 2"):
+        ask(queue, 1, 2, 3)
+
+
+def test_the_pieces_of_a_request_are_padded_and_counted_against_the_queue(model, make_queue):
+    queue = make_queue(
+        max_batch_size=8,
+        enable_large_batch_splitting=True,
+        max_execution_batch_size=2,
+        allowed_batch_sizes=(2, 8),
+        max_enqueued_batches=2,
+    )
+    three, five = hold_and_ask(model, queue, [[1, 2, 3], [4, 5, 6, 7, 8]])
+    assert three.result() == [2, 4, 6]
+    with pytest.raises(ServingError, match="currently 2 batches enqueued and max_enqueued_batches is 2"):
+        five.result()
+    assert [batch.tolist() for batch in model.batches[1:]] == [[1, 2], [3, 3]]
+
+
+def test_a_request_of_which_one_piece_fails_fails(model, make_queue):
+    queue = make_queue(max_batch_size=8, enable_large_batch_splitting=True, max_execution_batch_size=2)
+    bad, good = hold_and_ask(model, queue, [[1, 2, -1], [4]])
+    with pytest.raises(ServingError, match="negative"):
+        bad.result()
+    assert good.result() == [8]
+
+
+def test_what_a_batch_is_counted_as(model, make_queue, metrics):
+    queue = make_queue(max_batch_size=8, allowed_batch_sizes=(4, 8))
+    for answer in hold_and_ask(model, queue, [[1], [2, 3]]):
+        answer.result()
+    page = metrics.render()
+    family = ":tensorflow:serving:batching_session:"
+    assert f"{family}wrapped_run_count 2" in page
+    assert f'{family}queuing_latency_count{{thread_pool_name=""}} 3' in page
+    assert f'{family}padding_size_sum{{execution_batch_size="4"}} 4.0' in page
+    assert f'{family}processed_batch_size_bucket{{le="4"}} 2' in page
+    assert f"{family}input_batch_size_sum 4.0" in page
 
 
 def test_a_full_queue_is_unavailable(model, make_queue):
@@ -213,18 +271,27 @@ def test_variable_length_inputs_are_padded_with_their_first_value(model, make_qu
     st.integers(4, 16),
     st.integers(1, 3),
     st.sampled_from([0, 200]),
+    st.integers(0, 4),
 )
-def test_any_mix_of_requests_is_answered_rightly(requests, size, thread_count, timeout):
+def test_any_mix_of_requests_is_answered_rightly(requests, size, thread_count, timeout, split_at):
     threads = BatchThreads(thread_count)
     queue = BatchQueue(
         threads,
-        BatchParameters(max_batch_size=size, max_enqueued_batches=100, batch_timeout_micros=timeout),
-        Model(),
+        BatchParameters(
+            max_batch_size=size,
+            max_enqueued_batches=100,
+            batch_timeout_micros=timeout,
+            enable_large_batch_splitting=bool(split_at),
+            max_execution_batch_size=split_at,
+        ),
+        model := Model(),
+        Metrics(),
     )
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda request: ask(queue, *request), requests))
     threads.close()
     assert answers == [[2 * value for value in request] for request in requests]
+    assert max(map(len, model.batches)) <= (split_at or size)
 
 
 def test_parameters_are_checked():
@@ -235,3 +302,8 @@ def test_parameters_are_checked():
         BatchParameters(max_batch_size=8, allowed_batch_sizes=(4, 2, 8)).check()
     with pytest.raises(ServingError, match="max_enqueued_batches must be positive"):
         BatchParameters(max_enqueued_batches=0).check()
+    with pytest.raises(ServingError, match="no larger than max_batch_size, 8; was 9"):
+        BatchParameters(8, enable_large_batch_splitting=True, max_execution_batch_size=9).check()
+    BatchParameters(
+        8, max_execution_batch_size=9
+    ).check()  # heeded with splitting only, as in the real server

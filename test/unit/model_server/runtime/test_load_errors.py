@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tensorflow.core.framework import tensor_pb2
 
 from tfsd.model_server.errors import Code, ServingError
+from tfsd.model_server.metrics import Metrics
 from tfsd.model_server.runtime.load_errors import is_truncated, load_error
 from tfsd.model_server.runtime.loader import Loader, LoadOptions
 
@@ -27,12 +28,12 @@ def model(tmp_path):
 
 def failure(model) -> ServingError:
     with pytest.raises(ServingError) as error:
-        Loader(LoadOptions())("m", 1, str(model))
+        Loader(LoadOptions(), Metrics())("m", 1, str(model))
     return error.value
 
 
 def test_a_sound_model_loads(model):
-    Loader(LoadOptions())("m", 1, str(model)).close()
+    Loader(LoadOptions(), Metrics())("m", 1, str(model)).close()
 
 
 def test_a_truncated_graph(model):
@@ -76,7 +77,7 @@ def test_truncated_variables_are_told_without_pythons_traceback(model):
 
 def test_other_tags(model):
     with pytest.raises(ServingError, match="meta graph def matching supplied tags"):
-        Loader(LoadOptions(tags=("a", "b")))("m", 1, str(model))
+        Loader(LoadOptions(tags=("a", "b")), Metrics())("m", 1, str(model))
 
 
 def test_an_exception_that_nobody_foresaw():
