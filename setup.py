@@ -87,6 +87,7 @@ setup(
             "flask-cors>=6,<7",
             "google-crc32c>=1.7,<2",
             "moto>=5.2,<6",
+            "rich>=15,<16",
         ],
         "docs": ["mkdocs-material>=9.8,<10"],
         "example": ["scikit-learn"],

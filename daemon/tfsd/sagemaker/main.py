@@ -19,6 +19,7 @@ from tfsd import logs
 from tfsd.sagemaker.call import ACCOUNT
 from tfsd.sagemaker.emulator import Emulator
 from tfsd.sagemaker.server import DEFAULT_REGION, Application
+from tfsd.sagemaker.transform.progress import Display
 
 DEFAULT_PORT = 4566
 SDK_CONFIG = "sagemaker-config.yaml"
@@ -29,7 +30,8 @@ log = logging.getLogger(__name__)
 def main(arguments: Sequence[str]) -> int:
     """Serve until SIGINT or SIGTERM. Returns the exit status."""
     options = _parser().parse_args(arguments)
-    logs.setup("sagemaker", logging.INFO)
+    display = Display(sys.stderr)
+    logs.setup("sagemaker", logging.INFO, display.stream)
     directory: Path = options.data.absolute()
     directory.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
@@ -41,13 +43,13 @@ def main(arguments: Sequence[str]) -> int:
                 file=sys.stderr,
             )
             return 1
-        return _serve(directory, options.port, options.region)
+        return _serve(directory, options.port, options.region, display)
 
 
-def _serve(directory: Path, port: int, region: str) -> int:
+def _serve(directory: Path, port: int, region: str, display: Display) -> int:
     exports = _exports(port, region)
     os.environ.update(exports)  # moto signs nothing, but boto3 inside of it looks for credentials
-    emulator = Emulator(directory, exports)
+    emulator = Emulator(directory, exports, display)
     server = pywsgi.WSGIServer(
         ("127.0.0.1", port), Application(emulator, region), log=None, error_log=logging.getLogger("http")
     )

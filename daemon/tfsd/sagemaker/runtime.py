@@ -40,12 +40,15 @@ def find_endpoint(call: Call, request: dict[str, Any], asynchronous: bool = Fals
     return endpoint
 
 
+def container_headers(request: dict[str, Any]) -> dict[str, str]:
+    return {header: request[member] for member, header in TO_CONTAINER.items() if request.get(member)}
+
+
 def invocation(request: dict[str, Any], **more: Any) -> Invocation:
     """What the endpoint is asked."""
-    headers = {header: request[member] for member, header in TO_CONTAINER.items() if request.get(member)}
     return Invocation(
         request["Body"],
-        headers,
+        container_headers(request),
         target_variant=request.get("TargetVariant"),
         target_model=request.get("TargetModel"),
         target_container=request.get("TargetContainerHostname"),

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from tfsd.sagemaker.call import Call
+from tfsd.sagemaker.invocations.observation import Observation
 from tfsd.sagemaker.runtime import check_answer_size, find_endpoint, invocation, session_headers
 
 
 def run(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     endpoint = find_endpoint(call, request)
-    variant, response = endpoint.invoke(invocation(request))
+    observation = Observation(call, endpoint, request)
+    variant, response = observation.invoke(invocation(request))
+    body = response.read()
+    observation.answered(variant, response, body)
     if response.status >= 400:
         raise endpoint.model_error(variant, response)
-    body = response.read()
     check_answer_size(endpoint, variant, body)
     return {
         "Body": body,

@@ -21,6 +21,7 @@ class Response:
         self.status: int = response.status
         self.headers: Mapping[str, str] = response.headers
         self._at_end: list[Callable[[], None]] = []
+        self._body: bytes | None = None
 
     def at_end(self, callback: Callable[[], None]) -> None:
         """Have `callback` called once, when the body has been read or given up."""
@@ -38,8 +39,10 @@ class Response:
             self.close()
 
     def read(self) -> bytes:
-        """The whole body as the container sent it; the connection goes back to the pool."""
-        return b"".join(self.chunks())
+        """The whole body as the container sent it, as often as asked; the connection goes back to the pool."""
+        if self._body is None:
+            self._body = b"".join(self.chunks())
+        return self._body
 
     def close(self) -> None:
         """Give up a body that was not read to its end; does nothing after that."""

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TextIO
+from typing import TextIO, cast
 
 from rich.console import Console
+from rich.file_proxy import FileProxy
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
@@ -18,10 +19,11 @@ LINE_SECONDS = 10
 
 
 class Display:
-    """One for a terminal. `stream` is written to; `clock` gives seconds."""
+    """One for a terminal. `stream` is written to; `clock` gives seconds. Logs that go to `.stream` leave bars whole."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self.console = Console(file=stream, highlight=False)
+        self.stream = cast(TextIO, FileProxy(self.console, stream)) if self.console.is_terminal else stream
         self.clock = clock
         self.bars = Progress(
             TextColumn("{task.description}"),

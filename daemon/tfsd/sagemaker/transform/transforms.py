@@ -22,6 +22,7 @@ from tfsd.sagemaker.transform.progress import Display
 from tfsd.sagemaker.transform.specification import Specification
 
 LOG_GROUP = "/aws/sagemaker/TransformJobs"
+UNDER_WAY = frozenset({"InProgress", "Stopping"})
 
 
 class Transforms:
@@ -68,16 +69,10 @@ class Transforms:
             self._put(record, TransformJobStatus="Stopping")
             job.stop()
 
-    def wait(self, name: str, seconds: float) -> None:
-        """Wait until a job has ended, or for `seconds`."""
-        job = self._running.get(name)
-        if job:
-            job.finished.wait(seconds)
-
     def restore(self) -> None:
         """After a restart: jobs that were cut off have failed."""
         for record in self._state.transform_jobs:
-            if record["TransformJobStatus"] in ("InProgress", "Stopping"):
+            if record["TransformJobStatus"] in UNDER_WAY:
                 self._ended(record, "Failed", INTERRUPTED)
 
     def _ended(self, record: Record, status: str, reason: str | None) -> None:

@@ -1,0 +1,60 @@
+"""What is noted of an invocation of a real-time endpoint: metrics always, its data where the configuration says so."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from tfsd.sagemaker.call import Call
+from tfsd.sagemaker.endpoints.endpoint import Endpoint
+from tfsd.sagemaker.errors import ModelError
+from tfsd.sagemaker.instances.http_client import Response
+from tfsd.sagemaker.invocations.data_capture import Captured
+
+
+class Observation:
+    """One invocation, from the moment that its request was read. `request` are the members of the API's request."""
+
+    def __init__(self, call: Call, endpoint: Endpoint, request: dict[str, Any]) -> None:
+        self._call, self._endpoint, self._request = call, endpoint, request
+        self._began = time.monotonic()
+        self._sent = self._began
+
+    def invoke(self, invocation: Any) -> tuple[str, Response]:
+        """`endpoint.invoke`, timed. Raises AwsError as it does."""
+        self._sent = time.monotonic()
+        try:
+            return self._endpoint.invoke(invocation)
+        except ModelError:
+            variants = list(self._endpoint.deployment.variants) if self._endpoint.deployment else []
+            self._count(self._request.get("TargetVariant") or variants[0], 500)
+            raise
+
+    def answered(self, variant: str, response: Response, body: bytes | None = None) -> None:
+        """The answer is here: all of it, or (without `body`) its beginning, when it is streamed."""
+        self._count(variant, response.status)
+        config = self._endpoint.config.get("DataCaptureConfig")
+        if config and body is not None and response.status < 400:
+            self._call.emulator.data_capture.capture(
+                config,
+                self._endpoint.record["EndpointName"],
+                variant,
+                Captured(self._request["Body"], self._request.get("ContentType")),
+                Captured(body, response.headers.get("Content-Type")),
+                inference_id=self._request.get("InferenceId"),
+                custom_attributes=self._request.get("CustomAttributes"),
+            )
+
+    def _count(self, variant: str, status: int) -> None:
+        now = time.monotonic()
+        deployment = self._endpoint.deployment
+        found = deployment.variants.get(variant) if deployment else None
+        self._call.emulator.metrics.invocation(
+            self._endpoint.record["EndpointArn"].split(":")[3],
+            self._endpoint.record["EndpointName"],
+            variant,
+            status=status,
+            instances=len(found.instances) if found else 1,
+            model_seconds=now - self._sent,
+            overhead_seconds=self._sent - self._began,
+        )
