@@ -40,6 +40,8 @@ class Progress(Protocol):
 
     def started(self, objects: int) -> None: ...
 
+    def sending(self) -> None: ...
+
     def records(self, count: int) -> None: ...
 
     def object_done(self, failed: bool) -> None: ...
@@ -114,6 +116,7 @@ class Job:
             instance.wait_until_healthy(START_SECONDS)
             told = parameters(self.specification, instance)
             self.write(number, str(told))
+            self._progress.sending()
             InstanceRun(self, number, told, Sender(instance, self.specification)).run()
         except InstanceError as error:
             return AlgorithmError(str(error))

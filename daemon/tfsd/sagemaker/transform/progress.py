@@ -66,16 +66,22 @@ class JobProgress:
     def __init__(self, display: Display, name: str) -> None:
         self._display, self._name = display, name
         self._objects = self._done = self._errors = self._records = 0
-        self._begun = self._said = self._sent_first = 0.0
+        self._said = 0.0
+        self._sending: float | None = None
         self._task: TaskID | None = None
 
     def started(self, objects: int) -> None:
         self._objects = objects
-        self._begun = self._said = self._display.clock()
+        self._said = self._display.clock()
         self._display.say(f"transform job {self._name}: {objects} objects")
         self._task = self._display.bars.add_task(self._name, total=objects, counts="starting")
         self._display.begin()
         self._display.draw(now=True)
+
+    def sending(self) -> None:
+        """An instance is healthy: from the first one on records are counted by the second."""
+        self._sending = self._sending or self._display.clock()
+        self._changed()
 
     def records(self, count: int) -> None:
         self._records += count
@@ -96,7 +102,9 @@ class JobProgress:
 
     @property
     def _counts(self) -> str:
-        seconds = self._display.clock() - self._begun
+        if self._sending is None:
+            return "nothing sent"
+        seconds = self._display.clock() - self._sending
         rate = self._records / seconds if seconds > 0 else 0.0
         return f"{self._records} records, {rate:.0f} records/s, {self._errors} errors"
 

@@ -124,6 +124,9 @@ class Progress:
     def started(self, objects: int) -> None:
         self.objects = objects
 
+    def sending(self) -> None:
+        pass
+
     def records(self, count: int) -> None:
         self.count += count
 

@@ -23,6 +23,8 @@ def test_elsewhere_than_on_a_terminal_a_line_now_and_then() -> None:
     clock, stream = Clock(), io.StringIO()
     job = Display(stream, clock).job("j")
     job.started(3)
+    clock.now += 5
+    job.sending()
     for _ in range(22):
         clock.now += 1
         job.records(50)
@@ -31,8 +33,8 @@ def test_elsewhere_than_on_a_terminal_a_line_now_and_then() -> None:
     job.ended("Failed")
     assert stream.getvalue().splitlines() == [
         "transform job j: 3 objects",
-        "transform job j: 0/3 objects, 500 records, 50 records/s, 0 errors",
-        "transform job j: 0/3 objects, 1000 records, 50 records/s, 0 errors",
+        "transform job j: 0/3 objects, 250 records, 50 records/s, 0 errors",
+        "transform job j: 0/3 objects, 750 records, 50 records/s, 0 errors",
         "transform job j: Failed, 2/3 objects, 1100 records, 50 records/s, 1 errors",
     ]
 
@@ -44,6 +46,7 @@ def test_a_bar_for_each_job_on_a_terminal_and_none_when_all_have_ended() -> None
     jobs = [display.job("one"), display.job("two")]
     for job in jobs:
         job.started(2)
+        job.sending()
     clock.now += 1
     jobs[0].object_done(failed=False)
     clock.now += 1
@@ -61,4 +64,4 @@ def test_a_bar_for_each_job_on_a_terminal_and_none_when_all_have_ended() -> None
 def test_a_job_that_never_started_only_says_so() -> None:
     stream = io.StringIO()
     Display(stream).job("j").ended("Failed")
-    assert stream.getvalue() == "transform job j: Failed, 0/0 objects, 0 records, 0 records/s, 0 errors\n"
+    assert stream.getvalue() == "transform job j: Failed, 0/0 objects, nothing sent\n"

@@ -1,0 +1,122 @@
+"""A real local SageMaker in a directory of its own, on a free port, and boto3's clients for it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore.config
+import requests
+
+from tfsd.stack.ports import allocate
+
+START_SECONDS = 90
+STOP_SECONDS = 60
+IMAGE = "520713654638.dkr.ecr.us-west-2.amazonaws.com/sagemaker-tensorflow-serving:1.12.0-cpu"
+ROLE = "arn:aws:iam::123456789012:role/service-role/AmazonSageMaker-ExecutionRole"
+REGION = "us-west-2"
+
+
+class LocalSageMaker:
+    """`python -m tfsd.sagemaker`. A context manager: ready inside, gone with all that it started after."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.port = allocate(1)[0]
+        self.log = directory / "log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://localhost:{self.port}"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What it prints to be exported, besides the rest of the environment."""
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("SAGEMAKER_", "AWS_"))
+        }
+        return {
+            **kept,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}",
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_DEFAULT_REGION": REGION,
+        }
+
+    def client(self, service: str) -> Any:
+        config = botocore.config.Config(retries={"max_attempts": 0}, read_timeout=120)
+        return boto3.client(
+            service,
+            region_name=REGION,
+            endpoint_url=self.url,
+            aws_access_key_id="local",
+            aws_secret_access_key="local",
+            config=config,
+        )
+
+    def __enter__(self) -> LocalSageMaker:
+        self.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "tfsd.sagemaker", "--data", str(self.directory / "data")]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, "--port", str(self.port), "--region", REGION],
+                env=self.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end and self.process.poll() is None:
+            with contextlib.suppress(requests.RequestException):
+                requests.get(self.url, timeout=5)
+                return
+            time.sleep(0.1)
+        self.stop()
+        raise AssertionError(f"local SageMaker does not start:\n{self.log.read_text()}")
+
+    def stop(self) -> None:
+        assert self.process
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+    def create_model(self, name: str, model_dir: Path, **environment: str) -> None:
+        """Make a model of a directory's contents, by way of an archive in S3."""
+        s3 = self.client("s3")
+        with contextlib.suppress(s3.exceptions.BucketAlreadyOwnedByYou):
+            s3.create_bucket(Bucket="models", CreateBucketConfiguration={"LocationConstraint": REGION})
+        archive = self.directory / f"{name}.tar.gz"
+        with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
+            for path in sorted(model_dir.iterdir()):
+                tar.add(path, path.name)
+        s3.upload_file(str(archive), "models", f"{name}/model.tar.gz")
+        self.client("sagemaker").create_model(
+            ModelName=name,
+            ExecutionRoleArn=ROLE,
+            PrimaryContainer={
+                "Image": IMAGE,
+                "ModelDataUrl": f"s3://models/{name}/model.tar.gz",
+                "Environment": environment,
+            },
+        )
