@@ -1,6 +1,6 @@
 """The JSON codec of the REST API: bodies to arrays and examples, results to bodies.
 
-The one door to the `json_*` modules. Never sees a socket, a servable or TensorFlow.
+The one door to the other modules here. Never sees a socket, a servable or TensorFlow.
 """
 
 from __future__ import annotations

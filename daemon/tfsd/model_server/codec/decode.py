@@ -1,50 +1,35 @@
-"""Request bodies to arrays and examples, value by value, as TensorFlow Serving's json_tensor does it.
+"""Request bodies to arrays, as TensorFlow Serving's json_tensor does it: rows, columns and their names.
 
 Owns the order of checks and the texts of the errors (behaviour of tensorflow_model_server 2.20). Never parses
-text (`json_parse`) and never sees a model: it is told the inputs' names and dtypes.
+text (`parse`) and never sees a model: it is told the inputs' names and dtypes.
 """
 
 from __future__ import annotations
 
-import binascii
-import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Mapping
+from typing import NoReturn
 
 import numpy as np
 
-from tfsd.model_server.codec.dtypes import BOOL, FLOATS, INTEGERS, STRING, dtype_name, numpy_dtype
-from tfsd.model_server.codec.parse import JsonObject, JsonValue
+from tfsd.model_server.codec.parse import JsonObject, JsonValue, encode
 from tfsd.model_server.codec.text import quoted_value
-from tfsd.model_server.errors import Code, ServingError, invalid
+from tfsd.model_server.codec.values import (
+    Misfit,
+    build_array,
+    check_rank,
+    dense_shape,
+    flatten,
+    format_error,
+    is_base64,
+    name_of,
+)
+from tfsd.model_server.errors import ServingError, invalid
 
 #: Input name -> number of its TensorFlow dtype (`DataType` in types.proto).
 Inputs = Mapping[str, int]
 #: Signature name (empty: the default one) -> its inputs; raises ServingError for what cannot be served.
 FindInputs = Callable[[str], Inputs]
-
-_MAX_TENSOR_RANK, _MAX_ARRAY_RANK = 254, 64
-_SMALLEST = {dtype: np.finfo(dtype).tiny for dtype in map(numpy_dtype, FLOATS)}
-_WORDS = {type(None): "Null", JsonObject: "Object", list: "Array", bytes: "String"}
-_BASE64_SPACE = re.compile(rb"[ \t\n\v\f\r]+")
-_BASE64 = re.compile(rb"([A-Za-z0-9+/]*)([=.]*)")
-
-
-def text(name: bytes) -> str:
-    """Bytes of a JSON string as str; those that are no UTF-8 are kept (surrogateescape)."""
-    return name.decode("utf-8", "surrogateescape")
-
-
-def type_word(value: JsonValue) -> str:
-    """RapidJSON's name of a value's type."""
-    if isinstance(value, bool):
-        return str(value)
-    return _WORDS.get(type(value), "Number")
-
-
-def format_error(value: JsonValue, what: str) -> ServingError:
-    """The error that quotes the offending value."""
-    return invalid(f"JSON Value: {quoted_value(value)} {what}")
 
 
 def top_level(value: JsonValue) -> JsonObject:
@@ -56,12 +41,12 @@ def top_level(value: JsonValue) -> JsonObject:
 
 def signature_name(body: JsonObject) -> str:
     """The signature that a body asks for, empty when it names none."""
-    member = body.find(b"signature_name")
+    member = body.find("signature_name")
     if member is None:
         return ""
-    if not isinstance(member[1], bytes):
+    if not isinstance(member[1], str):
         raise format_error(body, "not formatted correctly. 'signature_name' key must be a string value.")
-    return text(member[1])
+    return encode(member[1]).decode("utf-8", "surrogateescape")
 
 
 def decode_predict(body: JsonValue, find_inputs: FindInputs) -> tuple[str, bool, dict[str, np.ndarray]]:
@@ -76,7 +61,7 @@ def decode_predict(body: JsonValue, find_inputs: FindInputs) -> tuple[str, bool,
     inputs = find_inputs(signature)
     if not inputs:
         raise invalid(f"Failed to get input map for signature: {signature or 'DEFAULT'}")
-    instances, columns = request.find(b"instances"), request.find(b"inputs")
+    instances, columns = request.find("instances"), request.find("inputs")
     if instances is None and columns is None:
         raise invalid("Missing 'inputs' or 'instances' key")
     if instances is None:
@@ -92,147 +77,11 @@ def decode_predict(body: JsonValue, find_inputs: FindInputs) -> tuple[str, bool,
     return signature, True, _decode_rows(instances[1], inputs)
 
 
-def is_base64(value: JsonValue) -> bool:
-    """Whether a value is `{"b64": "..."}`, with that key alone."""
-    return (
-        isinstance(value, JsonObject)
-        and len(value.members) == 1
-        and value.members[0][0] == b"b64"
-        and isinstance(value.members[0][1], bytes)
-    )
-
-
-def decode_base64(value: JsonObject) -> bytes:
-    """The bytes of a base64 object. Raises ServingError if it is none, or its text is not base64."""
-    if not is_base64(value):
-        raise format_error(value, "not formatted correctly for base64 data")
-    return base64_bytes(value.members[0][1])
-
-
-def base64_bytes(encoded: bytes) -> bytes:
-    """What base64 text stands for. Raises ServingError if it is none.
-
-    White space is skipped, padding may be left out and may be dots (absl::Base64Unescape).
-    """
-    match = _BASE64.fullmatch(_BASE64_SPACE.sub(b"", encoded))
-    left = len(match[1]) % 4 if match else 1
-    if match is None or left == 1 or len(match[2]) not in (0, -left % 4):
-        raise invalid("Unable to base64 decode")
-    return binascii.a2b_base64(match[1] + b"=" * (-left % 4))
-
-
-def dense_shape(value: JsonValue) -> tuple[int, ...]:
-    """The shape that the first element of each level announces."""
-    shape = []
-    while isinstance(value, list):
-        shape.append(len(value))
-        if not value:
-            break
-        value = value[0]
-    return tuple(shape)
-
-
-def _leaves(value: JsonValue, shape: tuple[int, ...]) -> Iterator[JsonValue]:
-    """The scalars of nested lists of that shape, in order. Raises ServingError where it is another one."""
-    rank = len(shape)
-    stack: list[Iterator[JsonValue]] = [iter((value,))]
-    while stack:
-        level = len(stack) - 1
-        for element in stack[-1]:
-            if not isinstance(element, list):
-                if level != rank:
-                    raise invalid(
-                        f"JSON Value: {quoted_value(element)} found at incorrect level: {level + 1} "
-                        f"in the JSON DOM. Expected at level: {rank}"
-                    )
-                yield element
-                continue
-            if level >= rank:
-                raise invalid(f"Encountered list at unexpected level: {level} expected < {rank}")
-            if len(element) != shape[level]:
-                raise invalid(
-                    f"Encountered list at unexpected size: {len(element)} at level: {level} "
-                    f"expected size: {shape[level]}"
-                )
-            stack.append(iter(element))
-            break
-        else:
-            stack.pop()
-
-
-def _scalar(value: JsonValue, dtype: int) -> JsonValue:
-    """A scalar for a tensor of that dtype. Raises ServingError if JSON's type does not fit."""
-    if isinstance(value, JsonObject):
-        if dtype == STRING:
-            return decode_base64(value)
-        raise _type_error(value, dtype)
-    kind = type(value)
-    if dtype in FLOATS:
-        fits = kind is int or kind is float
-    elif dtype in INTEGERS:
-        low, high = INTEGERS[dtype]
-        fits = kind is int and low <= value <= high
-    elif dtype in (STRING, BOOL):
-        fits = kind is (bytes if dtype == STRING else bool)
-    else:
-        what = f"Conversion of JSON Value: {quoted_value(value)} to type: {dtype_name(dtype)}"
-        raise ServingError(Code.UNIMPLEMENTED, what)
-    if not fits:
-        raise _type_error(value, dtype)
-    return value
-
-
-def _type_error(value: JsonValue, dtype: int) -> ServingError:
-    return format_error(value, f"Type: {type_word(value)} is not of expected type: {dtype_name(dtype)}")
-
-
-def build_array(values: list[JsonValue], shape: tuple[int, ...], dtype: int, name: str) -> np.ndarray:
-    """Checked scalars as an array. int8, int16 and uint8 wrap around, as int32 values do in the real server.
-
-    Raises ServingError: more dimensions than a tensor (or an array) can have.
-    """
-    if len(shape) > min(_MAX_TENSOR_RANK, _MAX_ARRAY_RANK):
-        raise invalid(f"tensor parsing error: {name}")
-    target = numpy_dtype(dtype)
-    if dtype in FLOATS:
-        array = narrow(np.array(values, np.float64), target)
-    elif dtype == STRING:
-        array = np.empty(len(values), object)
-        array[:] = values
-    elif dtype in INTEGERS:
-        wide = np.uint64 if INTEGERS[dtype][1] >= 2**63 else np.int64
-        array = np.array(values, wide).astype(target)
-    else:
-        array = np.array(values, target)
-    return array.reshape(shape)
-
-
-def narrow(array: np.ndarray, target: np.dtype) -> np.ndarray:
-    """Doubles as floats of the wanted size; too large ones become infinite, denormal ones zero (their sign
-    stays): the real server's HTTP threads run with denormals flushed."""
-    if array.dtype != target:
-        with np.errstate(over="ignore", under="ignore"):
-            array = array.astype(target)
-    small = np.abs(array) < _SMALLEST[target]
-    if small.any():
-        array[small] *= 0
-    return array
-
-
-@dataclass(slots=True)
-class _Column:
-    """What the rows gave for one input so far."""
-
-    shape: tuple[int, ...]
-    size: int
-    values: list[JsonValue] = field(default_factory=list)
-
-
 def _decode_columns(value: JsonValue, inputs: Inputs) -> dict[str, np.ndarray]:
     if isinstance(value, JsonObject) and not is_base64(value):
         arrays = {}
         for name, dtype in inputs.items():
-            member = value.find(name.encode())
+            member = value.find(name)
             if member is None:
                 raise invalid(f"Missing named input: {name} in 'inputs' object.")
             arrays[name] = _decode_tensor(member[1], dtype, name)
@@ -248,7 +97,11 @@ def _decode_columns(value: JsonValue, inputs: Inputs) -> dict[str, np.ndarray]:
 
 def _decode_tensor(value: JsonValue, dtype: int, name: str) -> np.ndarray:
     shape = dense_shape(value)
-    return build_array([_scalar(leaf, dtype) for leaf in _leaves(value, shape)], shape, dtype, name)
+    check_rank(len(shape), name)
+    try:
+        return build_array(flatten([value], shape, dtype), shape, dtype)
+    except Misfit as misfit:
+        raise misfit.error from None
 
 
 def _decode_rows(rows: list[JsonValue], inputs: Inputs) -> dict[str, np.ndarray]:
@@ -257,61 +110,118 @@ def _decode_rows(rows: list[JsonValue], inputs: Inputs) -> dict[str, np.ndarray]
             "instances is a plain list, but expecting list of objects as multiple input tensors required "
             "as per tensorinfo_map"
         )
-    named = isinstance(rows[0], JsonObject) and not is_base64(rows[0])
-    columns: dict[str, _Column] = {}
-    for index, row in enumerate(rows):
-        if named != (isinstance(row, JsonObject) and not is_base64(row)):
-            wanted, got = ("object", "list") if named else ("value/list", "object")
-            raise invalid(f"Expecting {wanted} but got {got} at item {index} of input list")
-        if named:
-            _add_named_row(row, index, inputs, columns)
-        else:
-            name = next(iter(inputs))
-            with_place = f"Failed to process element: {index} of 'instances' list."
-            _add_item(row, name, inputs, columns, with_place)
+    named = _is_named(rows[0])
+    alike = len(rows)
+    if named or JsonObject in set(map(type, rows)):
+        alike = next((index for index, row in enumerate(rows) if _is_named(row) != named), alike)
+    columns, misfit = (_named_columns if named else _plain_column)(rows[:alike], inputs)
+    if misfit < alike:
+        _refuse_row(rows, misfit, inputs, named)
+    if alike < len(rows):
+        wanted, got = ("object", "list") if named else ("value/list", "object")
+        raise invalid(f"Expecting {wanted} but got {got} at item {alike} of input list")
     return {
         name: build_array(  # a name given twice in a row left values over: the first ones count
-            column.values[: len(rows) * column.size], (len(rows), *column.shape), inputs[name], name
+            values[: len(rows) * math.prod(shape)], (len(rows), *shape), inputs[name]
         )
-        for name, column in columns.items()
+        for name, (shape, values) in columns.items()
     }
 
 
-def _add_named_row(row: JsonObject, index: int, inputs: Inputs, columns: dict[str, _Column]) -> None:
-    names = set()
-    for key, value in row.members:
-        name = text(key.partition(b"\0")[0])  # the real server takes the name as a C string
-        names.add(name)
-        _add_item(
-            value,
-            name,
-            inputs,
-            columns,
-            f"Failed to process element: {index} key: {name} of 'instances' list.",
-        )
-    if names != inputs.keys():
-        raise invalid(
-            f"Failed to process element: {index} of 'instances' list. JSON object: {quoted_value(row)} "
-            f"keys must be equal to: {','.join(sorted(inputs))}"
-        )
+def _is_named(row: JsonValue) -> bool:
+    """Whether a row is an object of inputs."""
+    return type(row) is JsonObject and not is_base64(row)
 
 
-def _add_item(
-    value: JsonValue, name: str, inputs: Inputs, columns: dict[str, _Column], with_place: str
+#: Input name -> the shape of each row's value, and the scalars of all rows.
+_Columns = dict[str, tuple[tuple[int, ...], list[JsonValue]]]
+
+
+def _plain_column(rows: list[JsonValue], inputs: Inputs) -> tuple[_Columns, int]:
+    """What the only input gets, and the first row that is wrong (the number of rows when none is)."""
+    name, dtype = next(iter(inputs.items()))  # a base64 object passes for a row of several
+    shape = dense_shape(rows[0])
+    check_rank(1 + len(shape), name)
+    try:
+        return {name: (shape, flatten(rows, shape, dtype))}, len(rows)
+    except Misfit as misfit:
+        return {}, misfit.root
+
+
+def _named_columns(rows: list[JsonObject], inputs: Inputs) -> tuple[_Columns, int]:
+    """What each input gets, and the first row that is wrong (the number of rows when none is)."""
+    given: dict[str, list[JsonValue]] = {name: [] for name in inputs}
+    wrong = len(rows)
+    for index, row in enumerate(rows):
+        members = dict(row)
+        if len(members) == len(row) and members.keys() == inputs.keys():
+            for name, values in given.items():
+                values.append(members[name])
+        elif set(map(name_of, members)) == inputs.keys():
+            for key, value in row:
+                given[name_of(key)].append(value)
+        else:
+            wrong = index
+            break
+    columns = {}
+    for name, values in given.items():
+        shape = dense_shape(values[0]) if values else ()
+        check_rank(1 + len(shape), name)
+        try:
+            columns[name] = shape, flatten(values, shape, inputs[name])
+        except Misfit as misfit:
+            wrong = min(wrong, _row_of(rows, name, misfit.root))
+    return columns, wrong
+
+
+def _row_of(rows: list[JsonObject], name: str, at: int) -> int:
+    """The row that the value of a name comes from, when all rows' values stand in a list."""
+    for index, row in enumerate(rows):
+        at -= sum(name_of(key) == name for key, _ in row)
+        if at < 0:
+            return index
+    return len(rows)
+
+
+def _refuse_row(rows: list[JsonValue], index: int, inputs: Inputs, named: bool) -> NoReturn:
+    """Raises ServingError: what is wrong with a row; those before it are right."""
+    row = rows[index]
+    if not named:
+        name = next(iter(inputs))
+        shapes = {name: dense_shape(rows[0])} if index else {}
+        _check_item(row, name, inputs, shapes, f"Failed to process element: {index} of 'instances' list.")
+        raise AssertionError("A row that was wrong is right")
+    shapes = {}
+    for key, value in reversed(rows[0]) if index else ():
+        shapes[name_of(key)] = dense_shape(value)
+    for key, value in row:
+        name = name_of(key)
+        place = f"Failed to process element: {index} key: {name} of 'instances' list."
+        _check_item(value, name, inputs, shapes, place)
+    raise invalid(
+        f"Failed to process element: {index} of 'instances' list. JSON object: {quoted_value(row)} "
+        f"keys must be equal to: {','.join(sorted(inputs))}"
+    )
+
+
+def _check_item(
+    value: JsonValue, name: str, inputs: Inputs, shapes: dict[str, tuple[int, ...]], place: str
 ) -> None:
+    """Look at one input of one row. `shapes`: those of the inputs in the rows before; the value's is added."""
     try:
         if name not in inputs:
             raise invalid(f"JSON object: does not have named input: {name}")
         shape = dense_shape(value)
-        values = [_scalar(leaf, inputs[name]) for leaf in _leaves(value, shape)]
-        column = columns.setdefault(name, _Column(shape, len(values)))
-        if column.size != len(values):
-            raise invalid(f"Expecting tensor size: {column.size} but got: {len(values)}")
-        if column.shape != shape:
-            raise invalid(f"Expecting shape {_shape_text(column.shape)} but got: {_shape_text(shape)}")
-        column.values.extend(values)
+        size = len(flatten([value], shape, inputs[name]))
+        wanted = shapes.setdefault(name, shape)
+        if math.prod(wanted) != size:
+            raise invalid(f"Expecting tensor size: {math.prod(wanted)} but got: {size}")
+        if wanted != shape:
+            raise invalid(f"Expecting shape {_shape_text(wanted)} but got: {_shape_text(shape)}")
+    except Misfit as misfit:
+        raise invalid(f"{place} Error: {misfit.error}") from None
     except ServingError as error:
-        raise invalid(f"{with_place} Error: {error}") from None
+        raise invalid(f"{place} Error: {error}") from None
 
 
 def _shape_text(shape: tuple[int, ...]) -> str:

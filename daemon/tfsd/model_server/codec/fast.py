@@ -1,21 +1,22 @@
 """The fast reader of :predict bodies: orjson and NumPy for what is plainly well formed, else a refusal.
 
-Owns the proof that the result is what `json_decode` would give; whenever that is not plain (a key given
-twice, an escape, a number that reads differently, any error) it gives up, and the careful reader decides.
+Owns the proof that the result is what `decode` would give; whenever that is not plain (a key given twice, an
+escape, a number that reads differently, any error) it gives up, and the careful reader decides.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 import orjson
 
-from tfsd.model_server.codec.decode import FindInputs, Inputs, base64_bytes, narrow
+from tfsd.model_server.codec.decode import FindInputs, Inputs
 from tfsd.model_server.codec.dtypes import BOOL, FLOATS, INTEGERS, STRING, numpy_dtype
+from tfsd.model_server.codec.values import base64_bytes, narrow
 from tfsd.model_server.errors import ServingError
 
 _ROWS, _COLUMNS, _SIGNATURE = "instances", "inputs", "signature_name"
@@ -38,11 +39,11 @@ class _Strings:
         self.count = 0
         self.letters = {b"u": 0, b"l": 0, b"I": 0, b"e": 0}
 
-    def add(self, names: Iterable[str], times: int = 1) -> None:
-        for name in names:
-            self.count += times
-            for letter in self.letters:
-                self.letters[letter] += times * name.count(letter.decode())
+    def add(self, names: Collection[str], times: int = 1) -> None:
+        self.count += times * len(names)
+        text = "".join(names)
+        for letter in self.letters:
+            self.letters[letter] += times * text.count(letter.decode())
 
     def add_literals(self, array: np.ndarray) -> None:
         """Booleans that were recognized as such."""
@@ -55,10 +56,13 @@ class _Strings:
         """Numbers as they were read: one that overflowed has no `Infinity` in the text."""
         self.letters[b"I"] += int(np.count_nonzero(np.isinf(array)))
 
-    def check(self, body: bytes | bytearray) -> None:
-        """Raises _Unsure."""
+    def check_count(self, body: bytes | bytearray) -> None:
+        """Raises _Unsure: there are more strings than were seen."""
         if body.count(b'"') != 2 * self.count:
             raise _Unsure
+
+    def check_letters(self, body: bytes | bytearray) -> None:
+        """Raises _Unsure."""
         if any(body.count(letter) != self.letters[letter] for letter in (b"u", b"l", b"I")):
             raise _Unsure
         if (body.count(b"e") != self.letters[b"e"] or b"E" in body) and _BIG_EXPONENT.search(body):
@@ -68,10 +72,10 @@ class _Strings:
 def decode_predict(
     body: bytes | bytearray, find_inputs: FindInputs
 ) -> tuple[str, bool, dict[str, np.ndarray]] | None:
-    """As `json_decode.decode_predict`, from the bytes of a body; None when unsure or wrong."""
+    """As `decode.decode_predict`, from the bytes of a body; None when unsure or wrong."""
     try:
         return _decode(body, find_inputs)
-    except (_Unsure, ServingError, ValueError, TypeError, KeyError, AttributeError):
+    except (_Unsure, ServingError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 
@@ -94,8 +98,14 @@ def _decode(body: bytes | bytearray, find_inputs: FindInputs) -> tuple[str, bool
     if row_format and (type(values) is not list or not values):
         raise _Unsure
     columns = _named_rows(values, inputs, strings) if row_format else _named_columns(values, inputs, strings)
-    arrays = {name: _array(columns[name], dtype, strings) for name, dtype in inputs.items()}
-    strings.check(body)
+    texts = {name: _strings(columns[name], strings) for name, dtype in inputs.items() if dtype == STRING}
+    # Only now: of a text among numbers NumPy would make texts as long as that one of all of them.
+    strings.check_count(body)
+    arrays = {
+        name: texts[name] if dtype == STRING else _numbers(columns[name], dtype, strings)
+        for name, dtype in inputs.items()
+    }
+    strings.check_letters(body)
     return signature, row_format, arrays
 
 
@@ -134,9 +144,8 @@ def _named_columns(values: Any, inputs: Inputs, strings: _Strings) -> dict[str, 
     return values
 
 
-def _array(value: Any, dtype: int, strings: _Strings) -> np.ndarray:
-    if dtype == STRING:
-        return _string_array(value, strings)
+def _numbers(value: Any, dtype: int, strings: _Strings) -> np.ndarray:
+    """Numbers or booleans; there must be no string among them."""
     array = np.array(value)
     if not array.size:
         raise _Unsure
@@ -156,21 +165,19 @@ def _array(value: Any, dtype: int, strings: _Strings) -> np.ndarray:
     raise _Unsure
 
 
-def _string_array(value: Any, strings: _Strings) -> np.ndarray:
+def _strings(value: Any, strings: _Strings) -> np.ndarray:
     array = np.array(value, object)
     leaves = array.reshape(-1).tolist()
     if not leaves or not {str, dict}.issuperset(map(type, leaves)):
         raise _Unsure
-    encoded = []
-    for leaf in leaves:
-        if type(leaf) is str:
-            strings.add((leaf,))
-            encoded.append(leaf.encode())
-        elif _is_base64(leaf):
-            strings.add(("b64", leaf["b64"]))
-            encoded.append(base64_bytes(leaf["b64"].encode()))
-        else:
-            raise _Unsure
-    result = np.empty(len(encoded), object)
-    result[:] = encoded
+    objects = [leaf for leaf in leaves if type(leaf) is dict]
+    if not all(map(_is_base64, objects)):
+        raise _Unsure
+    strings.add(("b64",), len(objects))
+    strings.add([leaf["b64"] for leaf in objects])
+    strings.add([leaf for leaf in leaves if type(leaf) is str])
+    result = np.empty(len(leaves), object)
+    result[:] = [
+        leaf.encode() if type(leaf) is str else base64_bytes(leaf["b64"].encode()) for leaf in leaves
+    ]
     return result.reshape(array.shape)

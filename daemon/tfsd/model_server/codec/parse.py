@@ -1,256 +1,196 @@
-"""JSON text to values, as RapidJSON reads it: the same things accepted, the same messages and offsets.
+"""JSON text to values: what RapidJSON accepts in the real server is accepted here, what it refuses is refused.
 
-Owns the grammar (with `NaN` and `Inf`, anything after the first value ignored). Never knows what the values
-mean, and is the careful reader: `json_fast` takes well-formed bodies past it.
+One way for every body, so that none costs much more per byte than another: the standard library's C scanner,
+and before it passes over the bytes that find what the two see differently (`Inf`, numbers that are too big,
+halves of surrogate pairs). Where a body is wrong `parse_errors` says why. What follows the first value is
+ignored. Never knows what the values mean.
 """
 
 from __future__ import annotations
 
+import codecs
+import json
 import math
 import re
-from dataclasses import dataclass, field
-from typing import Any, NoReturn
+import sys
+from collections.abc import Callable
+from typing import Any
 
-from tfsd.model_server.errors import ServingError, invalid
+import numpy as np
 
-#: None, bool, int (within int64 or uint64), float, bytes (a string), list, JsonObject.
+from tfsd.model_server.codec.parse_errors import check, is_too_big, parse_error
+from tfsd.model_server.codec.structure import blank_strings, depth
+from tfsd.model_server.errors import invalid
+
+#: Arrays and objects within each other; a tensor has at most 254 dimensions.
+MAX_DEPTH = 1024
+#: Digits of a whole number; with more it is too big for a double.
+MAX_DIGITS = 309
+
+#: None, bool, int (of any size, see `is_integer`), float, str (see `encode`), list, JsonObject.
 JsonValue = Any
 
 
-@dataclass(slots=True)
-class JsonObject:
-    """An object with its members in order; a repeated name is kept, as look-up takes the first."""
+class JsonObject(tuple[tuple[str, JsonValue], ...]):
+    """An object: its members in order; a repeated name is kept, as look-up takes the first."""
 
-    members: list[tuple[bytes, JsonValue]] = field(default_factory=list)
+    __slots__ = ()
 
-    def find(self, name: bytes) -> tuple[bytes, JsonValue] | None:
+    def find(self, name: str) -> tuple[str, JsonValue] | None:
         """The first member of that name, or None."""
-        return next((member for member in self.members if member[0] == name), None)
-
-    def get(self, name: bytes) -> JsonValue:
-        """The value of the first member of that name; None for a null and when there is none."""
-        member = self.find(name)
-        return member[1] if member else None
+        if name.isascii():
+            return next((member for member in self if member[0] == name), None)
+        wanted = name.encode("utf-8", "surrogateescape")
+        return next((member for member in self if encode(member[0]) == wanted), None)
 
 
-_SPACE = re.compile(rb"[ \n\r\t]*")
-_PLAIN = re.compile(rb'[^"\\\x00-\x1f]*')
-_NUMBER = re.compile(rb"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-_HEX4 = re.compile(rb"[0-9a-fA-F]{4}")
-_ESCAPES = dict(zip(b'"\\/bfnrt', b'"\\/\b\f\n\r\t', strict=True))
-_LITERALS = {b"n": (b"null", None), b"t": (b"true", True), b"f": (b"false", False)}
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
-_MIN_NORMAL = 2.0**-1022
-#: Significant digits that RapidJSON keeps of a fraction, and the largest decimal exponent of a double.
-_KEPT_DIGITS, _MAX_EXPONENT = 17, 308
+_BYTES = "".join(chr(byte if byte < 0x80 else 0xD800 + byte) for byte in range(256))
+_SPACE = re.compile(rb"[ \n\r\t]*")
+_BYTE_ORDER_MARK = re.compile(rb"\xef?\xbb?\xbf?")
+_ODD_NAME, _SHORT_NAME = re.compile(rb"-NaN|Inf(?!inity)"), re.compile(rb"(-?)(NaN|Inf(?!inity))")
+_LONE_HIGH = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})")
+_FLOAT = re.compile(rb"(?<![0-9])[0-9]++(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)")
+_LONG = re.compile(rb"(?<![0-9.eE])(?<![eE][+-])[0-9]{%d,}+(?!\.[0-9]|[eE][+-]?[0-9])" % MAX_DIGITS)
+#: Makes every digit a zero and every E small, to look for forms of numbers that a double may not hold.
+_FORM = bytes.maketrans(b"123456789E", b"000000000e")
+_BIG_FORMS = (b"e000", b"e+000", b"0" * (MAX_DIGITS - 99))
+#: Depths up to this need no look at the scanner's stack, of which so much more than `MAX_DEPTH` is for the rest.
+_SHALLOW, _STACK = 256, 1000
 
 
-def parse_error(message: str, offset: int) -> ServingError:
-    """The error of a body that is no JSON; `offset` in bytes."""
-    return invalid(f"JSON Parse error: {message} at offset: {offset}")
+def is_integer(value: JsonValue) -> bool:
+    """Whether a value is a number that RapidJSON keeps as an integer: one within int64 or uint64."""
+    return type(value) is int and _INT64_MIN <= value <= _UINT64_MAX
+
+
+def encode(string: str) -> bytes:
+    """The bytes that a string of a body stands for: those that are no UTF-8 as they were sent, and a lone low
+    surrogate as the three bytes that RapidJSON writes."""
+    try:
+        return string.encode()
+    except UnicodeEncodeError:
+        octets = np.frombuffer(string.encode("utf-8", "surrogatepass"), np.uint8).copy()
+        raw = np.flatnonzero((octets[:-1] == 0xED) & (octets[1:] & 0xFE == 0xA2))  # U+D880 is ED A2 80
+        octets[raw + 2] += (octets[raw + 1] & 1) << 6
+        return np.delete(octets, [raw, raw + 1]).tobytes()
+
+
+def _decode(body: bytes) -> str:
+    """A body as text. In one that is no UTF-8 each byte that is not ASCII becomes the high surrogate U+D800 + byte,
+    which is in no string otherwise: as an escape without a low one it is an error."""
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return codecs.charmap_decode(body, "strict", _BYTES)[0]
+
+
+class _TooBig(Exception):
+    """A number does not fit into a double."""
+
+
+class _Floats:
+    """Converts numbers with a fraction or an exponent, where one may be too big.
+
+    Raises _TooBig.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def __call__(self, text: str) -> float:
+        self._count += 1
+        value = float(text)
+        if (value == 0 or math.isinf(value)) and is_too_big(text):
+            raise _TooBig
+        return value
+
+    def offset(self, blanked: bytes) -> int:
+        """Where the last one that was converted begins in the body."""
+        numbers = enumerate(_FLOAT.finditer(blanked), 1)
+        return next(found.start() for index, found in numbers if index == self._count)
 
 
 def parse(body: bytes) -> JsonValue:
-    """The first JSON value of a body. What follows it is not looked at.
+    """The first JSON value of a body.
 
-    Raises ServingError: INVALID_ARGUMENT `JSON Parse error: ...`.
+    Raises ServingError: INVALID_ARGUMENT, `JSON Parse error: ...` in RapidJSON's words.
     """
     if not body:
         raise invalid("JSON Parse error: The document is empty")
-    return _Parser(body).document()
+    mark = _BYTE_ORDER_MARK.match(body).end()  # type: ignore[union-attr]  # each byte is skipped by itself
+    start = _skip_space(body, mark)
+    if body[start : start + 1] in (b"", b"\0"):
+        raise parse_error("The document is empty.", start)
+    if mark:
+        body = b" " * mark + body[mark:]
+    blanked = blank_strings(body)
+    _check_depth(blanked)
+    big = any(form in blanked.translate(_FORM) for form in _BIG_FORMS)
+    wrong = _lone_surrogates(body) + (_long_numbers(blanked) if big else [])
+    floats = _Floats()
+    constants, standard = _named_numbers(body, blanked)
+    decoder = json.JSONDecoder(
+        object_pairs_hook=JsonObject, parse_float=floats if big else None, parse_constant=constants
+    )
+    text, value = _decode(standard), None
+    try:
+        value, end = decoder.raw_decode(text, _skip_space(standard, start))
+    except json.JSONDecodeError as error:
+        wrong.append(_size(text, error.pos))
+    except _TooBig:
+        wrong.append(floats.offset(blanked))
+    except ValueError:  # int() takes no number as long as one of those in `wrong`
+        pass
+    else:
+        wrong = wrong and [offset for offset in wrong if offset < _size(text, end)]
+        if not isinstance(value, list | JsonObject):
+            wrong.append(start)  # the scanner takes the `1` of `1.`
+    if wrong:
+        check(body, blanked, min(wrong))
+    return value
 
 
-class _Parser:
-    """One pass over one body; containers are kept on a list, so that depth costs no Python stack."""
+def _skip_space(body: bytes, at: int) -> int:
+    return _SPACE.match(body, at).end()  # type: ignore[union-attr]
 
-    def __init__(self, body: bytes) -> None:
-        self.body = body
-        self.at = 0
 
-    def fail(self, message: str, offset: int | None = None) -> NoReturn:
-        raise parse_error(message, self.at if offset is None else offset)
+def _check_depth(blanked: bytes) -> None:
+    if blanked.count(b"[") + blanked.count(b"{") <= _SHALLOW:
+        return
+    deepest = depth(blanked)
+    if deepest > MAX_DEPTH:
+        raise invalid(f"JSON Parse error: more than {MAX_DEPTH} arrays and objects are within each other")
+    if deepest > _SHALLOW:  # the scanner calls itself for each
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), MAX_DEPTH + _STACK))
 
-    def peek(self) -> bytes:
-        """The next byte; a NUL at the end of the body, which RapidJSON cannot tell from a real one."""
-        return self.body[self.at : self.at + 1] or b"\0"
 
-    def space(self) -> None:
-        self.at = _SPACE.match(self.body, self.at).end()  # type: ignore[union-attr]
+def _size(text: str, length: int) -> int:
+    """How many bytes the beginning of a text takes in the body."""
+    return length if text.isascii() else len(encode(text[:length]))
 
-    def document(self) -> JsonValue:
-        for byte in (b"\xef", b"\xbb", b"\xbf"):  # each byte of a byte order mark is skipped by itself
-            self.at += self.peek() == byte
-        self.space()
-        if self.peek() == b"\0":
-            self.fail("The document is empty.")
-        open_: list[list[Any] | JsonObject] = []
-        names: list[bytes] = []
-        while True:
-            value, opened = self.value()
-            if opened:
-                open_.append(value)
-                if self.closes(value):
-                    open_.pop()
-                else:
-                    if isinstance(value, JsonObject):
-                        names.append(self.name())
-                    continue
-            while open_:  # put the finished value where it belongs, and see what follows it
-                parent = open_[-1]
-                if isinstance(parent, JsonObject):
-                    parent.members.append((names.pop(), value))
-                else:
-                    parent.append(value)
-                if self.separated(parent):
-                    if isinstance(parent, JsonObject):
-                        names.append(self.name())
-                    break
-                value = open_.pop()
-            else:
-                return value
 
-    def closes(self, container: list[Any] | JsonObject) -> bool:
-        """After the opening bracket: whether the container is empty."""
-        self.space()
-        if self.peek() != (b"}" if isinstance(container, JsonObject) else b"]"):
-            return False
-        self.at += 1
-        return True
+def _lone_surrogates(body: bytes) -> list[int]:
+    """Where the first escape of a high surrogate is that no low one follows."""
+    if b"\\u" not in body:
+        return []
+    found = _LONE_HIGH.search(body.replace(b"\\\\", b"  "))
+    return [found.start()] if found else []
 
-    def separated(self, container: list[Any] | JsonObject) -> bool:
-        """After an element: True at a comma (which is taken), False at the closing bracket (taken too)."""
-        self.space()
-        found = self.peek()
-        if found == b",":
-            self.at += 1
-            self.space()
-            return True
-        if isinstance(container, JsonObject):
-            if found != b"}":
-                self.fail("Missing a comma or '}' after an object member.")
-        elif found != b"]":
-            self.fail("Missing a comma or ']' after an array element.")
-        self.at += 1
-        return False
 
-    def name(self) -> bytes:
-        if self.peek() != b'"':
-            self.fail("Missing a name for object member.")
-        name = self.string()
-        self.space()
-        if self.peek() != b":":
-            self.fail("Missing a colon after a name of object member.")
-        self.at += 1
-        self.space()
-        return name
+def _long_numbers(blanked: bytes) -> list[int]:
+    """Where the first whole number is that has too many digits."""
+    return [found.start() for found in _LONG.finditer(blanked) if is_too_big(found[0].decode())][:1]
 
-    def value(self) -> tuple[JsonValue, bool]:
-        """The value that begins here, and whether it is a container of which only the bracket is read."""
-        first = self.peek()
-        if first == b'"':
-            return self.string(), False
-        if first == b"[":
-            self.at += 1
-            return [], True
-        if first == b"{":
-            self.at += 1
-            return JsonObject(), True
-        if first in _LITERALS:
-            text, value = _LITERALS[first]
-            self.expect(text)
-            return value, False
-        return self.number(), False
 
-    def expect(self, text: bytes) -> None:
-        for position in range(len(text)):
-            if self.peek() != text[position : position + 1]:
-                self.fail("Invalid value.")
-            self.at += 1
-
-    def string(self) -> bytes:
-        self.at += 1
-        parts = []
-        while True:
-            end = _PLAIN.match(self.body, self.at).end()  # type: ignore[union-attr]
-            parts.append(self.body[self.at : end])
-            self.at = end
-            found = self.peek()
-            if found == b'"':
-                self.at += 1
-                return b"".join(parts)
-            if found == b"\\":
-                parts.append(self.escape())
-            elif found == b"\0":
-                self.fail("Missing a closing quotation mark in string.")
-            else:
-                self.fail("Invalid escape character in string.")
-
-    def escape(self) -> bytes:
-        start = self.at
-        self.at += 1
-        code = self.peek()
-        if code[0] in _ESCAPES:
-            self.at += 1
-            return bytes((_ESCAPES[code[0]],))
-        if code != b"u":
-            self.fail("Invalid escape character in string.", start)
-        self.at += 1
-        point = self.hex4(start)
-        if 0xD800 <= point <= 0xDBFF:
-            if self.body[self.at : self.at + 2] != b"\\u":
-                self.fail("The surrogate pair in string is invalid.", start)
-            self.at += 2
-            low = self.hex4(start)
-            if not 0xDC00 <= low <= 0xDFFF:
-                self.fail("The surrogate pair in string is invalid.", start)
-            point = ((point - 0xD800) << 10 | (low - 0xDC00)) + 0x10000
-        return chr(point).encode("utf-8", "surrogatepass")  # a lone low surrogate is written as it is
-
-    def hex4(self, start: int) -> int:
-        match = _HEX4.match(self.body, self.at)
-        if match is None:
-            self.fail("Incorrect hex digit after \\u escape in string.", start)
-        self.at = match.end()
-        return int(match[0], 16)
-
-    def number(self) -> int | float:
-        start = self.at
-        match = _NUMBER.match(self.body, start)
-        if match is None:
-            return self.named_number()
-        self.at = match.end()
-        whole, fraction, exponent = match[1], match[2], match[3]
-        following = self.peek()
-        if fraction is None and exponent is None and following == b".":
-            self.fail("Miss fraction part in number.", self.at + 1)
-        if exponent is None and following in b"eE":
-            sign = self.body[self.at + 1 : self.at + 2]
-            self.fail("Miss exponent in number.", self.at + (2 if sign and sign in b"+-" else 1))
-        if fraction is None and exponent is None and len(whole) < 400:
-            value = int(match[0])
-            if _INT64_MIN <= value <= _UINT64_MAX:
-                return value
-        if exponent is not None:
-            digits = (fraction or b".")[1:]
-            kept = min(len(digits), _KEPT_DIGITS + len(digits) - len(digits.lstrip(b"0")))
-            if exponent[1:2] != b"-" and int(exponent[1:21]) > _MAX_EXPONENT + kept:
-                self.fail("Number too big to be stored in double.", start)
-        number = float(match[0])
-        if math.isinf(number):
-            self.fail("Number too big to be stored in double.", start)
-        # The real server's HTTP threads run with denormals flushed to zero; the sign stays.
-        return number if abs(number) >= _MIN_NORMAL else math.copysign(0.0, number)
-
-    def named_number(self) -> float:
-        minus = self.peek() == b"-"
-        self.at += minus
-        first = self.peek()
-        if first == b"N":
-            self.expect(b"NaN")
-            return math.nan
-        if first != b"I":
-            self.fail("Invalid value.")
-        self.expect(b"Inf")
-        if self.peek() == b"i":
-            self.expect(b"inity")
-        return -math.inf if minus else math.inf
+def _named_numbers(body: bytes, blanked: bytes) -> tuple[Callable[[str], float] | None, bytes]:
+    """How to convert NaN and the infinities, and a body of the same length with only those names that the
+    scanner knows: NaN stands for the others, and the converter gives them their values in turn."""
+    if not (b"I" in blanked or b"-N" in blanked) or _ODD_NAME.search(blanked) is None:
+        return None, body
+    values, standard = [], bytearray(body)
+    for found in _SHORT_NAME.finditer(blanked):
+        values.append(math.nan if found[2] == b"NaN" else -math.inf if found[1] else math.inf)
+        standard[found.start() : found.end()] = b" " * len(found[1]) + b"NaN"
+    in_turn = iter(values)
+    return (lambda name: next(in_turn) if name == "NaN" else float(name)), bytes(standard)

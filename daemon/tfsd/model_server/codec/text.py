@@ -11,13 +11,15 @@ import re
 import struct
 from functools import cache
 
-from tfsd.model_server.codec.parse import JsonObject, JsonValue
+from tfsd.model_server.codec.parse import JsonObject, JsonValue, encode, is_integer
 
 #: A value quoted in a message is cut after the token with which it grows beyond this, in bytes.
 QUOTE_LIMIT = 256
 
 _INDENT = b"    "
 _UNSAFE = re.compile(rb'[\x00-\x1f"\\]')
+#: Smaller doubles are zero: the real server's HTTP threads run with denormals flushed.
+_MIN_NORMAL = 2.0**-1022
 _LITERALS = {None: b"null", True: b"true", False: b"false"}
 _SHORT_ESCAPES = {8: b"\\b", 9: b"\\t", 10: b"\\n", 12: b"\\f", 13: b"\\r", 34: b'\\"', 92: b"\\\\"}
 
@@ -131,8 +133,8 @@ def quoted_value(value: JsonValue) -> str:
 def _write(writer: PrettyWriter, value: JsonValue) -> None:
     if isinstance(value, JsonObject):
         writer.start(array=False)
-        for name, member in value.members:
-            writer.key(name)
+        for name, member in value:
+            writer.key(encode(name))
             _write(writer, member)
         writer.end()
     elif isinstance(value, list):
@@ -140,14 +142,17 @@ def _write(writer: PrettyWriter, value: JsonValue) -> None:
         for element in value:
             _write(writer, element)
         writer.end()
-    elif isinstance(value, bytes):
-        writer.raw(quote(value))
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            writer.unwritable()
-        writer.raw(grisu(value))
+    elif isinstance(value, str):
+        writer.raw(quote(encode(value)))
+    elif value is None or isinstance(value, bool):
+        writer.raw(_LITERALS[value])
+    elif is_integer(value):
+        writer.raw(b"%d" % value)
     else:
-        writer.raw(_LITERALS[value] if value is None or isinstance(value, bool) else b"%d" % value)
+        number = float(value)
+        if not math.isfinite(number):
+            writer.unwritable()
+        writer.raw(grisu(math.copysign(0.0, number) if abs(number) < _MIN_NORMAL else number))
 
 
 def error_body(message: str) -> bytes:

@@ -1,6 +1,6 @@
 """The REST API of the model server: which path and method does what, and how its outcome is answered.
 
-Owns routing and the rendering of errors (tensorflow_model_server 2.20). Never reads JSON (`rest_verbs`) or
+Owns routing and the rendering of errors (tensorflow_model_server 2.20). Never reads JSON (`verbs`) or
 sockets (`http_server`).
 """
 
@@ -44,6 +44,9 @@ _CORS_HEADERS = (
 _MAX_VERSION = 2**63 - 1
 #: What a gzip body may inflate to, in bytes, as in the real server.
 _MAX_INFLATED = 100 * 2**20
+_NO_MEMORY = (
+    "There is not enough memory for this request now. Send it again later, or fewer instances at once."
+)
 _GZIP_WINDOW = 31  # zlib: 15 bits, and a gzip header is expected
 
 
@@ -139,6 +142,9 @@ class RestApi:
         except ServingError as error:
             code = error.code
             raise
+        except MemoryError:
+            code = Code.UNAVAILABLE
+            raise ServingError(code, _NO_MEMORY) from None
         finally:
             self._metrics.record(spec.name, verb, "REST", code, time.perf_counter() - started)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -159,6 +161,59 @@ def test_the_fast_reader_agrees_with_the_careful_one(
 )
 def test_common_bodies_take_the_fast_way(body: bytes) -> None:
     assert fast.decode_predict(body, lambda signature: {"x": dtypes.FLOAT}) is not None
+
+
+def test_a_text_among_numbers_costs_no_memory() -> None:
+    body = b'{"instances":[' + b"1," * 20_000 + b'"' + b"a" * 20_000 + b'"]}'
+    tracemalloc.start()
+    try:
+        with pytest.raises(ServingError, match="Failed to process element: 20000 of 'instances' list"):
+            decode_predict(body, lambda signature: {"x": dtypes.FLOAT})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 20 * len(body) + 1e6
+
+
+MANY = 10_000
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            b"1," * MANY + b"true",
+            "element: 10000 of 'instances' list. Error: INVALID_ARGUMENT: JSON Value: true",
+        ),
+        (b"[[1],[2]]," * MANY + b"[[1],[[2]]]", "element: 10000 of 'instances' list."),
+        (b"[[1],[2]]," * MANY + b"[[1],[2],[3]]", "Expecting tensor size: 2 but got: 3"),
+        (b"[[1],[2]]," * MANY + b"[[1,2]]", "Expecting shape [2,1] but got: [1,2]"),
+        (b"[]," * MANY + b"[1]", "Expecting tensor size: 0 but got: 1"),
+        (b"[" + b"1," * MANY + b'"a"]', "Type: String is not of expected type: int32"),
+        (b"[" + b"1," * MANY + b"3000000000]", "JSON Value: 3000000000 Type: Number"),
+        (b"[[" + b"1," * MANY + b"1],[1]]", "Encountered list at unexpected size: 1 at level: 1 expected"),
+        (
+            b"[1,[1]]," + b"[1,2]," * MANY + b"[1]",
+            "element: 0 of 'instances' list. Error: INVALID_ARGUMENT: Enc",
+        ),
+    ],
+)
+def test_no_value_is_looked_at_by_itself(values: bytes, message: str) -> None:
+    calls = 0
+
+    def profile(frame: Any, event: str, argument: Any) -> None:
+        nonlocal calls
+        calls += event == "call" and frame.f_code.co_name != "<genexpr>"
+
+    sys.setprofile(profile)
+    try:
+        with pytest.raises(ServingError) as caught:
+            decode_predict(b'{"instances":[' + values + b"]}", lambda signature: {"x": dtypes.INT32})
+    finally:
+        sys.setprofile(None)
+    assert message in caught.value.message
+    assert calls < MANY / 10
 
 
 def test_values_that_wrap_and_overflow_as_in_the_real_server() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorflow.core.example import example_pb2
 
-from tfsd.model_server.codec.examples import decode_examples
+from tfsd.model_server.codec.examples import MAX_CONTEXT, decode_examples
 from tfsd.model_server.codec.parse import parse
 from tfsd.model_server.errors import ServingError
 
@@ -77,6 +77,21 @@ def test_says_what_an_example_cannot_hold(example: Any, message: str) -> None:
         decoded({"examples": [example]})
 
     assert caught.value.message == message
+
+
+@pytest.mark.parametrize(("fits", "size"), [(True, -64), (False, 64)])
+def test_the_context_in_all_examples_has_a_limit(fits: bool, size: int) -> None:
+    document = {"context": {"a": "x" * ((MAX_CONTEXT >> 10) + size)}, "examples": [{}] * (1 << 10)}
+    if fits:
+        assert len(decode_examples(parse(json.dumps(document).encode()))[1]) == 1 << 10
+        return
+    with pytest.raises(ServingError, match="bytes in each of 1024 examples, together more than 67108864"):
+        decoded(document)
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=33))
+def test_many_integers_arrive(numbers: list[int]) -> None:
+    assert decoded({"examples": [{"x": numbers}]}) == [{"x": numbers}]
 
 
 def test_says_that_examples_are_no_list() -> None:

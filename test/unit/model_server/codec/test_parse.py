@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfsd.model_server.codec.parse import JsonObject, parse
+from tfsd.model_server.codec.parse import MAX_DEPTH, MAX_DIGITS, JsonObject, encode, parse
 from tfsd.model_server.errors import Code, ServingError
 
 VALUES = st.recursive(
@@ -27,10 +29,8 @@ VALUES = st.recursive(
 def plain(value: Any) -> Any:
     """A parsed value as the standard library would give it."""
     if isinstance(value, JsonObject):
-        return {name.decode(): plain(member) for name, member in value.members}
-    if isinstance(value, list):
-        return [plain(element) for element in value]
-    return value.decode() if isinstance(value, bytes) else value
+        return {name: plain(member) for name, member in value}
+    return [plain(element) for element in value] if isinstance(value, list) else value
 
 
 @given(VALUES, st.booleans(), st.sampled_from((None, 1)))
@@ -81,6 +81,9 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
         (b"[1,-1e309]", "Number too big to be stored in double.", 3),
         (b"[0e309]", "Number too big to be stored in double.", 1),
         (b"[" + b"9" * 400 + b"]", "Number too big to be stored in double.", 1),
+        (b"[-" + b"9" * 5000 + b"]", "Number too big to be stored in double.", 1),
+        (b"1.", "Miss fraction part in number.", 2),
+        (b"Infi", "Invalid value.", 4),
         (b"[/* */1]", "Invalid value.", 1),
     ],
 )
@@ -92,16 +95,45 @@ def test_says_what_is_wrong_and_where(body: bytes, message: str, offset: int) ->
 
 
 @pytest.mark.parametrize(
+    "before",
+    [b"[1,", b'["a\\"[{",', b"[[{},[]],", b'["\xff\xc3\xa9",', b'[{"a":[Inf,-NaN]},', b"[1e30,0e300,"],
+)
+@pytest.mark.parametrize(
+    ("wrong", "message", "at"),
+    [
+        (b"nul]", "Invalid value.", 3),
+        (b"1 2]", "Missing a comma or ']' after an array element.", 2),
+        (b'{"a":1 "b":2}', "Missing a comma or '}' after an object member.", 7),
+        (b'{"a":1,}', "Missing a name for object member.", 7),
+        (b'"a\\ud800", "\\u12g4"]', "The surrogate pair in string is invalid.", 2),
+        (b'"\\n\\\\\\q"]', "Invalid escape character in string.", 5),
+        (b"1.e5]", "Miss fraction part in number.", 2),
+        (b"0, 1e309, 2e309]", "Number too big to be stored in double.", 3),
+        (b"0, " + b"9" * 5000 + b", 1e309]", "Number too big to be stored in double.", 3),
+    ],
+)
+def test_says_what_is_wrong_wherever_it_is(before: bytes, wrong: bytes, message: str, at: int) -> None:
+    with pytest.raises(ServingError) as caught:
+        parse(before * 3 + wrong)
+
+    assert caught.value.message == f"JSON Parse error: {message} at offset: {len(before) * 3 + at}"
+
+
+def test_what_follows_the_first_value_is_not_looked_at() -> None:
+    assert parse(b'[1] 1e999 "\\ud800 ' + b"9" * 5000) == [1]
+
+
+@pytest.mark.parametrize(
     ("text", "value"),
     [
         (b"Inf", math.inf),
         (b"-Infinity", -math.inf),
         (b"-0", 0),
         (b"18446744073709551615", 2**64 - 1),
-        (b"18446744073709551616", 2.0**64),
-        (b"-9223372036854775809", -(2.0**63)),
+        (b"18446744073709551616", 2**64),
+        (b"1" + b"0" * (MAX_DIGITS - 1), 10 ** (MAX_DIGITS - 1)),
+        (b"0." + b"0" * 5000 + b"1e5001", 1.0),
         (b"1e-400", 0.0),
-        (b"5e-324", 0.0),
     ],
 )
 def test_reads_numbers(text: bytes, value: float) -> None:
@@ -114,22 +146,85 @@ def test_reads_numbers(text: bytes, value: float) -> None:
 def test_reads_what_the_real_server_tolerates() -> None:
     assert math.isnan(parse(b"[-NaN]")[0])
     assert parse(b"\xef\xbb\xbf[1] and more") == [1]
-    assert parse(b'["\\ude00"]') == [b"\xed\xb8\x80"]
-    assert parse(b'["\xff\\/\\ud83d\\ude00"]') == [b"\xff/\xf0\x9f\x98\x80"]
+    assert parse(b"[-Inf, Inf, NaN, Infinity]")[:2] == [-math.inf, math.inf]
+
+
+@pytest.mark.parametrize(
+    ("string", "octets"),
+    [
+        (b"\\ude00", b"\xed\xb8\x80"),
+        (b"\\udc80", b"\xed\xb2\x80"),
+        (b"\xff\\/\\ud83d\\ude00", b"\xff/\xf0\x9f\x98\x80"),
+        (b"\xc3\xa9\\u00e9\xe9", b"\xc3\xa9\xc3\xa9\xe9"),
+        (b"\xff\\udc80\x80", b"\xff\xed\xb2\x80\x80"),
+    ],
+)
+def test_a_string_stands_for_its_bytes(string: bytes, octets: bytes) -> None:
+    assert encode(parse(b'["' + string + b'"]')[0]) == octets
+
+
+@given(st.binary())
+def test_bytes_that_are_no_utf8_go_through(octets: bytes) -> None:
+    octets = bytes(byte for byte in octets if byte >= 0x20 and byte not in b'"\\')
+
+    assert encode(parse(b'["' + octets + b'"]')[0]) == octets
 
 
 def test_finds_the_first_of_repeated_members() -> None:
-    value = parse(b'{"a":1,"b":null,"a":2}')
+    value = parse(b'{"a":1,"b":null,"a":2,"\\u00e9":3}')
 
-    assert value.get(b"a") == 1
-    assert value.find(b"b") == (b"b", None)
-    assert value.find(b"c") is None
+    assert value.find("a") == ("a", 1)
+    assert value.find("b") == ("b", None)
+    assert value.find("c") is None
+    assert value.find("é") == ("é", 3)
+    assert parse('{"\\u00e9":3,"é":4,"b":"\\u00ff"}'.encode() + b"\xff").find("é") == ("é", 3)
 
 
-def test_depth_costs_no_stack() -> None:
-    depth = 100_000
-    value = parse(b"[" * depth + b"]" * depth)
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+def test_depth_has_a_limit(opening: str, closing: str) -> None:
+    def nested(depth: int) -> bytes:
+        return (opening * depth + "1" + closing * depth + '"' + opening * MAX_DEPTH).encode()
 
-    for _ in range(depth - 1):
-        (value,) = value
-    assert value == []
+    value = parse(nested(MAX_DEPTH))
+    for _ in range(MAX_DEPTH):
+        value = value[0] if isinstance(value, list) else value.find("a")[1]
+    assert value == 1
+
+    with pytest.raises(ServingError, match="JSON Parse error: more than 1024 arrays and objects"):
+        parse(nested(MAX_DEPTH + 1))
+
+
+def python_calls(function: Callable[[], Any]) -> int:
+    """How many Python functions are called."""
+    count = 0
+
+    def profile(frame: Any, event: str, argument: Any) -> None:
+        nonlocal count
+        count += event == "call"
+
+    sys.setprofile(profile)
+    try:
+        function()
+    except ServingError:
+        pass
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+MANY = 10_000
+BODIES = {
+    "numbers": b"[" + b"1.5," * MANY + b"1]",
+    "lists": b"[" + b"[]," * MANY + b"1]",
+    "strings": b"[" + b'"a\\u00e9",' * MANY + b"1]",
+    "cut short": b"[" + b"[1.5]," * MANY,
+    "wrong at the end": b"[" + b'{"a":[]},' * MANY + b"nul]",
+    "an escape that is wrong": b'["' + b"\\n" * MANY + b'\\q"]',
+    "a number that is too big": b"[" + b"15," * MANY + b"1e309]",
+    "not UTF-8": b'["' + b"\xffa" * MANY + b'"]',
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
+def test_no_body_is_read_value_by_value(body: bytes) -> None:
+    assert python_calls(lambda: parse(body)) < MANY / 10

@@ -149,6 +149,18 @@ def test_a_fault_is_answered_and_counted(api: RestApi, core: NoModels, metrics: 
     assert 'request_count{model_name="m",status="INTERNAL"} 1' in metrics.render()
 
 
+def test_a_request_for_which_memory_does_not_suffice_may_come_again(
+    api: RestApi, core: NoModels, metrics: Metrics
+) -> None:
+    core.error = MemoryError()
+
+    answer = api.handle(request("POST", "/v1/models/m:predict", b'{"instances":[1]}'))
+
+    assert answer.status == 503
+    assert b"not enough memory" in answer.body
+    assert 'request_count{model_name="m",status="UNAVAILABLE"} 1' in metrics.render()
+
+
 def test_metrics_take_no_query(api: RestApi) -> None:
     page: Response = api.handle(request("GET", METRICS_PATH))
     refused = api.handle(request("GET", f"{METRICS_PATH}?x=1"))

@@ -1,0 +1,48 @@
+"""Where the strings and brackets of a JSON text are, found by passes over its bytes that do not parse it.
+
+What is found is right as far as the text is well formed. Offsets are in bytes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_STRUCTURE = (b"[", b"{", b",", b"]", b"}")
+
+
+def blank_strings(body: bytes) -> bytes:
+    """A text of the same length with blanks for what is between quotation marks."""
+    if b"\\" in body:
+        body = body.replace(b"\\\\", b"  ").replace(b'\\"', b"  ")
+    pieces = body.split(b'"')
+    pieces[1::2] = [b" " * len(piece) for piece in pieces[1::2]]
+    return b'"'.join(pieces)
+
+
+def depth(blanked: bytes) -> int:
+    """How many containers are open at once, at most."""
+    _, levels = _levels(blanked)
+    return int(levels.max(initial=0))
+
+
+def last_mark(blanked: bytes, end: int) -> int:
+    """Where the last bracket or comma before `end` is; -1 if there is none."""
+    return max(blanked.rfind(mark, 0, end) for mark in _STRUCTURE)
+
+
+def innermost(blanked: bytes, end: int) -> bytes:
+    """The opening bracket of the container that is open at `end`; empty if there is none."""
+    brackets, levels = _levels(blanked[:end])
+    if not brackets or levels[-1] <= 0:
+        return b""
+    same_level = np.flatnonzero(levels == levels[-1])
+    opening = next(at for at in reversed(same_level) if brackets[at] in b"[{")
+    return brackets[opening : opening + 1]
+
+
+def _levels(blanked: bytes) -> tuple[bytes, np.ndarray]:
+    """All brackets, and how many containers are open after each."""
+    brackets = blanked.translate(None, _NO_BRACKETS)
+    steps = 3 - (np.frombuffer(brackets, np.int8) & 6)  # the opening ones end in 011, the closing ones in 101
+    return brackets, np.cumsum(steps, dtype=np.int32)

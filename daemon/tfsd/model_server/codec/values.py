@@ -1,0 +1,221 @@
+"""Nested lists of JSON values to arrays: shapes, types, base64, and what is wrong with them.
+
+Values are looked at a level of nesting at a time, right ones and wrong ones alike, so that no body costs much
+more per value than another. Owns the texts of the errors (tensorflow_model_server 2.20).
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from itertools import chain
+
+import numpy as np
+
+from tfsd.model_server.codec.dtypes import BOOL, FLOATS, INTEGERS, STRING, dtype_name, numpy_dtype
+from tfsd.model_server.codec.parse import JsonObject, JsonValue, encode
+from tfsd.model_server.codec.text import quoted_value
+from tfsd.model_server.errors import Code, ServingError, invalid
+
+#: Dimensions of an array in NumPy; a tensor may have 254.
+MAX_RANK = 64
+_SMALLEST = {dtype: np.finfo(dtype).tiny for dtype in map(numpy_dtype, FLOATS)}
+_WORDS = {type(None): "Null", JsonObject: "Object", list: "Array", str: "String"}
+#: The types of the values of a dtype's tensors.
+_FITTING = (
+    dict.fromkeys(FLOATS, frozenset((int, float)))
+    | dict.fromkeys(INTEGERS, frozenset((int,)))
+    | {STRING: frozenset((str,)), BOOL: frozenset((bool,))}
+)
+_BASE64_SPACE = re.compile(rb"[ \t\n\v\f\r]+")
+_BASE64 = re.compile(rb"([A-Za-z0-9+/]*)([=.]*)")
+
+
+def name_of(key: str) -> str:
+    """The name that a member's key stands for: the real server takes it as a C string. Bytes that are no UTF-8 are
+    kept (surrogateescape)."""
+    key = key.partition("\0")[0]
+    return key if key.isascii() else encode(key).decode("utf-8", "surrogateescape")
+
+
+def type_word(value: JsonValue) -> str:
+    """RapidJSON's name of a value's type."""
+    if isinstance(value, bool):
+        return str(value)
+    return _WORDS.get(type(value), "Number")
+
+
+def format_error(value: JsonValue, what: str) -> ServingError:
+    """The error that quotes the offending value."""
+    return invalid(f"JSON Value: {quoted_value(value)} {what}")
+
+
+def is_base64(value: JsonValue) -> bool:
+    """Whether a value is `{"b64": "..."}`, with that key alone."""
+    return (
+        isinstance(value, JsonObject)
+        and len(value) == 1
+        and value[0][0] == "b64"
+        and isinstance(value[0][1], str)
+    )
+
+
+def decode_base64(value: JsonObject) -> bytes:
+    """The bytes of a base64 object. Raises ServingError if it is none, or its text is not base64."""
+    if not is_base64(value):
+        raise format_error(value, "not formatted correctly for base64 data")
+    return base64_bytes(encode(value[0][1]))
+
+
+def base64_bytes(encoded: bytes) -> bytes:
+    """What base64 text stands for. Raises ServingError if it is none.
+
+    White space is skipped, padding may be left out and may be dots (absl::Base64Unescape).
+    """
+    match = _BASE64.fullmatch(_BASE64_SPACE.sub(b"", encoded))
+    left = len(match[1]) % 4 if match else 1
+    if match is None or left == 1 or len(match[2]) not in (0, -left % 4):
+        raise invalid("Unable to base64 decode")
+    return binascii.a2b_base64(match[1] + b"=" * (-left % 4))
+
+
+def dense_shape(value: JsonValue) -> tuple[int, ...]:
+    """The shape that the first element of each level announces."""
+    shape = []
+    while isinstance(value, list):
+        shape.append(len(value))
+        if not value:
+            break
+        value = value[0]
+    return tuple(shape)
+
+
+class Misfit(Exception):
+    """A value does not have the shape or the type that it should.
+
+    Attributes:
+        root: in which of the values that were given it is.
+        error: what is wrong.
+    """
+
+    def __init__(self, root: int, error: ServingError) -> None:
+        super().__init__(root, error)
+        self.root = root
+        self.error = error
+
+
+def flatten(roots: list[JsonValue], shape: tuple[int, ...], dtype: int) -> list[JsonValue]:
+    """The scalars, in order and as `build_array` takes them, of nested lists that all have a shape.
+
+    Raises Misfit: the first value, in the order of the text, that is not as it should be.
+    """
+    level, misfit, per_root = roots, None, 1
+    for depth, size in enumerate(shape):
+        if {list}.issuperset(map(type, level)) and {size}.issuperset(map(len, level)):
+            level = list(chain.from_iterable(level))
+        else:  # what comes before it in the text may be wrong deeper down
+            at = next(i for i, value in enumerate(level) if type(value) is not list or len(value) != size)
+            misfit = Misfit(at // per_root, _shape_error(level[at], depth, shape))
+            level = list(chain.from_iterable(level[:at]))
+        per_root *= size
+    try:
+        values = _scalars(level, dtype)
+    except Misfit as deeper:
+        error = deeper.error
+        if isinstance(level[deeper.root], list):
+            error = invalid(f"Encountered list at unexpected level: {len(shape)} expected < {len(shape)}")
+        raise Misfit(deeper.root // per_root, error) from None
+    if misfit is not None:
+        raise misfit
+    return values
+
+
+def _shape_error(value: JsonValue, level: int, shape: tuple[int, ...]) -> ServingError:
+    """Why a value cannot stand where a list is expected."""
+    if isinstance(value, list):
+        return invalid(
+            f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
+        )
+    return invalid(
+        f"JSON Value: {quoted_value(value)} found at incorrect level: {level + 1} in the JSON DOM. "
+        f"Expected at level: {len(shape)}"
+    )
+
+
+def _scalars(values: list[JsonValue], dtype: int) -> list[JsonValue]:
+    """Scalars of a tensor, strings as bytes. Raises Misfit: the first one whose JSON type does not fit."""
+    fitting = _FITTING.get(dtype, frozenset())
+    if fitting.issuperset(map(type, values)):
+        if dtype == STRING:
+            return list(map(encode, values))
+        if dtype not in INTEGERS or not values:
+            return values
+        low, high = INTEGERS[dtype]
+        if low <= min(values) and max(values) <= high:
+            return values
+        at = next(i for i, value in enumerate(values) if not low <= value <= high)
+    elif dtype == STRING:
+        return _strings(values)
+    elif dtype in INTEGERS:
+        low, high = INTEGERS[dtype]
+        at = next(i for i, value in enumerate(values) if type(value) is not int or not low <= value <= high)
+    else:
+        at = next(i for i, kind in enumerate(map(type, values)) if kind not in fitting)
+    raise Misfit(at, _type_error(values[at], dtype))
+
+
+def _strings(values: list[JsonValue]) -> list[bytes]:
+    """Strings and base64 objects as bytes. Raises Misfit."""
+    encoded = []
+    for at, value in enumerate(values):
+        try:
+            if isinstance(value, str):
+                encoded.append(encode(value))
+            elif isinstance(value, JsonObject):
+                encoded.append(decode_base64(value))
+            else:
+                raise _type_error(value, STRING)
+        except ServingError as error:
+            raise Misfit(at, error) from None
+    return encoded
+
+
+def _type_error(value: JsonValue, dtype: int) -> ServingError:
+    if dtype not in _FITTING and not isinstance(value, JsonObject):
+        what = f"Conversion of JSON Value: {quoted_value(value)} to type: {dtype_name(dtype)}"
+        return ServingError(Code.UNIMPLEMENTED, what)
+    return format_error(value, f"Type: {type_word(value)} is not of expected type: {dtype_name(dtype)}")
+
+
+def check_rank(rank: int, name: str) -> None:
+    """Raises ServingError: more dimensions than a tensor (or an array) can have."""
+    if rank > MAX_RANK:
+        raise invalid(f"tensor parsing error: {name}")
+
+
+def build_array(values: list[JsonValue], shape: tuple[int, ...], dtype: int) -> np.ndarray:
+    """Checked scalars as an array. int8, int16 and uint8 wrap around, as int32 values do in the real server."""
+    target = numpy_dtype(dtype)
+    if dtype in FLOATS:
+        array = narrow(np.array(values, np.float64), target)
+    elif dtype == STRING:
+        array = np.empty(len(values), object)
+        array[:] = values
+    elif dtype in INTEGERS:
+        wide = np.uint64 if INTEGERS[dtype][1] >= 2**63 else np.int64
+        array = np.array(values, wide).astype(target)
+    else:
+        array = np.array(values, target)
+    return array.reshape(shape)
+
+
+def narrow(array: np.ndarray, target: np.dtype) -> np.ndarray:
+    """Doubles as floats of the wanted size; too large ones become infinite, denormal ones zero (their sign
+    stays): the real server's HTTP threads run with denormals flushed."""
+    if array.dtype != target:
+        with np.errstate(over="ignore", under="ignore"):
+            array = array.astype(target)
+    small = np.abs(array) < _SMALLEST[target]
+    if small.any():
+        array[small] *= 0
+    return array
