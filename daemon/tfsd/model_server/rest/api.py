@@ -109,7 +109,7 @@ class RestApi:
     def _answer(self, request: Request) -> bytes:
         if request.method == "POST" and (match := _INFERENCE.fullmatch(request.uri)):
             if match[4] in self._inference:  # the pattern takes `:PREDICT` too, the verb does not
-                return self._infer(match[4], _spec(match), _inflated(request))
+                return self._infer(match[4], _spec(match), request)
         elif request.method == "GET" and (match := _STATUS.fullmatch(request.uri)):
             spec = _spec(match)
             if not spec.name:
@@ -132,11 +132,11 @@ class RestApi:
         finally:
             self._metrics.request_count.add((spec.name, code.name))
 
-    def _infer(self, verb: str, spec: ModelSpec, body: bytes | bytearray) -> bytes:
+    def _infer(self, verb: str, spec: ModelSpec, request: Request) -> bytes:
         started = time.perf_counter()
         code = Code.INTERNAL
         try:
-            answer = self._inference[verb](spec, body)
+            answer = self._inference[verb](spec, _inflated(request))
             code = Code.OK
             return answer
         except ServingError as error:
@@ -144,6 +144,7 @@ class RestApi:
             raise
         except MemoryError:
             code = Code.UNAVAILABLE
+            log.warning("Not enough memory for a request of %d bytes to model %s", len(request.body), spec.name)
             raise ServingError(code, _NO_MEMORY) from None
         finally:
             self._metrics.record(spec.name, verb, "REST", code, time.perf_counter() - started)
