@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,8 +15,6 @@ from support import preloaded_model_server
 from support.models import built_models
 from support.stack import RunningStack
 from tfsd.stack.model_server_flags import EMBEDDED
-
-ROOT = Path(__file__).parents[2]
 
 PLAIN_MODELS = ("half_plus_two", "half_plus_three", "matrix", "string", "multi")
 
@@ -31,26 +28,23 @@ def models() -> Path:
 
 
 @pytest.fixture(scope="session")
-def quick_model_server() -> Iterator[Path]:
+def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The socket of the process that model servers are forked from: one for all workers of this test run."""
+    directory = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        directory = directory.parent
+    with preloaded_model_server.shared(directory / "preloaded") as path:
+        yield path
+
+
+@pytest.fixture(scope="session")
+def quick_model_server(preloaded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An executable for SAGEMAKER_TFS_BINARY: the embedded model server, with TensorFlow loaded already."""
-    script = preloaded_model_server.__file__
-    with tempfile.TemporaryDirectory() as directory:  # a path short enough for a socket
-        path = f"{directory}/socket"
-        server = subprocess.Popen(
-            [sys.executable, script, "server", path],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={"PYTHONPATH": str(ROOT / "daemon"), "TF_CPP_MIN_LOG_LEVEL": "3"},
-        )
-        assert server.stdout
-        assert server.stdout.readline() == b"ready\n"
-        executable = Path(directory) / "model_server"
-        command = shlex.join([sys.executable, "-S", script, "run", path, *EMBEDDED[2:]])
-        executable.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
-        executable.chmod(0o755)
-        yield executable
-        server.kill()
-        server.wait()
+    executable = tmp_path_factory.mktemp("quick") / "model_server"
+    words = [sys.executable, "-S", preloaded_model_server.__file__, "run", str(preloaded), *EMBEDDED[2:]]
+    executable.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+    executable.chmod(0o755)
+    return executable
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,7 @@ import os
 import re
 import signal
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ import requests
 
 from support.load import Load
 from support.stack import RunningStack
+from tfsd.plan import ModelServer
 
 CSV = "1.0,2.0\n"  # goes through a worker
 JSON = '{"instances": [1.0, 2.0, 5.0]}'  # goes straight to the model server
@@ -141,10 +141,7 @@ def test_two_instances_share_the_load_and_either_may_die(two_instances: RunningS
     servers = stack.plan().models["half_plus_two"].servers
     with Load(stack.url("/invocations"), JSON) as direct, Load(stack.url("/invocations"), CSV, "text/csv"):
         direct.wait_for_more(50)
-    metrics = requests.get(stack.url("/metrics"), timeout=10).text
-    assert all(
-        re.search(rf'^\S*request_count\S*{server.program}"\S* [1-9]', metrics, re.M) for server in servers
-    ), metrics
+        stack.wait_for(lambda: has_answered(stack, servers), 30, "answered by both instances")
     with (
         Load(stack.url("/invocations"), JSON, clients=4) as direct,
         Load(stack.url("/invocations"), CSV, "text/csv", clients=4) as converted,
@@ -156,6 +153,13 @@ def test_two_instances_share_the_load_and_either_may_die(two_instances: RunningS
             stack.wait_for(lambda server=server: answers(server.rest_port), 60, f"{server.program} back")
     direct.assert_none_failed()
     converted.assert_none_failed()
+
+
+def has_answered(stack: RunningStack, servers: Sequence[ModelServer]) -> bool:
+    """Whether each model server counts requests, by its own counters on /metrics."""
+    metrics = requests.get(stack.url("/metrics"), timeout=10).text
+    counted = [rf'^\S*request_count\S*{server.program}"\S* [1-9]' for server in servers]
+    return all(re.search(pattern, metrics, re.M) for pattern in counted)
 
 
 def answers(rest_port: int) -> bool:
@@ -200,10 +204,11 @@ def test_stopping_finishes_what_is_in_flight(models: Path, tmp_path: Path) -> No
         ]
         for thread in threads:
             thread.start()
-        time.sleep(1.5)
-        started = time.monotonic()
+        in_flight = 'tfsd_requests_in_flight{model="half_plus_two"} 6.0'
+        stack.wait_for(
+            lambda: in_flight in requests.get(stack.url("/metrics"), timeout=10).text, 30, "in flight"
+        )
         assert stack.stop() == 0
-        assert time.monotonic() - started < 25
         for thread in threads:
             thread.join()
     assert [answer.status_code for answer in answers] == [200] * 6

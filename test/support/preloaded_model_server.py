@@ -1,6 +1,7 @@
 """The embedded model server as forks of one process that has TensorFlow loaded: a start takes half a second.
 
-    server SOCKET       load TensorFlow, say `ready` on stdout, then fork a model server for each client of SOCKET
+    server DIRECTORY    load TensorFlow, say `ready` on stdout, then fork a model server for each client of
+                        DIRECTORY/socket, as long as anybody holds a shared lock of DIRECTORY/users
     run SOCKET FLAG...  what a stack starts in place of `python -m tfsd.model_server`: it has a model server forked,
                         hands SIGTERM on and ends with its exit code
 
@@ -9,32 +10,115 @@ A model server dies with the process that had it forked, however that one ends.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import selectors
 import signal
 import socket
+import subprocess
 import sys
 import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 STOP = b"stop"
 
 
-def serve(path: str) -> None:
-    """Fork a model server for each client, until stdin ends."""
+@contextlib.contextmanager
+def shared(directory: Path) -> Iterator[Path]:
+    """The socket of the one server that all test processes with this directory use; the first one starts it.
+
+    It ends when the last of them has gone, however that one ends: the kernel gives their locks back.
+    """
+    directory.mkdir(exist_ok=True)
+    path = directory / "socket"
+    with (directory / "users").open("w") as users, (directory / "starting").open("w") as starting:
+        fcntl.flock(users, fcntl.LOCK_SH)
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        if not path.exists():
+            _start(directory)
+        fcntl.flock(starting, fcntl.LOCK_UN)
+        yield path
+
+
+def _start(directory: Path) -> None:
+    daemon = Path(__file__).parents[2] / "daemon"
+    server = subprocess.Popen(
+        [sys.executable, __file__, "server", str(directory)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": str(daemon), "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    assert server.stdout
+    assert server.stdout.readline() == b"ready\n"
+
+
+class Fork:
+    """A model server with these flags, whose stdout and stderr go to a file. `pid` is its own process."""
+
+    def __init__(self, path: Path, flags: Sequence[str], output: Path) -> None:
+        self._server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._server.connect(str(path))
+        with output.open("wb") as file:
+            _ask(self._server, flags, [file.fileno()] * 2)
+        self.pid = int(self._server.recv(16))
+        self._code: int | None = None
+
+    def exit_code(self) -> int | None:
+        """The exit code (negative: a signal), or None while it lives."""
+        if self._code is None:
+            with contextlib.suppress(BlockingIOError):
+                self._code = int(self._server.recv(16, socket.MSG_DONTWAIT))
+        return self._code
+
+    def kill(self) -> None:
+        """Make sure that it is gone."""
+        if self.exit_code() is None:
+            os.kill(self.pid, signal.SIGKILL)
+            self._code = int(self._server.recv(16))
+
+
+def serve(directory: Path) -> None:
+    """Fork a model server for each client, until nobody wants one any more."""
     from tfsd.model_server import server as _tensorflow_is_loaded  # noqa: F401
 
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # xdist's workers ignore it
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(str(directory / "socket"))
     listener.listen(64)
+    threading.Thread(target=_end_without_users, args=(directory,), daemon=True).start()
     print("ready", flush=True)
+    waiting = selectors.DefaultSelector()
+    waiting.register(listener, selectors.EVENT_READ)
     while True:
-        client, _ = listener.accept()
-        if os.fork() == 0:
-            listener.close()
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            become_model_server(client)
-        client.close()
+        for key, _ in waiting.select():
+            if key.fileobj is listener:
+                client, _ = listener.accept()
+                pid = os.fork()
+                if pid == 0:
+                    become_model_server(client)
+                waiting.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, client))
+            else:
+                waiting.unregister(key.fileobj)
+                os.close(key.fd)
+                _tell_the_end(*key.data)
+
+
+def _tell_the_end(pid: int, client: socket.socket) -> None:
+    _, status = os.waitpid(pid, 0)
+    with contextlib.suppress(OSError):  # the client has gone
+        client.send(b"%d" % os.waitstatus_to_exitcode(status))
+    client.close()
+
+
+def _end_without_users(directory: Path) -> None:
+    with (directory / "users").open("w") as users:
+        fcntl.flock(users, fcntl.LOCK_EX)
+        (directory / "socket").unlink()
+        os._exit(0)
 
 
 def become_model_server(client: socket.socket) -> None:
@@ -46,10 +130,11 @@ def become_model_server(client: socket.socket) -> None:
         message, descriptors, _, _ = socket.recv_fds(client, 65536, 2)
         for number, descriptor in enumerate(descriptors, 1):
             os.dup2(descriptor, number)
+            os.close(descriptor)
+        client.send(b"%d" % os.getpid())
         threading.Thread(target=_obey, args=(client,), daemon=True).start()
         code = program.main(json.loads(message))
     finally:
-        client.send(b"%d" % code)
         os._exit(code)
 
 
@@ -62,14 +147,19 @@ def _obey(client: socket.socket) -> None:
 
 def run(path: str, flags: list[str]) -> int:
     """Have a model server forked; returns its exit code."""
-    server = socket.socket(socket.AF_UNIX)
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     server.connect(path)
     signal.signal(signal.SIGTERM, lambda number, frame: server.send(STOP))
-    socket.send_fds(server, [json.dumps(flags).encode()], [1, 2])
-    return int(server.recv(16) or b"1")
+    _ask(server, flags, [1, 2])
+    server.recv(16)  # its process id
+    return int(server.recv(16) or b"1") & 0xFF
+
+
+def _ask(server: socket.socket, flags: Sequence[str], descriptors: list[int]) -> None:
+    socket.send_fds(server, [json.dumps(list(flags)).encode()], descriptors)
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "server":
-        serve(sys.argv[2])
+        serve(Path(sys.argv[2]))
     sys.exit(run(sys.argv[2], sys.argv[3:]))

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,14 +26,15 @@ class RunningStack:
     """`tfsd.start.serve` for a model directory. A context manager: healthy inside, gone without a trace after.
 
     Args:
-        directory: an empty directory of the stack's own; the run directory and the log go there.
+        directory: an empty directory of the stack's own, for its log and its base directory.
         model_dir: laid as /opt/ml/model.
         environ: SAGEMAKER_* variables on top of the defaults.
     """
 
     def __init__(self, directory: Path, model_dir: Path, environ: Mapping[str, str] | None = None):
         self.directory = directory
-        self.run_dir = directory / "run"
+        self._short = tempfile.TemporaryDirectory(prefix="tfsd-", ignore_cleanup_errors=True)
+        self.run_dir = Path(self._short.name) / "run"  # pytest's own directories are too long for sockets
         self.log = directory / "log"
         self.port = allocate(1)[0]
         base = directory / "base"
@@ -161,8 +163,7 @@ class RunningStack:
         found = {}
         for directory in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError, ValueError):
-                session = int((directory / "stat").read_text().rpartition(")")[2].split()[3])
-                if session == self.process.pid:
+                if os.getsid(int(directory.name)) == self.process.pid:
                     words = (directory / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
                     found[int(directory.name)] = " ".join(words)
         return found

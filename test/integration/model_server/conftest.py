@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from support.preloaded_model_server import Fork
 
 ROOT = Path(__file__).parents[3]
 RESOURCES = ROOT / "test" / "resources" / "model_server"
 START_SECONDS = 90
+BUSY_TICKS = 15  # CPU time, in hundredths of a second: more than a small request takes
 
 
 def free_port() -> int:
@@ -34,59 +35,21 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float = START_SE
         time.sleep(0.05)
 
 
-class Forks:
-    """Runs model servers as forks of one process that has TensorFlow loaded (see fork_server.py)."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("fork_server.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": str(ROOT / "daemon")},
-            text=True,
-        )
-        self._codes: dict[int, int | None] = {}
-
-    def start(self, flags: Sequence[str], output: Path) -> int:
-        """Start a server; its stdout and stderr go to a file. Returns the process id."""
-        output.touch()
-        pid = self._ask({"flags": list(flags), "output": str(output)})
-        assert pid is not None
-        self._codes[pid] = None
-        return pid
-
-    def exit_code(self, pid: int) -> int | None:
-        """The exit code (negative: a signal), or None while the server lives."""
-        if self._codes[pid] is None:
-            self._codes[pid] = self._ask({"wait": pid})
-        return self._codes[pid]
-
-    def kill(self, pid: int) -> None:
-        """Make sure that a server is gone."""
-        if self.exit_code(pid) is None:
-            os.kill(pid, signal.SIGKILL)
-            wait_for(lambda: self.exit_code(pid) is not None, "a killed server to end")
-
-    def stop(self) -> None:
-        for pid in self._codes:
-            self.kill(pid)
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait(10)
-
-    def _ask(self, command: object) -> int | None:
-        assert self._process.stdin
-        assert self._process.stdout
-        print(json.dumps(command), file=self._process.stdin, flush=True)
-        return json.loads(self._process.stdout.readline())
+StartFork = Callable[[Sequence[str], Path], Fork]
 
 
-@pytest.fixture(scope="session")
-def forks() -> Iterator[Forks]:
-    """Where model servers come from."""
-    forks = Forks()
-    yield forks
-    forks.stop()
+@pytest.fixture
+def start_fork(preloaded: Path) -> Iterator[StartFork]:
+    """Start a model server with flags and a file for its output; it is gone at the test's end."""
+    started: list[Fork] = []
+
+    def start(flags: Sequence[str], output: Path) -> Fork:
+        started.append(Fork(preloaded, flags, output))
+        return started[-1]
+
+    yield start
+    for fork in started:
+        fork.kill()
 
 
 @dataclass
@@ -101,8 +64,11 @@ class RunningServer:
     port: int
     rest_port: int
     output: Path
-    pid: int
-    forks: Forks = field(repr=False)
+    fork: Fork = field(repr=False)
+
+    @property
+    def pid(self) -> int:
+        return self.fork.pid
 
     @property
     def address(self) -> str:
@@ -120,7 +86,7 @@ class RunningServer:
         return all(line in text for line in needed)
 
     def exit_code(self) -> int | None:
-        return self.forks.exit_code(self.pid)
+        return self.fork.exit_code()
 
     def wait_for(self, condition: Callable[[], bool], what: str) -> None:
         """Wait until something is true. Fails when the server has ended."""
@@ -130,6 +96,17 @@ class RunningServer:
             return condition()
 
         wait_for(is_true, what)
+
+    def wait_until_busy(self, begin: Callable[[], Any]) -> Any:
+        """Begin a request that takes long and wait until it is being computed; returns what `begin` returned."""
+        before = self._cpu_ticks()
+        begun = begin()
+        self.wait_for(lambda: self._cpu_ticks() - before > BUSY_TICKS, "the request to be computed")
+        return begun
+
+    def _cpu_ticks(self) -> int:
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
 
     def wait_for_log(self, text: str) -> None:
         """Wait until the log has a text."""
@@ -150,15 +127,15 @@ StartServer = Callable[..., RunningServer]
 
 
 @pytest.fixture(scope="module")
-def start_server(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Iterator[StartServer]:
+def start_server(tmp_path_factory: pytest.TempPathFactory, preloaded: Path) -> Iterator[StartServer]:
     """Starts model servers on free ports; all are killed at the module's end."""
     started: list[RunningServer] = []
 
     def start(*flags: str, rest: bool = False, wait: bool = True) -> RunningServer:
         port, rest_port = free_port(), free_port() if rest else 0
         output = tmp_path_factory.mktemp("server") / "log"
-        pid = forks.start([f"--port={port}", f"--rest_api_port={rest_port}", *flags], output)
-        server = RunningServer(port, rest_port, output, pid, forks)
+        fork = Fork(preloaded, [f"--port={port}", f"--rest_api_port={rest_port}", *flags], output)
+        server = RunningServer(port, rest_port, output, fork)
         started.append(server)
         if wait:
             wait_for(server.is_ready, "the server to listen")
@@ -166,4 +143,4 @@ def start_server(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Iter
 
     yield start
     for server in started:
-        forks.kill(server.pid)
+        server.fork.kill()

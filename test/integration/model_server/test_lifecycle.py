@@ -258,8 +258,9 @@ def test_a_model_can_be_loaded_again_while_it_is_being_unloaded(start_server, tm
     base = tmp_path / "errors"
     base.mkdir()
     add_version(models / "errors" / "1", base / "1")
-    client = Client(start_server("--model_name=errors", f"--model_base_path={base}").address)
-    running = client.slow(100_000)
+    server = start_server("--model_name=errors", f"--model_base_path={base}")
+    client = Client(server.address)
+    running = server.wait_until_busy(lambda: client.slow(100_000))
     client.reload()
     wait_for(lambda: client.states("errors") == {1: "UNLOADING"}, "the model to go")
     client.reload(errors=base)
@@ -307,8 +308,7 @@ def test_reload_by_config_file_polling_moves_labels(start_server, base, models, 
 def test_sigterm_lets_a_request_in_flight_finish(start_server, models):
     server = start_server("--model_name=errors", f"--model_base_path={models}/errors")
     client = Client(server.address)
-    running = client.slow(100_000)
-    time.sleep(0.2)  # until the request is in flight; if it is not, the test cannot fail wrongly
+    running = server.wait_until_busy(lambda: client.slow(100_000))
     os.kill(server.pid, signal.SIGTERM)
     assert running.result().model_spec.name == "errors"
     assert server.stop() == 0

@@ -69,15 +69,14 @@ WAITING = {
 class Run:
     """One command line, run on free ports with the test's own files."""
 
-    def __init__(self, name: str, forks: Any, models: Path, directory: Path) -> None:
+    def __init__(self, name: str, start_fork: Any, models: Path, directory: Path) -> None:
         self._replacements = {"MODELS": str(models), "CFG": str(directory), "WORK": str(directory / "work")}
         self.port, self.rest_port = _free_port(), _free_port()
         for file, text in FILES.items():
             (directory / f"{file}.config").write_text(self.own(text))
         self.flags = [self.own(flag) for flag in CASES[name]["flags"]]
-        self._forks = forks
+        self._start = start_fork
         self._output = directory / "output"
-        self.pid = 0
 
     def own(self, text: str) -> str:
         """A recorded text with this run's ports and directories."""
@@ -86,14 +85,14 @@ class Run:
         return text.replace("28810", str(self.port)).replace("28811", str(self.rest_port))
 
     def start(self) -> None:
-        self.pid = self._forks.start(self.flags, self._output)
+        self._fork = self._start(self.flags, self._output)
 
     @property
     def output(self) -> str:
         return self._output.read_text()
 
     def exit_code(self) -> int | None:
-        return self._forks.exit_code(self.pid)
+        return self._fork.exit_code()
 
     def wait_for_exit(self) -> int:
         return _wait(self.exit_code, lambda code: code is not None, self)
@@ -102,7 +101,7 @@ class Run:
         _wait(lambda: self.output, lambda output: text in output, self)
 
     def signal(self, number: int) -> None:
-        os.kill(self.pid, number)
+        os.kill(self._fork.pid, number)
 
     def listens(self, port: int) -> bool:
         with socket.socket() as sock:
@@ -124,11 +123,8 @@ def _free_port() -> int:
 
 
 @pytest.fixture
-def run(request, forks, models, tmp_path):
-    run = Run(request.param, forks, models, tmp_path)
-    yield run
-    if run.pid:
-        forks.kill(run.pid)
+def run(request, start_fork, models, tmp_path):
+    return Run(request.param, start_fork, models, tmp_path)
 
 
 def names(condition) -> list[str]:
@@ -167,9 +163,9 @@ def test_better_exits_say_why(run_of):
 
 
 @pytest.fixture
-def run_of(forks, models, tmp_path):
+def run_of(start_fork, models, tmp_path):
     def output(name: str) -> str:
-        run = Run(name, forks, models, tmp_path)
+        run = Run(name, start_fork, models, tmp_path)
         run.start()
         run.wait_for_exit()
         return run.output

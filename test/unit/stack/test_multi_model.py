@@ -47,7 +47,7 @@ def id_in_nginx(nginx: RunningNginx, encoded: str) -> str:
     return text
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(name=NAMES)
 @example("ü b:c%20")
 @example("x" * 255)

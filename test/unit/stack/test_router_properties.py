@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.router import WORKER, Ask, path_of
@@ -14,7 +14,7 @@ from tfsd import attributes
 from tfsd.errors import BadRequest
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(
     header=st.lists(
         st.builds(
@@ -89,7 +89,7 @@ def first_document(text: str) -> tuple[Any, str] | None:
     return document, begun[end:]
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=500)
 @given(text=damaged())
 def test_nothing_but_one_native_document_goes_direct(ask: Ask, text: str) -> None:
     """A model server refuses what does not begin with a document, and ignores what follows one."""

@@ -265,7 +265,7 @@ def test_variable_length_inputs_are_padded_with_their_first_value(model, make_qu
     assert [answer.result() for answer in answers] == [[[2, 4, 2]], [[6, 8, 10]]]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(st.lists(st.integers(0, 1000), min_size=1, max_size=4), min_size=1, max_size=20),
     st.integers(4, 16),

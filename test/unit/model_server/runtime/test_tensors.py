@@ -76,7 +76,7 @@ def protos(draw) -> tensor_pb2.TensorProto:
     return proto
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(protos())
 def test_decodes_as_tensorflow_does(proto):
     check(proto)
@@ -133,7 +133,7 @@ def round_trip(array: np.ndarray, as_content: bool) -> tuple[np.ndarray, tensor_
 
 @pytest.mark.parametrize("as_content", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_what_is_encoded_decodes_to_itself(dtype, as_content, data):
     numpy_dtype = np.dtype(tf.as_dtype(dtype).as_numpy_dtype)
