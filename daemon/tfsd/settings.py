@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,17 @@ def _port_range(text: str) -> tuple[int, int]:
     if not dash or ports[0] > ports[1]:
         raise ValueError("must be a range of ports such as 9000-9999")
     return ports
+
+
+def _ascending(text: str) -> tuple[int, ...]:
+    number = _integer(1)
+    try:
+        sizes = tuple(number(size) for size in text.replace(",", " ").split())
+    except ValueError:
+        sizes = ()
+    if not sizes or any(low >= high for low, high in pairwise(sizes)):
+        raise ValueError("must be whole numbers, each larger than the one before it, such as 1,2,4,8")
+    return sizes
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -202,7 +214,13 @@ class Settings:
     enable_batching: bool = _variable(
         "SAGEMAKER_TFS_ENABLE_BATCHING", _boolean, False, "Batch requests in the model server."
     )
-    max_batch_size: int = _variable("SAGEMAKER_TFS_MAX_BATCH_SIZE", _integer(1), 8, "`max_batch_size`.")
+    max_batch_size: int = _variable(
+        "SAGEMAKER_TFS_MAX_BATCH_SIZE",
+        _integer(1),
+        8,
+        "`max_batch_size`.",
+        shown_default="8, or the last of the allowed sizes",
+    )
     batch_timeout_micros: int = _variable(
         "SAGEMAKER_TFS_BATCH_TIMEOUT_MICROS", _integer(0), 1000, "`batch_timeout_micros`."
     )
@@ -219,6 +237,33 @@ class Settings:
         None,
         "`max_enqueued_batches`.",
         shown_default="number of CPUs; 100000000 with SAGEMAKER_BATCH",
+    )
+    allowed_batch_sizes: tuple[int, ...] = _variable(
+        "SAGEMAKER_TFS_ALLOWED_BATCH_SIZES",
+        _ascending,
+        (),
+        "`allowed_batch_sizes`: batches are padded to one of these sizes, such as `1,2,4,8`; the last one is "
+        "`max_batch_size`.",
+        shown_default="any",
+    )
+    large_batch_splitting: bool = _variable(
+        "SAGEMAKER_TFS_ENABLE_LARGE_BATCH_SPLITTING",
+        _boolean,
+        False,
+        "`enable_large_batch_splitting`: requests are cut so that every batch is full.",
+    )
+    max_execution_batch_size: int | None = _variable(
+        "SAGEMAKER_TFS_MAX_EXECUTION_BATCH_SIZE",
+        _integer(1),
+        None,
+        "`max_execution_batch_size`: rows of a batch when requests are cut.",
+        shown_default="`max_batch_size`",
+    )
+    pad_variable_length_inputs: bool = _variable(
+        "SAGEMAKER_TFS_PAD_VARIABLE_LENGTH_INPUTS",
+        _boolean,
+        False,
+        "`pad_variable_length_inputs`: inputs of different inner lengths share a batch.",
     )
     batch: bool = _variable("SAGEMAKER_BATCH", _boolean, False, "The container serves a batch transform job.")
     max_payload_mb: int | None = _variable(
@@ -356,11 +401,12 @@ class Settings:
                 values[field] = variable.parse(text)
             except ValueError as error:
                 problems.append(f"{name}={text!r} {error}")
+        if not problems:
+            values = _with_derived(values, available_cpus() if cpus is None else cpus)
+            problems = _batching_problems(values)
         if problems:
             raise SettingsError(problems)
-        return cls(
-            **_with_derived(values, available_cpus() if cpus is None else cpus), ignored=tuple(ignored)
-        )
+        return cls(**values, ignored=tuple(ignored))
 
     @property
     def model_dir(self) -> Path:
@@ -378,9 +424,34 @@ class Settings:
         return self.models_dir / "code", self.base_dir / "code"
 
 
+def _batching_problems(values: Mapping[str, Any]) -> list[str]:
+    """What the model server would refuse in values that are good each for itself."""
+    problems = []
+    largest = values["max_batch_size"]
+    sizes = values.get("allowed_batch_sizes")
+    if sizes and sizes[-1] != largest:
+        listed = ",".join(map(str, sizes))
+        problems.append(
+            f"SAGEMAKER_TFS_ALLOWED_BATCH_SIZES='{listed}' must end with SAGEMAKER_TFS_MAX_BATCH_SIZE, {largest}"
+        )
+    execution = values.get("max_execution_batch_size")
+    if execution and not values.get("large_batch_splitting"):
+        problems.append(
+            f"SAGEMAKER_TFS_MAX_EXECUTION_BATCH_SIZE='{execution}' "
+            "needs SAGEMAKER_TFS_ENABLE_LARGE_BATCH_SPLITTING=true"
+        )
+    elif execution and execution > largest:
+        problems.append(
+            f"SAGEMAKER_TFS_MAX_EXECUTION_BATCH_SIZE='{execution}' must not be larger than "
+            f"SAGEMAKER_TFS_MAX_BATCH_SIZE, {largest}"
+        )
+    return problems
+
+
 def _with_derived(values: dict[str, Any], cpus: int) -> dict[str, Any]:
     """Add the defaults that depend on the machine or on other variables."""
     defaults = {
+        "max_batch_size": (values.get("allowed_batch_sizes") or (8,))[-1],
         "num_batch_threads": cpus,
         "max_enqueued_batches": 100_000_000 if values.get("batch") else cpus,
         "workers": cpus,

@@ -29,6 +29,9 @@ def stack(
         SAGEMAKER_TFS_BATCH_TIMEOUT_MICROS="2000",
         SAGEMAKER_TFS_NUM_BATCH_THREADS="3",
         SAGEMAKER_TFS_MAX_ENQUEUED_BATCHES="100",
+        SAGEMAKER_TFS_ALLOWED_BATCH_SIZES="4,16",
+        SAGEMAKER_TFS_ENABLE_LARGE_BATCH_SPLITTING="true",
+        SAGEMAKER_TFS_MAX_EXECUTION_BATCH_SIZE="4",
     )
 
 
@@ -39,6 +42,10 @@ def test_parameters_reach_the_model_server(stack: RunningStack) -> None:
         "batch_timeout_micros { value: 2000 }",
         "num_batch_threads { value: 3 }",
         "max_enqueued_batches { value: 100 }",
+        "allowed_batch_sizes: 4",
+        "allowed_batch_sizes: 16",
+        "enable_large_batch_splitting { value: true }",
+        "max_execution_batch_size { value: 4 }",
     ]
     configuration = (stack.run_dir / "supervisord.conf").read_text()
     assert f"--enable_batching=true --batching_parameters_file={stack.run_dir}/batching.conf" in configuration

@@ -100,6 +100,10 @@ def test_defaults() -> None:
         batch_timeout_micros=1000,
         num_batch_threads=3,
         max_enqueued_batches=3,
+        allowed_batch_sizes=(),
+        large_batch_splitting=False,
+        max_execution_batch_size=None,
+        pad_variable_length_inputs=False,
         batch=False,
         max_payload_mb=None,
         batch_strategy=None,
@@ -153,6 +157,10 @@ def test_model_directory_follows_the_base_directory() -> None:
         ("SAGEMAKER_TFS_BATCH_TIMEOUT_MICROS", "0", 0),
         ("SAGEMAKER_TFS_NUM_BATCH_THREADS", "7", 7),
         ("SAGEMAKER_TFS_MAX_ENQUEUED_BATCHES", "9", 9),
+        ("SAGEMAKER_TFS_ALLOWED_BATCH_SIZES", "1,2, 8", (1, 2, 8)),
+        ("SAGEMAKER_TFS_ALLOWED_BATCH_SIZES", "16", (16,)),
+        ("SAGEMAKER_TFS_ENABLE_LARGE_BATCH_SPLITTING", "true", True),
+        ("SAGEMAKER_TFS_PAD_VARIABLE_LENGTH_INPUTS", "true", True),
         ("SAGEMAKER_MAX_PAYLOAD_IN_MB", "0", 0),
         ("SAGEMAKER_GUNICORN_WORKERS", "5", 5),
         ("SAGEMAKER_MODEL_SERVER_WORKERS", "5", 5),
@@ -202,6 +210,15 @@ def test_values(name: str, text: str, value: object) -> None:
         ("SAGEMAKER_TFS_WAIT_TIME_SECONDS", "5m", "seconds"),
         ("SAGEMAKER_TFS_MAX_BATCH_SIZE", "0", "from 1 to"),
         ("SAGEMAKER_TFS_BATCH_TIMEOUT_MICROS", "-1", "from 0 to"),
+        ("SAGEMAKER_TFS_ALLOWED_BATCH_SIZES", "1,2,2", "such as 1,2,4,8"),
+        ("SAGEMAKER_TFS_ALLOWED_BATCH_SIZES", "0,2", "such as 1,2,4,8"),
+        ("SAGEMAKER_TFS_ALLOWED_BATCH_SIZES", "1;2", "such as 1,2,4,8"),
+        ("SAGEMAKER_TFS_ALLOWED_BATCH_SIZES", ",", "such as 1,2,4,8"),
+        (
+            "SAGEMAKER_TFS_MAX_EXECUTION_BATCH_SIZE",
+            "4",
+            "needs SAGEMAKER_TFS_ENABLE_LARGE_BATCH_SPLITTING=true",
+        ),
         ("SAGEMAKER_GUNICORN_WORKERS", "0", "from 1 to"),
         ("SAGEMAKER_MODEL_SERVER_WORKERS", "two", "from 1 to"),
         ("SAGEMAKER_GUNICORN_TIMEOUT_SECONDS", "-60", "seconds"),
@@ -213,6 +230,19 @@ def test_a_bad_value_is_refused_by_name_with_what_is_wanted(name: str, text: str
     [problem] = problems(**{name: text})
     assert problem.startswith(f"{name}=")
     assert hint in problem
+
+
+def test_batching_that_the_model_server_would_refuse_is_refused() -> None:
+    sizes, largest, execution = (
+        f"SAGEMAKER_TFS_{name}"
+        for name in ("ALLOWED_BATCH_SIZES", "MAX_BATCH_SIZE", "MAX_EXECUTION_BATCH_SIZE")
+    )
+    assert parse(**{sizes: "2,4"}).max_batch_size == 4
+    assert parse(**{sizes: "2,4", largest: "4"}).max_batch_size == 4
+    assert problems(**{sizes: "2,4", largest: "8"}) == [f"{sizes}='2,4' must end with {largest}, 8"]
+    split = {"SAGEMAKER_TFS_ENABLE_LARGE_BATCH_SPLITTING": "true"}
+    assert parse(**split, **{execution: "8"}).max_execution_batch_size == 8
+    assert problems(**split, **{execution: "9"}) == [f"{execution}='9' must not be larger than {largest}, 8"]
 
 
 def test_all_bad_values_are_listed_at_once() -> None:

@@ -109,7 +109,9 @@ class Stack:
         described: list[dict[str, object]] = []
         for index, (model, server) in enumerate(servers):
             environment = f'OMP_NUM_THREADS="{self.settings.omp_num_threads}"'
-            flags = model_server_flags.flags(self.settings, self.run_dir, server, self._models_conf(model))
+            flags = model_server_flags.flags(
+                self.settings, self.run_dir, server, self._models_conf(model), model
+            )
             if gpus and len(servers) > 1:
                 environment += f',CUDA_VISIBLE_DEVICES="{gpus[index % len(gpus)]}"'
                 sharing = len(range(index % len(gpus), len(servers), len(gpus)))

@@ -11,12 +11,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tfsd.errors import StartError
-from tfsd.plan import ModelServer
+from tfsd.plan import Model, ModelServer
 from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
 
 #: A version that cannot be loaded must not keep it from serving the others; the real server has no such flag.
 EMBEDDED = ("-m", "tfsd.model_server", "--start_despite_load_errors")
+
+#: Batching parameters that a model brings along: for all of its versions in place of the settings, or, by TensorFlow
+#: Serving's own rule, for one version; then a version without the file is not batched.
+MODEL_BATCHING_FILE = "batching_parameters.pbtxt"
+VERSION_BATCHING_FILE = "batching_params.pbtxt"
 
 
 class NoModelServerError(StartError):
@@ -44,8 +49,13 @@ def is_embedded(command: Sequence[str]) -> bool:
     return tuple(command[1:]) == EMBEDDED
 
 
-def flags(settings: Settings, run_dir: RunDir, server: ModelServer, models_conf: Path) -> list[str]:
-    """The flags of a process; `models_conf` is its `--model_config_file`."""
+def flags(
+    settings: Settings, run_dir: RunDir, server: ModelServer, models_conf: Path, model: Model | None
+) -> list[str]:
+    """The flags of a process; `models_conf` is its `--model_config_file`.
+
+    `model` is the only one that the process serves; None when several may share it.
+    """
     given = [
         f"--port={server.grpc_port}",
         f"--rest_api_port={server.rest_port}",
@@ -56,12 +66,24 @@ def flags(settings: Settings, run_dir: RunDir, server: ModelServer, models_conf:
         f"--file_system_poll_wait_seconds={_poll_seconds(settings)}",
     ]
     if settings.enable_batching:
-        given += ["--enable_batching=true", f"--batching_parameters_file={run_dir.batching_conf}"]
+        given += _batching(run_dir, model)
     if settings.inter_op_parallelism is not None:
         given.append(f"--tensorflow_inter_op_parallelism={settings.inter_op_parallelism}")
     if settings.intra_op_parallelism is not None:
         given.append(f"--tensorflow_intra_op_parallelism={settings.intra_op_parallelism}")
     return given
+
+
+def _batching(run_dir: RunDir, model: Model | None) -> list[str]:
+    """The flags of batching: by the settings, unless the model brings parameters of its own."""
+    parameters, own = run_dir.batching_conf, []
+    if model is not None:
+        base = Path(model.base_path)
+        if (base / MODEL_BATCHING_FILE).is_file():
+            parameters = base / MODEL_BATCHING_FILE
+        if any((base / str(version) / VERSION_BATCHING_FILE).is_file() for version in model.versions):
+            own = ["--enable_per_model_batching_parameters=true"]
+    return ["--enable_batching=true", f"--batching_parameters_file={parameters}", *own]
 
 
 def _poll_seconds(settings: Settings) -> int:

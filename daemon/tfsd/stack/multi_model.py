@@ -77,10 +77,12 @@ def server_programs(
     command: Sequence[str],
     servers: Sequence[ModelServer],
     gpus: Sequence[str],
+    model: Model | None = None,
 ) -> str:
     """The sections that run the model servers of one host; `gpus` are dealt out in turn.
 
-    Several model servers may come to share a GPU, so none takes all of its memory at once.
+    `model` is the only one that they will ever serve; None when others may come to share them. Several model
+    servers may come to share a GPU, so none takes all of its memory at once.
     """
     models_conf = run_dir.models_conf(servers[0].program)
     described = []
@@ -89,7 +91,7 @@ def server_programs(
         if gpus:
             gpu = gpus[(server.rest_port + index) % len(gpus)]
             environment += f',CUDA_VISIBLE_DEVICES="{gpu}",TF_FORCE_GPU_ALLOW_GROWTH="true"'
-        words = [*command, *model_server_flags.flags(settings, run_dir, server, models_conf)]
+        words = [*command, *model_server_flags.flags(settings, run_dir, server, models_conf, model)]
         described.append(
             {
                 "program": server.program,

@@ -169,6 +169,27 @@ class TestModelServers:
         assert parameters.num_batch_threads.value == 2
         assert parameters.max_enqueued_batches.value == 100_000_000
 
+        assert not parameters.allowed_batch_sizes
+        assert not parameters.HasField("enable_large_batch_splitting")
+        assert not parameters.pad_variable_length_inputs
+
+    def test_batching_conf_with_all_of_it(self, design: DesignStack) -> None:
+        environ = {
+            "SAGEMAKER_TFS_ENABLE_BATCHING": "true",
+            "SAGEMAKER_TFS_ALLOWED_BATCH_SIZES": "4,8,32",
+            "SAGEMAKER_TFS_ENABLE_LARGE_BATCH_SPLITTING": "true",
+            "SAGEMAKER_TFS_MAX_EXECUTION_BATCH_SIZE": "8",
+            "SAGEMAKER_TFS_PAD_VARIABLE_LENGTH_INPUTS": "true",
+        }
+        stack = design({"half": (1,)}, environ)
+        text = stack.files()[stack.run_dir.batching_conf]
+        parameters: Any = text_format.Parse(text, message_class("BatchingParameters")())
+        assert parameters.max_batch_size.value == 32
+        assert list(parameters.allowed_batch_sizes) == [4, 8, 32]
+        assert parameters.enable_large_batch_splitting.value
+        assert parameters.max_execution_batch_size.value == 8
+        assert parameters.pad_variable_length_inputs
+
     def test_no_batching_conf_unless_wanted(self, design: DesignStack) -> None:
         assert "batching.conf" not in {path.name for path in design({"half": (1,)}).files()}
 

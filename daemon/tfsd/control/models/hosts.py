@@ -145,8 +145,9 @@ class Hosts:
                 self._write(host, models)  # only now: a model that does not load must not stop a restart
             else:
                 self._write(host, models)
+                only = model if self._settings.models_per_process == 1 else None
                 sections = multi_model.server_programs(
-                    self._settings, self._run_dir, self._command, host.servers, self._gpus
+                    self._settings, self._run_dir, self._command, host.servers, self._gpus, only
                 )
                 host.started = True
                 self._programs.add(host.name, sections, host.programs)
