@@ -29,7 +29,8 @@ class ModelServer:
 class Model:
     """A servable: `base_path` holds the version directories; `versions` ascend; `pool` names its workers.
 
-    `url` is what the platform calls its directory, in multi-model mode.
+    `url` is what the platform calls its directory, in multi-model mode. `left_out` are versions that do not load, with
+    the reason; `unloadable` is the reason why none does, "" as long as one may.
     """
 
     name: str
@@ -38,6 +39,8 @@ class Model:
     servers: tuple[ModelServer, ...]
     pool: str = DEFAULT_POOL
     url: str = ""
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    unloadable: str = ""
 
     @property
     def latest(self) -> int:

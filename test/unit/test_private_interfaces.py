@@ -14,7 +14,7 @@ import requests
 from gevent import pywsgi
 from google.protobuf.internal import builder
 from grpc.experimental.gevent import init_gevent
-from supervisor import process, supervisord
+from supervisor import dispatchers, process, supervisord
 from supervisor.options import FastCGIGroupConfig, ServerOptions
 from supervisor.socket_manager import SocketManager
 
@@ -57,6 +57,7 @@ def test_supervisor() -> None:
     """stack/supervisord.py replaces the group and the end of a process, so that listening sockets last."""
     assert list(inspect.signature(SocketManager.__init__).parameters) == ["self", "socket_config", "kwargs"]
     assert callable(SocketManager._close)
+    assert "self.output_buffer = b''" in inspect.getsource(dispatchers.POutputDispatcher.record_output)
     assert "socketManager" in inspect.getsource(process.FastCGIProcessGroup)
     assert list(inspect.signature(process.Subprocess.finish).parameters) == ["self", "pid", "sts"]
     assert callable(process.FastCGIProcessGroup.before_remove)

@@ -26,6 +26,7 @@ from tfsd.control.app import make_app
 from tfsd.control.health.health import Health
 from tfsd.control.health.heartbeat_ages import STUCK_MARGIN_SECONDS, Heartbeats
 from tfsd.control.health.poller import Poller
+from tfsd.control.health.unloadable import UnloadableVersions
 from tfsd.control.metrics.page import render, stack_metrics
 from tfsd.control.metrics.request_log import RequestLog, signal_nginx
 from tfsd.control.metrics.saved_counters import Memory
@@ -75,7 +76,12 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
     )
     memory = Memory(run_dir)
     supervisor = SupervisorClient(run_dir)
-    poller = Poller(run_dir, health, supervisor, silence_limit, (memory.restarts.processes_seen,))
+    observers = [memory.restarts.processes_seen]
+    if not settings.multi_model:
+        observers.append(
+            UnloadableVersions(run_dir, supervisor, health.available, health.errors).processes_seen
+        )
+    poller = Poller(run_dir, health, supervisor, silence_limit, observers)
 
     def count(lines: Iterable[bytes]) -> None:
         memory.requests.add(lines, health.plan.models if health.plan else ())
@@ -100,7 +106,7 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
         return render([*own, *model_server_metrics(health.plan)])
 
     listener = gevent.socket.socket(fileno=os.dup(0))
-    app = make_app(settings, missing, metrics)
+    app = make_app(settings, missing, health.degraded, metrics)
     server = WSGIServer(listener, app, log=None, error_log=log, handler_class=SocketHandler)
     ended = AsyncResult()
     for number in (signal.SIGTERM, signal.SIGINT):

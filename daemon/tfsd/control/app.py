@@ -18,22 +18,28 @@ TRANSFORMS_PER_WORKER = 4
 BATCH_STRATEGIES = {"multirecord": "MultiRecord", "singlerecord": "SingleRecord"}
 
 
-def make_app(settings: Settings, missing: Callable[[], list[str]], metrics: Callable[[], bytes]) -> Bottle:
+def make_app(
+    settings: Settings,
+    missing: Callable[[], list[str]],
+    degraded: Callable[[], list[str]],
+    metrics: Callable[[], bytes],
+) -> Bottle:
     """The WSGI application.
 
-    `missing` returns what keeps the endpoint from being healthy (nothing: it is healthy), `metrics` the page
-    in Prometheus's text format.
+    `missing` returns what keeps the endpoint from being healthy (nothing: it is healthy), `degraded` what is left out
+    of a healthy one, `metrics` the page in Prometheus's text format.
     """
     app = Bottle()
     parameters = execution_parameters(settings)
 
     @app.get("/ping")
     def ping() -> Any:
-        """Contract, section 2: 200 with an empty body is healthy."""
+        """Contract, section 2: 200 is healthy, and has an empty body unless something is left out."""
         problems = missing()
         if problems:
             return json_response(503, {"error": "not healthy: " + "; ".join(problems), "missing": problems})
-        return ""
+        left_out = degraded()
+        return json_response(200, {"status": "degraded", "degraded": left_out}) if left_out else ""
 
     @app.get("/execution-parameters")
     def show_execution_parameters() -> HTTPResponse:

@@ -16,6 +16,10 @@ UNAVAILABLE = "did not become available: "
 REFUSED_VERSION = re.compile(
     r"\{name: (?P<model>.*?) version: (?P<version>\d+)\} due to error: (?P<error>.*?)\}, (?=[{}])", re.DOTALL
 )
+FAILED_LOAD = re.compile(
+    r"Loading servable: \{name: (?P<model>.*?) version: (?P<version>\d+)\} failed: (?P<error>.*?)( \(giving up\))?$",
+    re.MULTILINE,
+)  # of each version; the last words name one of a model's only
 START_ERROR = re.compile(r"Failed to start server\. Error: (.*)", re.DOTALL)
 MAX_REASON_CHARACTERS = 500
 
@@ -44,14 +48,20 @@ class End:
         """How it ended and why, in words that go on after the program's name."""
         if self.code < 0:
             return f"was ended by {_signal_name(-self.code)}"
-        refusals = [f"version {each['version']}: {_one_line(each['error'])}" for each in self._refusals()]
+        refusals = {each["version"]: _one_line(each["error"]) for each in self._refusals()}
         said = START_ERROR.search(self.said)
-        reason = "; ".join(refusals) or (said and _one_line(said[1])) or "the container's log says why"
+        reason = (
+            "; ".join(f"version {version}: {text}" for version, text in refusals.items())
+            or (said and _one_line(said[1]))
+            or "the container's log says why"
+        )
         return f"ended with status {self.code}: {reason}"
 
     def _refusals(self) -> list[re.Match[str]]:
         _, found, listed = self.said.rpartition(UNAVAILABLE)
-        return list(REFUSED_VERSION.finditer(listed)) if found and self.code > 0 else []
+        if not found or self.code <= 0:
+            return []
+        return [*FAILED_LOAD.finditer(self.said), *REFUSED_VERSION.finditer(listed)]
 
 
 def end_of(run_dir: RunDir, program: str) -> End | None:

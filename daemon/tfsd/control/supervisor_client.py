@@ -18,7 +18,7 @@ RUNNING = "RUNNING"
 
 
 STOP_SECONDS = 30.0  # more than any program's stopwaitsecs
-BAD_NAME, ALREADY_ADDED = 10, 90  # of supervisor.xmlrpc.Faults
+BAD_NAME, NOT_RUNNING, ALREADY_ADDED = 10, 70, 90  # of supervisor.xmlrpc.Faults
 
 
 class SupervisorError(Exception):
@@ -63,6 +63,12 @@ class SupervisorClient:
     def signal(self, process: Process, name: str) -> None:
         """Send the signal called `name` (KILL, TERM, …) to a process. Raises SupervisorError."""
         self._call("signalProcess", f"{process.group or process.program}:{process.program}", name)
+
+    def stop(self, process: Process) -> None:
+        """Have a process stopped for good, without waiting for its end. Raises SupervisorError."""
+        self._tolerant(
+            NOT_RUNNING, "stopProcess", f"{process.group or process.program}:{process.program}", False
+        )
 
     def reload_config(self) -> None:
         """Have supervisord read its configuration files again; nothing is started yet. Raises SupervisorError."""

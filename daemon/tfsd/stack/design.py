@@ -66,7 +66,7 @@ class Stack:
         if self.settings.enable_batching:
             files[self.run_dir.batching_conf] = render("batching.conf", settings=self.settings)
         for model in self.plan.models.values():
-            files[self._models_conf(model)] = render("models.conf", models=[model])
+            files[models_conf(self.run_dir, model.name)] = render("models.conf", models=[model])
         return files
 
     def write(self) -> None:
@@ -75,9 +75,6 @@ class Stack:
         for path, text in self.files().items():
             path.write_text(text)
         self.plan.save(self.run_dir)
-
-    def _models_conf(self, model: Model) -> Path:
-        return self.run_dir.models_conf(_plain(model.name))
 
     def _supervisord(self) -> str:
         return render(
@@ -110,7 +107,7 @@ class Stack:
         for index, (model, server) in enumerate(servers):
             environment = f'OMP_NUM_THREADS="{self.settings.omp_num_threads}"'
             flags = model_server_flags.flags(
-                self.settings, self.run_dir, server, self._models_conf(model), model
+                self.settings, self.run_dir, server, models_conf(self.run_dir, model.name), model
             )
             if gpus and len(servers) > 1:
                 environment += f',CUDA_VISIBLE_DEVICES="{gpus[index % len(gpus)]}"'
@@ -247,6 +244,11 @@ def worker_command(run_dir: RunDir, pool: Pool) -> list[str]:
 def environment_directory(run_dir: RunDir, pool: str) -> Path:
     """Where the virtual environment of a pool's code lies."""
     return run_dir.environment(program_names("worker", pool, 1)[0])
+
+
+def models_conf(run_dir: RunDir, model: str) -> Path:
+    """`--model_config_file` of a model's servers."""
+    return run_dir.models_conf(_plain(model))
 
 
 def _plain(name: str) -> str:

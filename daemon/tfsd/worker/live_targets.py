@@ -1,6 +1,7 @@
-"""The targets of a pool whose models come and go: multi-model mode.
+"""The targets of a pool, by the plan as it is now.
 
-Owns the following of `plan.json`, which control replaces at each load and unload. A request sees the plan that
+Owns the following of `plan.json`, which control replaces at each load and unload in multi-model mode, and when it
+leaves out a version that does not load. A request sees the plan that
 is there when it arrives: a look at the file costs two microseconds, and there is nobody to wait for.
 """
 
@@ -42,12 +43,14 @@ class LiveTargets:
         return self._plan.generation
 
     def find(self, header: str | None, model_name: str | None = None) -> Target:
-        """The target of a request, see `Targets.find`; `model_name` is the one that its path names.
+        """The target of a request, see `Targets.find`; `model_name` is the one that its path names, if it does.
 
         Raises NotFound for a model that is not loaded, Elsewhere for one that has workers of its own.
         """
         self.refresh()
-        model = self._plan.models.get(model_name or "")
+        if model_name is None:
+            return self._targets.find(header)
+        model = self._plan.models.get(model_name)
         if model is None:
             raise NotFound(f"Model {model_name!r} is not loaded; POST /models loads it.")
         if model.pool != self._pool:

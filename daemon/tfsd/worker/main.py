@@ -28,7 +28,6 @@ from tfsd.worker.lifecycle import DRAIN_SECONDS, Heartbeat, stop_on_sigterm
 from tfsd.worker.live_targets import LiveTargets
 from tfsd.worker.modes import mode_of
 from tfsd.worker.server import Server, inherited_listener
-from tfsd.worker.targets import Targets
 from tfsd.worker.upstream import grpc_gevent, requests_patch
 from tfsd.worker.upstream.client import ModelServers
 
@@ -68,11 +67,7 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: RunDir, settings: Setti
         log.error("%s does not import: %r", pool.script, error, exc_info=_in_script(error, pool.script))
         return 1
     mode = mode_of(loaded, settings.default_accept, settings.grpc_timeout)
-    targets = (
-        LiveTargets(run_dir, pool.name, servers)
-        if settings.multi_model
-        else Targets(plan, pool.name, servers)
-    )
+    targets = LiveTargets(run_dir, pool.name, servers)
     in_flight = InFlight()
     invocations = Invocations(targets, mode, settings.request_timeout, in_flight)
     shared = len(pool.workers) > len({worker.socket for worker in pool.workers})

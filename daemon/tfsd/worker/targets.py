@@ -13,7 +13,7 @@ from urllib.parse import quote
 from tfsd import attributes
 from tfsd.errors import BadRequest, NotFound
 from tfsd.plan import Model, Plan
-from tfsd.worker.upstream.client import Group, ModelServers
+from tfsd.worker.upstream.client import Group, ModelServers, Unloadable
 
 CACHED_HEADERS = 512  # distinct values of the attributes header whose target is remembered
 
@@ -55,9 +55,6 @@ class Targets:
         self.find = lru_cache(CACHED_HEADERS)(self._find)
         """`find(attributes_header, model_name=None) -> Target`, see `_find`."""
 
-    def refresh(self) -> None:
-        """Nothing to do: the plan of a single-model endpoint never changes."""
-
     def _find(self, header: str | None, model_name: str | None = None) -> Target:
         """The target of a request with that X-Amzn-SageMaker-Custom-Attributes header.
 
@@ -90,6 +87,8 @@ class Targets:
                 f"{what}; models here: {self._names}. Name one in X-Amzn-SageMaker-Custom-Attributes: "
                 "tfs-model-name=NAME."
             )
+        if model.unloadable:
+            raise Unloadable(model)
         return model
 
     def _target(self, model: Model, version: int | None, method: str) -> Target:

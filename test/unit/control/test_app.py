@@ -13,9 +13,18 @@ from tfsd.settings import Settings
 
 
 def call(
-    path: str, method: str = "GET", missing: list[str] | None = None, **environ: str
+    path: str,
+    method: str = "GET",
+    missing: list[str] | None = None,
+    degraded: list[str] | None = None,
+    **environ: str,
 ) -> tuple[int, dict[str, str], bytes]:
-    app = make_app(Settings.from_environ(environ, cpus=2), lambda: missing or [], lambda: b"metric 1\n")
+    app = make_app(
+        Settings.from_environ(environ, cpus=2),
+        lambda: missing or [],
+        lambda: degraded or [],
+        lambda: b"metric 1\n",
+    )
     answer: dict[str, Any] = {}
 
     def start_response(status: str, headers: list[tuple[str, str]], *_: object) -> None:
@@ -30,6 +39,13 @@ def test_a_healthy_ping_is_empty() -> None:
     status, _, body = call("/ping")
 
     assert (status, body) == (200, b"")
+
+
+def test_a_degraded_ping_is_healthy_and_says_what_is_left_out() -> None:
+    status, headers, body = call("/ping", degraded=["model 'm' is served without version 2: broken"])
+
+    assert (status, headers["Content-Type"]) == (200, "application/json")
+    assert json.loads(body)["degraded"] == ["model 'm' is served without version 2: broken"]
 
 
 def test_an_unhealthy_ping_says_what_is_missing() -> None:

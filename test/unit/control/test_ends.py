@@ -42,6 +42,17 @@ def test_several_versions_and_errors_of_several_lines() -> None:
     assert End(1, -9, said).unloadable("m {x}") == {}
 
 
+def test_all_versions_that_failed_are_found_though_the_last_words_name_one() -> None:
+    said = (
+        "E retrier.cc:40] Loading servable: {name: m version: 3} failed: NOT_FOUND: three\n"
+        "E Loading servable: {name: m version: 4} failed: INTERNAL: four (giving up)\n"
+        "Failed to start server. Error: UNKNOWN: 1 servable(s) did not become available: "
+        "{{{name: m version: 4} due to error: INTERNAL: four}, }\n"
+    )
+    assert End(1, 255, said).unloadable("m") == {3: "NOT_FOUND: three", 4: "INTERNAL: four"}
+    assert End(1, 255, said.partition("Failed to")[0]).unloadable("m") == {}
+
+
 def test_another_refusal_to_start_is_told_in_its_own_words() -> None:
     end = End(1, 255, "Failed to start server. Error: INVALID_ARGUMENT: no such flag\n")
     assert end.described() == "ended with status 255: INVALID_ARGUMENT: no such flag"

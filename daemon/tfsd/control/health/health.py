@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from tfsd.control.health.heartbeat_ages import Heartbeats
-from tfsd.control.health.model_status import AVAILABLE, VersionStatus
+from tfsd.control.health.model_status import AVAILABLE, END, VersionStatus
 from tfsd.control.supervisor_client import Process
 from tfsd.plan import DEFAULT_POOL, Model, Plan
 
@@ -30,6 +30,7 @@ class ServerState:
     available_at: float | None = None
     answered_at: float | None = None
     busy_at: float | None = None
+    errors: dict[str, str] = dataclasses.field(default_factory=dict)  # of versions that did not load
     trouble: str = "it has not been asked yet"
 
     def described(self, now: float) -> str:
@@ -97,6 +98,9 @@ class Health:
         if any(status.state == AVAILABLE for status in statuses):
             server.available_at = server.answered_at
         errors = {status.version: status.error for status in statuses}
+        server.errors = {
+            status.version: status.error for status in statuses if status.error and status.state == END
+        }
         self._change(model, program, {status.version: status.state for status in statuses}, errors)
         server.trouble = "; ".join(map(_described, statuses)) or "it has no version"
 
@@ -106,6 +110,7 @@ class Health:
         if server is not None:
             self._change(model, program, dict.fromkeys(server.versions, NO_ANSWER), {})
             server.busy_at = server.answered_at = None
+            server.errors = {}
             server.trouble = reason
 
     def server_busy(self, program: str) -> None:
@@ -138,6 +143,30 @@ class Health:
             problems.append("supervisord does not answer")
         pools = sorted({model.pool for model in self.plan.models.values()})
         return problems + [f"no worker of pool {pool!r} is alive" for pool in pools if not self._alive(pool)]
+
+    def degraded(self) -> list[str]:
+        """What is left out of an endpoint that may be healthy all the same, a sentence each."""
+        return [
+            f"model {name!r} is served without version {version}: {reason}"
+            for name, versions in self.left_out().items()
+            for version, reason in versions.items()
+        ]
+
+    def left_out(self) -> dict[str, dict[str, str]]:
+        """Versions that cannot be loaded, with the reason, of models that can be served."""
+        found: dict[str, dict[str, str]] = {}
+        for model in self.plan.models.values() if self.plan else ():
+            refused = {**model.left_out, **(self.errors(model) if self.available(model) else {})}
+            if refused:
+                found[model.name] = refused
+        return found
+
+    def errors(self, model: Model) -> dict[str, str]:
+        """The versions of a model that a model server, which goes on, could not load; and why."""
+        found: dict[str, str] = {}
+        for server in model.servers:
+            found.update(self._server(model, server.program).errors)
+        return found
 
     def available(self, model: Model) -> bool:
         """Whether a model server has a version of this model AVAILABLE."""
@@ -182,6 +211,8 @@ class Health:
         )
 
     def _trouble(self, model: Model) -> str:
+        if model.unloadable:
+            return f"not available: it cannot be loaded ({model.unloadable})"
         now = self._clock()
         said = "; ".join(
             f"{s.program}: {self._server(model, s.program).described(now)}" for s in model.servers

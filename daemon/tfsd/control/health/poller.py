@@ -10,7 +10,7 @@ import dataclasses
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import gevent
@@ -19,6 +19,7 @@ import gevent.event
 from tfsd.control.health import heartbeat_ages, model_status
 from tfsd.control.health.health import Health
 from tfsd.control.health.model_status import NoStatusError
+from tfsd.control.health.transitions import Transitions
 from tfsd.control.supervisor_client import Process, SupervisorClient, SupervisorError
 from tfsd.plan import Plan
 from tfsd.run_dir import RunDir
@@ -56,7 +57,7 @@ class Poller:
         health: Health,
         supervisor: SupervisorClient,
         status_timeout: float,
-        observers: tuple[Callable[[Mapping[str, Process]], None], ...] = (),
+        observers: Sequence[Callable[[Mapping[str, Process]], None]] = (),
     ) -> None:
         self._run_dir = run_dir
         self._health = health
@@ -65,6 +66,7 @@ class Poller:
         self._observers = observers
         self._plan_stamp: tuple[int, int] | None = None
         self._plan_trouble = ""
+        self._transitions = Transitions(time.monotonic)
         self._targets: dict[tuple[str, str, int], _Target] = {}
         self._greenlets: dict[tuple[str, str, int], gevent.Greenlet] = {}
         self._supervisor_target = _Target()
@@ -161,6 +163,7 @@ class Poller:
             except SupervisorError as error:
                 log.debug("%s", error)
             self._health.report_overdue()
+            self._transitions.observe(self._health.missing(), self._health.degraded())
             self._finish(self._supervisor_target)
             gevent.sleep(self._interval())
 

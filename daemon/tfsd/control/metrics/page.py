@@ -44,6 +44,7 @@ def stack_metrics(memory: Memory, health: Health, in_flight: Mapping[str, int]) 
         restarts.add_metric([program], memory.restarts.counts[program])
     yield restarts
     yield from _model_metrics(health)
+    yield _left_out(health)
     requests = GaugeMetricFamily(
         "tfsd_requests_in_flight", "Requests that workers are answering.", labels=["model"]
     )
@@ -73,6 +74,18 @@ def _request_metrics(memory: Memory) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "tfsd_request_log_malformed_lines", "Lines of the log of requests that were none.", counts.malformed
     )
+
+
+def _left_out(health: Health) -> Metric:
+    left_out = GaugeMetricFamily(
+        "tfsd_model_version_left_out",
+        "1 for a version that cannot be loaded, beside others that are served.",
+        labels=["model", "version"],
+    )
+    for model, versions in health.left_out().items():
+        for version in versions:
+            left_out.add_metric([model, version], 1)
+    return left_out
 
 
 def _model_metrics(health: Health) -> Iterator[Metric]:

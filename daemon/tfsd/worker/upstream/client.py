@@ -35,6 +35,13 @@ class ModelServerDown(HttpError):
         super().__init__(503, message, {"Retry-After": "1"})
 
 
+class Unloadable(HttpError):
+    """503: none of the model's versions can be loaded; there is nothing to wait for."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__(503, f"Model {model.name!r} cannot be loaded: {model.unloadable}.")
+
+
 class Backend:
     """One model server process and the idle connections to it."""
 
@@ -102,6 +109,7 @@ class Group:
         self.backends = backends
         self._patience = patience
         self._turn = 0
+        self.given_up: Unloadable | None = None  # what is said to those who wait
 
     def send(self, head: bytes, body: bytes, deadline: float) -> Answer:
         """Send a request to one of the instances and return its answer, whatever its status.
@@ -110,7 +118,7 @@ class Group:
             head: request line and headers, ending in an empty line, with Content-Length.
             deadline: on the clock of time.monotonic(); how long to wait for a model server that is down. It
                 does not limit the wait for an answer: that is the caller's gevent.Timeout.
-        Raises ModelServerDown.
+        Raises ModelServerDown, Unloadable.
         """
         cut_off = 0
         pause = FIRST_PAUSE_SECONDS
@@ -118,6 +126,8 @@ class Group:
         while True:
             backend = self._pick(tried)
             if backend is None:
+                if self.given_up:
+                    raise self.given_up
                 if self._patience is not None:
                     deadline = min(deadline, time.monotonic() + self._patience)
                 if time.monotonic() + pause >= deadline:
@@ -184,6 +194,8 @@ class ModelServers:
         """Take the model servers from a new plan; connections to those that stay are kept."""
         before = self._by_name
         self._by_name = {name: self._group(model, before.get(name)) for name, model in models.items()}
+        for name, model in models.items():
+            self._by_name[name].given_up = Unloadable(model) if model.unloadable else None
         self._by_port = {
             backend.server.rest_port: group for group in self.groups for backend in group.backends
         }
