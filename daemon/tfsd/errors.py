@@ -5,11 +5,26 @@ status, a message that says what to do, and perhaps headers. Each is rendered in
 here knows of requests or responses.
 """
 
+import errno
+import os
 from collections.abc import Mapping
 
 
 class StartError(Exception):
     """What was asked for cannot be served; the text says what is wrong, where, and what to do."""
+
+
+def os_problem(error: OSError) -> str:
+    """One line for what the operating system refused: where, why, what to do."""
+    hints = {
+        errno.ENOSPC: "make room on that disk",
+        errno.EDQUOT: "make room on that disk",
+        errno.EACCES: f"look at its permissions; this is user id {os.geteuid()}",
+        errno.EROFS: "name another directory, or mount one that can be written",
+    }
+    hint = hints.get(error.errno or 0)
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}{f'; {hint}' if hint else ''}"
 
 
 class HttpError(Exception):

@@ -5,10 +5,7 @@ Owns the format. Knows nothing of what is logged, and touches no logger but the 
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
-import stat
 import sys
 from typing import TextIO
 
@@ -33,14 +30,3 @@ def setup(program: str, level: int, stream: TextIO | None = None) -> None:
     root.setLevel(level)
     for noisy in ("urllib3", "botocore", "boto3"):
         logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
-
-
-def append_to_files(descriptors: tuple[int, ...] = (1, 2)) -> None:
-    """Have output that goes to a file appended to it, whoever opens it again.
-
-    supervisord opens /dev/fd/1 for each program: with a plain `> file` they would write over each other.
-    """
-    for descriptor in descriptors:
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
-            fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_APPEND)

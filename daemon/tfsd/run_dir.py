@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import shutil
 import socket
+import stat
 from pathlib import Path
 
 from tfsd.errors import StartError
@@ -18,7 +20,7 @@ MAX_SOCKET_PATH_BYTES = 107  # sun_path of unix(7), less its final zero
 
 
 class RunDirError(StartError):
-    """The run directory cannot be used: its path is too long, or a stack is running in it."""
+    """The run directory cannot be used: its path, its owner, or the stack that is running in it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,6 +189,50 @@ class RunDir:
 
     # The life of the directory
 
+    def claim(self) -> None:
+        """Make the directory, for ourselves alone, or take it if it is ours. Raises RunDirError.
+
+        Whoever else could write here would have us run commands of his. Links that lie here are removed, so that
+        nothing is written through them.
+        """
+        if ":" in str(self):
+            raise RunDirError(
+                f"the run directory {self} has a colon, at which nginx ends a socket's path; use another --run-dir"
+            )
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                self.path.mkdir(mode=0o700)
+            problem = self._foreign()
+            if problem:
+                raise RunDirError(f"the run directory {self} {problem}; use another --run-dir")
+            self.refuse_second_stack()
+            for path in self.path.iterdir():
+                if path.is_symlink():
+                    path.unlink()
+        except OSError as error:
+            raise RunDirError(
+                f"the run directory {self} cannot be used: {error.strerror}: {error.filename}; use another --run-dir"
+            ) from None
+
+    def can_be_ours(self) -> bool:
+        """Whether `claim` would find the directory ours, or could make it."""
+        if os.path.lexists(self.path):
+            return self._foreign() is None and os.access(self.path, os.W_OK)
+        return os.access(self.path.parent, os.W_OK)
+
+    def _foreign(self) -> str | None:
+        """Why the directory, which is there, is not ours alone."""
+        mine = os.geteuid()
+        found = self.path.stat()
+        if not stat.S_ISDIR(found.st_mode):
+            return "is a file"
+        if found.st_uid != mine or self.path.lstat().st_uid != mine:
+            return f"belongs to another user (id {found.st_uid})"
+        if found.st_mode & stat.S_IWOTH:
+            return "can be written by everybody"
+        return None
+
     def refuse_second_stack(self) -> None:
         """Raises RunDirError when a supervisord listens here."""
         with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
@@ -225,7 +271,9 @@ def replace(path: Path, text: str) -> None:
     Only one process may write a file.
     """
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
+    partial.unlink(missing_ok=True)
+    with partial.open("x") as file:  # never through a link
+        file.write(text)
     partial.replace(path)
 
 

@@ -8,6 +8,7 @@ for configuration, and this module never imports another room of tfsd.
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import logging
 from collections.abc import Callable, Mapping
 from itertools import pairwise
@@ -109,6 +110,17 @@ def _ascending(text: str) -> tuple[int, ...]:
     return sizes
 
 
+def _address(text: str) -> str:
+    if text.lower() == "localhost":
+        return "127.0.0.1"
+    try:
+        return str(ipaddress.IPv4Address(text))
+    except ValueError:
+        raise ValueError(
+            "must be an IPv4 address of this machine, such as 127.0.0.1, or 0.0.0.0 for all"
+        ) from None
+
+
 def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
@@ -138,6 +150,12 @@ class Settings:
         "SAGEMAKER_BASE_DIR", Path, Path("/opt/ml"), "Where `model/`, `models/` and `code/` lie."
     )
     port: int = _variable("SAGEMAKER_BIND_TO_PORT", _integer(1, 65535), 8080, "Port of the endpoint.")
+    bind_address: str = _variable(
+        "SAGEMAKER_TFS_BIND_ADDRESS",
+        _address,
+        "0.0.0.0",
+        "IPv4 address that the endpoint listens on (`bin/local`: 127.0.0.1, or what `--host` says).",
+    )
     safe_port_range: tuple[int, int] | None = _variable(
         "SAGEMAKER_SAFE_PORT_RANGE",
         _port_range,

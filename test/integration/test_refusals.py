@@ -156,7 +156,10 @@ def test_variables_that_do_not_fit_the_model(
 def test_port_in_use(lay: Callable[..., Path], tmp_path: Path) -> None:
     stack = RunningStack(tmp_path / "stack", lay({PARTS["a saved model"]: ""}))
     with socket.create_server(("0.0.0.0", stack.port)):
-        assert f"port {stack.port}: Address already in use; set SAGEMAKER_BIND_TO_PORT" in one_line(stack)
+        assert (
+            f"port {stack.port} is in use; choose another with --port or SAGEMAKER_BIND_TO_PORT"
+            in one_line(stack)
+        )
 
 
 def test_second_stack_in_the_same_run_directory(plain_stack: RunningStack, tmp_path: Path) -> None:

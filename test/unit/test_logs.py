@@ -1,7 +1,5 @@
 import io
 import logging
-import os
-from pathlib import Path
 
 import pytest
 
@@ -36,18 +34,3 @@ def test_a_traceback_is_kept(root):
     lines = stream.getvalue().splitlines()
     assert lines[0].endswith("control ERROR it failed")
     assert lines[-1] == "ValueError: broken"
-
-
-def test_output_to_a_file_is_appended_by_everyone_who_opens_it(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
-    try:
-        logs.append_to_files((descriptor,))
-        with path.open("ab") as again:
-            os.write(descriptor, b"one\n")
-            again.write(b"two\n")
-            again.flush()
-            os.write(descriptor, b"three\n")
-    finally:
-        os.close(descriptor)
-    assert path.read_text() == "one\ntwo\nthree\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
@@ -66,3 +67,64 @@ def test_the_longest_path_of_a_socket() -> None:
     RunDir(Path("/" + "x" * (room - 1))).worker_socket("w")
     with pytest.raises(RunDirError, match="shorter --run-dir"):
         RunDir(Path("/" + "x" * room)).worker_socket("w")
+
+
+class TestClaim:
+    def test_it_is_made_for_ourselves_alone(self, short_dir: Path) -> None:
+        run_dir = RunDir(short_dir / "a" / "run")
+        run_dir.claim()
+        run_dir.claim()
+        assert run_dir.path.stat().st_mode & 0o777 == 0o700
+
+    def test_one_that_everybody_can_write_is_not_taken(self, short_dir: Path) -> None:
+        short_dir.chmod(0o777)
+        with pytest.raises(RunDirError, match="can be written by everybody; use another --run-dir"):
+            RunDir(short_dir).claim()
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+    def test_another_users_is_not_taken(self, short_dir: Path) -> None:
+        os.chown(short_dir, 12345, -1)
+        assert not RunDir(short_dir).can_be_ours()
+        with pytest.raises(RunDirError, match=r"belongs to another user \(id 12345\)"):
+            RunDir(short_dir).claim()
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
+    def test_nor_one_behind_another_users_link(self, short_dir: Path) -> None:
+        (short_dir / "ours").mkdir()
+        (short_dir / "link").symlink_to(short_dir / "ours")
+        os.lchown(short_dir / "link", 12345, -1)
+        with pytest.raises(RunDirError, match="belongs to another user"):
+            RunDir(short_dir / "link").claim()
+
+    def test_nothing_is_written_through_a_link_that_lay_there(self, short_dir: Path) -> None:
+        precious = short_dir / "precious"
+        precious.write_text("precious")
+        run_dir = RunDir(short_dir / "run")
+        run_dir.path.mkdir(mode=0o700)
+        for path in (
+            run_dir.nginx_conf,
+            run_dir.nginx_conf.with_name(".nginx.conf.partial"),
+            run_dir.request_log,
+        ):
+            path.symlink_to(precious)
+        run_dir.claim()
+        replace(run_dir.nginx_conf, "rendered")
+        assert (precious.read_text(), run_dir.nginx_conf.read_text()) == ("precious", "rendered")
+        assert not run_dir.request_log.exists()
+
+    def test_a_link_that_comes_in_between_is_replaced(self, tmp_path: Path) -> None:
+        (tmp_path / "precious").write_text("precious")
+        (tmp_path / ".plan.json.partial").symlink_to(tmp_path / "precious")
+        replace(tmp_path / "plan.json", "plan")
+        assert (tmp_path / "precious").read_text() == "precious"
+
+    def test_a_colon_ends_a_sockets_path_in_nginx(self, short_dir: Path) -> None:
+        with pytest.raises(RunDirError, match="has a colon"):
+            RunDir(short_dir / "a:b").claim()
+
+    def test_a_file_and_a_path_below_one(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(RunDirError, match="is a file; use another --run-dir"):
+            RunDir(tmp_path / "file").claim()
+        with pytest.raises(RunDirError, match=r"cannot be used: .*; use another --run-dir"):
+            RunDir(tmp_path / "file" / "run").claim()

@@ -12,7 +12,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tfsd.local.stack import LocalError, Request, serve
+from tfsd.errors import StartError, os_problem
+from tfsd.local.first_request import Request
+from tfsd.local.stack import LocalError, serve
 from tfsd.run_dir import RunDir
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -30,8 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words.remove(verb)
     try:
         return VERBS[verb](words)
-    except LocalError as error:
+    except StartError as error:
         print(f"bin/local: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"bin/local: {os_problem(error)}", file=sys.stderr)
         return 1
 
 
@@ -42,13 +47,18 @@ def _serve(words: list[str]) -> int:
     parser.add_argument(
         "--run-dir", type=Path, default=DEFAULT_RUN_DIR, help="where the stack keeps its files"
     )
+    parser.add_argument("--host", help="address to listen on, 0.0.0.0 for all (default: 127.0.0.1)")
+    parser.add_argument("--verbose", action="store_true", help="show all that the stack prints")
     options = parser.parse_args(words)
     environ = dict(os.environ)
+    if options.host is not None or not environ.get("SAGEMAKER_TFS_BIND_ADDRESS"):
+        environ["SAGEMAKER_TFS_BIND_ADDRESS"] = options.host or "127.0.0.1"
     if options.port is not None:
         environ["SAGEMAKER_BIND_TO_PORT"] = str(options.port)
+    run_dir, verbose = RunDir(options.run_dir.absolute()), options.verbose
     if options.model is None and not environ.get("SAGEMAKER_BASE_DIR"):
-        return serve(EXAMPLE, RunDir(options.run_dir.absolute()), environ, EXAMPLE_REQUEST)
-    return serve(options.model, RunDir(options.run_dir.absolute()), environ)
+        return serve(EXAMPLE, run_dir, environ, EXAMPLE_REQUEST, verbose=verbose)
+    return serve(options.model, run_dir, environ, verbose=verbose)
 
 
 def _sagemaker(words: list[str]) -> int:

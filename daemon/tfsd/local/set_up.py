@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tfsd.errors import os_problem
 from tfsd.local.pip_errors import explained
 from tfsd.local.progress import Progress
 
@@ -153,9 +154,3 @@ def run(command: list[str], progress: Progress) -> int:
     for line in child.stdout:
         progress.show(line.strip())
     return child.wait()
-
-
-def os_problem(error: OSError) -> str:
-    """One line for what the operating system refused."""
-    where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}."

@@ -17,7 +17,7 @@ from tfsd import attributes
 from tfsd.errors import StartError
 from tfsd.model_directory import Code, FoundModel
 from tfsd.plan import DEFAULT_POOL, Model, ModelServer, Plan, Pool, Worker
-from tfsd.run_dir import RunDir
+from tfsd.run_dir import RunDir, replace
 from tfsd.settings import Settings
 from tfsd.stack import model_server_flags, ports
 from tfsd.stack.nginx import Nginx
@@ -73,7 +73,7 @@ class Stack:
         """Write the plan and the rendered files into the run directory and make the directories they name."""
         self.run_dir.make(multi_model=self.settings.multi_model)
         for path, text in self.files().items():
-            path.write_text(text)
+            replace(path, text)
         self.plan.save(self.run_dir)
 
     def _supervisord(self) -> str:
@@ -81,6 +81,7 @@ class Stack:
             "supervisord.conf",
             run_dir=self.run_dir,
             root=self.machine.root,
+            address=self.settings.bind_address,
             port=self.settings.port,
             multi_model=self.settings.multi_model,
             model_servers=self._model_servers(),

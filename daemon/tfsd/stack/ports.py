@@ -1,18 +1,49 @@
-"""Choosing TCP ports for the model servers. Never holds one open: a port is only found to be free."""
+"""TCP ports: the endpoint's own, which is taken before anything else starts, and free ones for the model servers."""
 
 from __future__ import annotations
 
+import errno
 import random
 import socket
 from collections.abc import Collection, Iterable
 
 from tfsd.errors import StartError
 
+LISTENER = "TFSD_LISTENER"  # the variable that hands on the descriptor of the endpoint's listening socket
+BACKLOG = 4096
 FREE_PORTS = range(10_000, 32_768)  # below Linux's ephemeral ports, which outgoing connections take
 
 
 class PortError(StartError):
-    """There are fewer free ports than the stack needs."""
+    """The endpoint's port cannot be had, or there are fewer free ports than the stack needs."""
+
+
+def listen(address: str, port: int) -> socket.socket:
+    """The endpoint's listening socket, taken: clients wait in its backlog until nginx accepts.
+
+    Child processes inherit it. Raises PortError.
+    """
+    listener = socket.socket()
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise PortError(_refusal(address, port, error)) from None
+    listener.set_inheritable(True)
+    return listener
+
+
+def _refusal(address: str, port: int, error: OSError) -> str:
+    choose = "choose another with --port or SAGEMAKER_BIND_TO_PORT"
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} is in use; {choose}"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"this machine has no address {address}; see --host and SAGEMAKER_TFS_BIND_ADDRESS"
+    if error.errno == errno.EACCES:
+        return f"port {port} is for root only, as those below 1024 are; {choose}"
+    return f"port {port} of {address}: {error.strerror}; {choose}"
 
 
 def allocate(
@@ -46,15 +77,10 @@ def allocate(
 
 def is_free(port: int) -> bool:
     """Whether a server could listen on `port` now."""
-    try:
-        check(port)
-    except OSError:
-        return False
-    return True
-
-
-def check(port: int) -> None:
-    """Raises OSError, whose `strerror` says why, when no server could listen on `port` now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("0.0.0.0", port))
+        try:
+            probe.bind(("0.0.0.0", port))
+        except OSError:
+            return False
+    return True

@@ -11,13 +11,15 @@ import dataclasses
 import logging
 import os
 import resource
+import socket
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from tfsd import logs, machine
-from tfsd.errors import StartError
+from tfsd.errors import StartError, os_problem
 from tfsd.model_directory import (
     CODE_DIRECTORY,
     Code,
@@ -31,13 +33,13 @@ from tfsd.plan import DEFAULT_POOL
 from tfsd.run_dir import RunDir, remove
 from tfsd.settings import Settings, SettingsError
 from tfsd.stack import multi_model, nginx, ports
-from tfsd.stack.design import Machine, Stack, StackError, design, environment_directory, pool_name
+from tfsd.stack.design import Machine, Stack, design, environment_directory, pool_name
 from tfsd.stack.model_server_flags import find_command
 from tfsd.start import s3, source_archive, user_code
 from tfsd.start.s3 import S3Error
 from tfsd.start.source_archive import SourceError
 
-DEFAULT_RUN_DIR = Path("/run/tfsd")
+DEFAULT_RUN_DIR = Path("/run/tfsd")  # of root; see default_run_dir for others
 MOST_OPEN_FILES = 65_536
 
 log = logging.getLogger(__name__)
@@ -47,32 +49,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """`serve [--run-dir DIR]`: become supervisord, or say why not and return 1."""
     parser = argparse.ArgumentParser(prog="serve", description="Serve the model of this SageMaker container.")
     parser.add_argument(
-        "--run-dir", type=Path, default=DEFAULT_RUN_DIR, help="for rendered files and sockets"
+        "--run-dir",
+        type=Path,
+        help="for rendered files and sockets (default: /run/tfsd, or a directory of one's own in /run/tfsd or /tmp "
+        "for a user who may not make that)",
     )
     options = parser.parse_args(arguments)
     try:
-        stack = prepare(os.environ, RunDir(options.run_dir.absolute()))
+        settings = Settings.from_environ(os.environ)
+        logs.setup("serve", settings.log_level)
+        run_dir = RunDir((options.run_dir or default_run_dir()).absolute())
+        run_dir.claim()
+        listener = ports.listen(settings.bind_address, settings.port)
+        stack = prepare(settings, os.environ, run_dir)
     except SettingsError as error:
         for problem in error.problems:
             print(f"serve: {problem}", file=sys.stderr)
         return 1
-    except (StartError, OSError, ValueError) as error:
+    except (StartError, ValueError) as error:
         print(f"serve: {error}", file=sys.stderr)
         return 1
-    become_supervisord(stack)
+    except OSError as error:
+        print(f"serve: {os_problem(error)}", file=sys.stderr)
+        return 1
+    become_supervisord(stack, listener)
 
 
-def prepare(environ: Mapping[str, str], run_dir: RunDir) -> Stack:
-    """Everything up to starting processes: settings, models, user code, the run directory's files.
+def default_run_dir() -> Path:
+    """/run/tfsd, or for a user who may not have it a directory of its own, below a /run/tfsd that is open to all or
+    in the directory for temporary files."""
+    own = (DEFAULT_RUN_DIR / str(os.geteuid()), Path(tempfile.gettempdir()) / f"tfsd-{os.geteuid()}")
+    return next((path for path in (DEFAULT_RUN_DIR, *own) if RunDir(path).can_be_ours()), DEFAULT_RUN_DIR)
+
+
+def prepare(settings: Settings, environ: Mapping[str, str], run_dir: RunDir) -> Stack:
+    """Everything up to starting processes: models, user code, the files of the run directory, which is ours.
 
     Raises StartError, OSError, and ValueError for a path that cannot stand in a configuration.
     """
-    settings = Settings.from_environ(environ)
-    logs.setup("serve", settings.log_level)
     for name in settings.ignored:
         log.warning("%s has no effect: the workers are gevent", name)
-    run_dir.refuse_second_stack()
-    _check_port(settings.port)
     models: Sequence[FoundModel] = ()
     if settings.multi_model:
         multi_model.check_run_dir(run_dir)
@@ -98,13 +114,13 @@ def prepare(environ: Mapping[str, str], run_dir: RunDir) -> Stack:
     return stack
 
 
-def become_supervisord(stack: Stack) -> NoReturn:
-    """Replace this process by supervisord in the foreground."""
+def become_supervisord(stack: Stack, listener: socket.socket) -> NoReturn:
+    """Replace this process by supervisord in the foreground, which takes over the endpoint's socket."""
+    os.environ[ports.LISTENER] = str(listener.fileno())
     os.environ["OMP_NUM_THREADS"] = str(stack.settings.omp_num_threads)
     os.environ["SAGEMAKER_BASE_DIR"] = str(stack.settings.base_dir.absolute())  # control works elsewhere
     sys.stdout.flush()
     sys.stderr.flush()
-    logs.append_to_files()
     command = [sys.executable, "-m", "tfsd.stack.supervisord", "-c", str(stack.run_dir.supervisord_conf)]
     os.execv(sys.executable, command)
 
@@ -178,13 +194,6 @@ def this_machine(environ: Mapping[str, str]) -> Machine:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
     return Machine(machine.available_cpus(), machine.gpus(environ), limit, root=os.geteuid() == 0)
-
-
-def _check_port(port: int) -> None:
-    try:
-        ports.check(port)
-    except OSError as error:
-        raise StackError(f"port {port}: {error.strerror}; set SAGEMAKER_BIND_TO_PORT to another") from None
 
 
 if __name__ == "__main__":

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import logging
 import shutil
-import zlib
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from backports import tarfile  # Debian 12's Python has no extraction filters
-
 from tfsd.errors import StartError
 from tfsd.start import s3
+from tfsd.start.archives import ArchiveError, unpack
 from tfsd.start.s3 import S3Error
 
 S3 = "s3://"
@@ -54,10 +52,9 @@ def fetch(location: str, directory: Path) -> Path:
 
 def _unpack(archive: Path, directory: Path, location: str) -> None:
     try:
-        with tarfile.open(archive) as tar:
-            tar.extractall(directory, filter="data")
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise SourceError(f"SAGEMAKER_SUBMIT_DIRECTORY={location} cannot be unpacked: {error}") from error
+        unpack(archive, directory)
+    except ArchiveError as error:
+        raise SourceError(f"SAGEMAKER_SUBMIT_DIRECTORY={location} {error}") from error
     log.info("user code is from %s", location)
 
 

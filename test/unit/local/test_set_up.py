@@ -104,4 +104,7 @@ def test_what_the_system_refuses_is_one_line(
 
     monkeypatch.setattr(set_up, "set_up", refuse)
     assert set_up.main(["serve"]) == 1
-    assert capsys.readouterr().err == f"bin/local: {environment}: Permission denied.\n"
+    assert (
+        capsys.readouterr().err
+        == f"bin/local: {environment}: Permission denied; look at its permissions; this is user id {os.geteuid()}\n"
+    )

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tfsd.local.stack import LocalError, serve
-from tfsd.local.stack import _base_dir as base_dir
+from tfsd.errors import StartError
+from tfsd.local.model_argument import base_dir
+from tfsd.local.stack import serve
 from tfsd.model_directory import find_models
 from tfsd.run_dir import RunDir
 
@@ -59,12 +60,12 @@ def test_the_model_of_an_earlier_run_is_replaced_and_not_followed(model: Path, r
 
 
 def test_a_model_that_is_not_there(run_dir: RunDir) -> None:
-    with pytest.raises(LocalError, match="/nowhere does not exist"):
+    with pytest.raises(StartError, match="/nowhere does not exist"):
         serve(Path("/nowhere"), run_dir, {})
 
 
 def test_a_file_that_is_no_archive(model: Path, run_dir: RunDir) -> None:
-    with pytest.raises(LocalError, match=r"saved_model\.pb is neither a directory nor a tar archive"):
+    with pytest.raises(StartError, match=r"saved_model\.pb is one file of a SavedModel"):
         serve(model / "half/1/saved_model.pb", run_dir, {})
 
 
@@ -74,7 +75,7 @@ def test_an_archive_that_ends_too_early(model: Path, run_dir: RunDir, tmp_path: 
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(model, ".")
     archive.write_bytes(archive.read_bytes()[:50_000])
-    with pytest.raises(LocalError, match=r"model\.tar\.gz"):
+    with pytest.raises(StartError, match=r"model\.tar\.gz"):
         serve(archive, run_dir, {})
 
 
@@ -82,11 +83,11 @@ def test_an_archive_that_reaches_outside(model: Path, run_dir: RunDir) -> None:
     archive = model.parent / "evil.tar"
     with tarfile.open(archive, "w") as tar:
         tar.add(model / "half/1/saved_model.pb", "../../evil")
-    with pytest.raises(LocalError):
+    with pytest.raises(StartError):
         serve(archive, run_dir, {})
     assert not (run_dir.path / "evil").exists()
 
 
 def test_bad_variables_are_all_named(model: Path, run_dir: RunDir) -> None:
-    with pytest.raises(LocalError, match=r"SAGEMAKER_BATCH.*OMP_NUM_THREADS"):
+    with pytest.raises(StartError, match=r"SAGEMAKER_BATCH.*OMP_NUM_THREADS"):
         serve(model, run_dir, {"SAGEMAKER_BATCH": "maybe", "OMP_NUM_THREADS": "none"})

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tfsd.stack.ports import FREE_PORTS, PortError, allocate, is_free
+from tfsd.stack.ports import FREE_PORTS, PortError, allocate, is_free, listen
 
 
 @pytest.fixture
@@ -61,3 +61,17 @@ def test_without_a_range_ports_are_free_different_and_not_ephemeral() -> None:
 
 def test_two_stacks_that_start_together_hardly_meet() -> None:
     assert allocate(10, seed=1) != allocate(10, seed=2)
+
+
+class TestListen:
+    def test_the_port_is_taken_and_handed_on(self, free_port: int) -> None:
+        with listen("127.0.0.1", free_port) as listener:
+            assert listener.get_inheritable()
+            assert listener.getsockname() == ("127.0.0.1", free_port)
+            socket.create_connection(("127.0.0.1", free_port)).close()
+            with pytest.raises(PortError, match=f"port {free_port} is in use; choose another with --port"):
+                listen("0.0.0.0", free_port)
+
+    def test_an_address_of_another_machine(self, free_port: int) -> None:
+        with pytest.raises(PortError, match=r"no address 192\.0\.2\.1; see --host"):
+            listen("192.0.2.1", free_port)

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tfsd import logs
 from tfsd.plan import Plan
 from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
+from tfsd.stack.design import Stack
 from tfsd.stack.model_server_flags import EMBEDDED, NoModelServerError, find_command
 from tfsd.start import serve
 
@@ -74,6 +76,14 @@ def lay(base: Path, *paths: str, text: str = "") -> None:
         (base / path).write_text(text)
 
 
+def prepare(environ: dict[str, str], run_dir: RunDir) -> Stack:
+    """What `main` does between taking the run directory and taking the port, and becoming supervisord."""
+    settings = Settings.from_environ(environ)
+    logs.setup("serve", settings.log_level)
+    run_dir.claim()
+    return serve.prepare(settings, environ, run_dir)
+
+
 def tree(directory: Path) -> dict[str, float]:
     return {str(path): path.stat().st_mtime for path in directory.rglob("*")}
 
@@ -83,7 +93,7 @@ class TestPrepare:
         self, environ: dict[str, str], base: Path, run_dir: Path
     ) -> None:
         before = tree(base)
-        stack = serve.prepare(environ, RunDir(run_dir))
+        stack = prepare(environ, RunDir(run_dir))
         assert Plan.load(RunDir(run_dir)) == stack.plan
         assert stack.plan.models["half"].base_path == str(base.resolve() / "model/half")
         for name in ("supervisord.conf", "nginx.conf", "router.js", "routes.js", "models/half.conf"):
@@ -97,7 +107,7 @@ class TestPrepare:
         (base / "model/half/1").rename(base / "model/5")
         lay(base, "model/code/inference.py", text=HANDLER)
         before = tree(base)
-        plan = serve.prepare(environ, RunDir(run_dir)).plan
+        plan = prepare(environ, RunDir(run_dir)).plan
         [pool] = plan.pools.values()
         assert set(plan.models) == {"model"}
         assert pool.script == str(base.resolve() / "model/code/inference.py")
@@ -109,7 +119,7 @@ class TestPrepare:
     ) -> None:
         lay(base, "model/other/1/saved_model.pb")
         lay(base, "model/code/inference.py", "model/half/code/inference.py", text=HANDLER)
-        plan = serve.prepare(environ, RunDir(run_dir)).plan
+        plan = prepare(environ, RunDir(run_dir)).plan
         scripts = {name: plan.pools[model.pool].script for name, model in plan.models.items()}
         model_dir = base.resolve() / "model"
         assert scripts == {
@@ -120,14 +130,14 @@ class TestPrepare:
     def test_what_an_earlier_run_left_is_removed(self, environ: dict[str, str], run_dir: Path) -> None:
         lay(run_dir, "sockets/worker-old.sock", "heartbeats/worker-old", "models/old.conf", "control.sock")
         lay(run_dir, "ends/worker-old", "pools/old", "programs/old.conf", "journal/old.json")
-        serve.prepare(environ, RunDir(run_dir))
+        prepare(environ, RunDir(run_dir))
         assert not list(run_dir.rglob("*old*"))
         assert not (run_dir / "control.sock").exists()
 
     def test_ignored_variables_are_named_in_the_log(
         self, environ: dict[str, str], run_dir: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        serve.prepare({**environ, "SAGEMAKER_GUNICORN_THREADS": "4"}, RunDir(run_dir))
+        prepare({**environ, "SAGEMAKER_GUNICORN_THREADS": "4"}, RunDir(run_dir))
         [line] = [line for line in capsys.readouterr().err.splitlines() if "WARNING" in line]
         assert "SAGEMAKER_GUNICORN_THREADS has no effect" in line
 
@@ -148,8 +158,8 @@ class TestRefusals:
         port = environ["SAGEMAKER_BIND_TO_PORT"]
         with socket.create_server(("127.0.0.1", int(port))):
             [line] = refusal()
-        assert f"port {port}: Address already in use" in line
-        assert "SAGEMAKER_BIND_TO_PORT" in line
+        assert f"port {port} is in use" in line
+        assert "--port or SAGEMAKER_BIND_TO_PORT" in line
 
     def test_a_run_directory_that_cannot_be_made(
         self,
