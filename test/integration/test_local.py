@@ -206,7 +206,9 @@ def test_help_tells_the_verbs() -> None:
 def test_unknown_verb() -> None:
     failed = run("surf")
     assert (failed.returncode, failed.stdout) == (2, "")
-    assert failed.stderr == "bin/local: no such verb: surf; there are serve, test, ctl, bench, exec\n"
+    assert (
+        failed.stderr == "bin/local: no such verb: surf; there are serve, sagemaker, test, ctl, bench, exec\n"
+    )
 
 
 def test_exec_runs_in_the_environment() -> None:
