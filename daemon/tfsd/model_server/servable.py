@@ -31,6 +31,9 @@ class Servable(Protocol):
     def signature(self, name: str) -> Any | None:
         """The `SignatureDef` of that exact name, or None. An empty name is not mapped to a default."""
 
+    def output_dtypes(self, signature_name: str) -> Mapping[str, int]:
+        """Output alias -> number of its dtype in the graph; arrays do not tell quantized integers from plain ones."""
+
     def run(
         self,
         signature_name: str,
@@ -48,7 +51,8 @@ class Servable(Protocol):
             output_names: the output aliases wanted; None for all.
             timeout_ms: time limit of the computation. Use few different values: each costs a prepared call.
             api: what the time is measured for: `Predict`, `Classify` or `Regress`.
-        Returns: alias -> array; strings are object arrays of bytes, scalars arrays of rank 0.
+        Returns: alias -> array, in the order of the aliases' names; strings are object arrays of bytes, scalars
+            arrays of rank 0.
         Raises ServingError: DEADLINE_EXCEEDED `Timed out waiting for notification`, or whatever the graph or
             the batching queue says.
         """

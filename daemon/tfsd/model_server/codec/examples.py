@@ -109,7 +109,7 @@ def _check_kind(name: str, value: JsonValue, kind: int) -> None:
     if _kind(name, value) != kind:
         raise invalid(f"Unexpected element type in feature: {name} expecting type: {_KIND_NAMES[kind]}")
     if kind == _KIND_INT64 and value >= 2**63:
-        raise invalid(f"Feature: {name} has uint64 element. Only int64 is supported.")
+        raise invalid(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
     if kind == _KIND_BYTES and not isinstance(value, str):
         decode_base64(value)
 

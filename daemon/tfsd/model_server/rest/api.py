@@ -144,7 +144,9 @@ class RestApi:
             raise
         except MemoryError:
             code = Code.UNAVAILABLE
-            log.warning("Not enough memory for a request of %d bytes to model %s", len(request.body), spec.name)
+            log.warning(
+                "Not enough memory for a request of %d bytes to model %s", len(request.body), spec.name
+            )
             raise ServingError(code, _NO_MEMORY) from None
         finally:
             self._metrics.record(spec.name, verb, "REST", code, time.perf_counter() - started)

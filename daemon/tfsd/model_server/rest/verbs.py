@@ -66,7 +66,7 @@ class RestVerbs:
             inference.check_predict(held[0], signature)
             self._before_run()
             outputs = held[0].run(name, inputs, timeout_ms=self._timeout_ms)
-            dtypes = {alias: info.dtype for alias, info in signature.outputs.items()}
+            dtypes = held[0].output_dtypes(name)
         return encode_predictions(outputs, row_format, dtypes)
 
     def classify(self, spec: ModelSpec, body: Body) -> bytes:

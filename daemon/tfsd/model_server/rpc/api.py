@@ -139,9 +139,9 @@ class PredictionService:
         outputs = inference.predict(servable, request)
         response = predict_pb2.PredictResponse()
         name = request.model_spec.signature_name or inference.DEFAULT_SIGNATURE
-        infos = servable.signature_defs[name].outputs
+        dtypes = servable.output_dtypes(name)
         for alias, array in outputs.items():
-            encode(array, response.outputs[alias], self._as_content, infos[alias].dtype)
+            encode(array, response.outputs[alias], self._as_content, dtypes[alias])
         _fill_spec(response.model_spec, servable, name)
         return response
 

@@ -135,7 +135,10 @@ def regress(
 
 
 def multi_inference(servable: Servable, request: Any) -> list[tuple[str, list[Classification] | list[float]]]:
-    """Run a `MultiInferenceRequest`: for each task its signature's name and its result."""
+    """Run a `MultiInferenceRequest`: for each task its signature's name and its result.
+
+    Each signature may have an input tensor of its own, as those of a TensorFlow 2 model have.
+    """
     names = _check_tasks(servable, request)
     serialized = examples(request.input)
     results: list[tuple[str, list[Classification] | list[float]]] = []
@@ -147,7 +150,6 @@ def multi_inference(servable: Servable, request: Any) -> list[tuple[str, list[Cl
 
 def _check_tasks(servable: Servable, request: Any) -> list[str]:
     names: list[str] = []
-    feeds = set()
     for task in request.tasks:
         if not task.model_spec.name:
             raise invalid("Found ModelSpec with an empty model name.")
@@ -168,9 +170,6 @@ def _check_tasks(servable: Servable, request: Any) -> list[str]:
             check_regression(signature)
         else:
             raise ServingError(Code.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}")
-        feeds.add(signature.inputs["inputs"].name)
-        if len(feeds) > 1:
-            raise invalid("Input tensor must be the same for all Signatures.")
     return names
 
 

@@ -56,7 +56,14 @@ class SessionServable:
         self.check_method_names = check_method_names
         self._session = session
         self._metrics = metrics
-        self._inputs = {key: tuple(sorted(value.inputs.items())) for key, value in signature_defs.items()}
+        self._feeds = {
+            key: [(alias, info.name, self._dtype(info)) for alias, info in sorted(signature.inputs.items())]
+            for key, signature in signature_defs.items()
+        }
+        self._output_dtypes = {
+            key: {alias: self._dtype(info) for alias, info in sorted(signature.outputs.items())}
+            for key, signature in signature_defs.items()
+        }
         self._batching = batching
         self._lock = threading.Lock()
         self._callables: dict[Any, Callable[..., list[Any]]] = {}
@@ -64,6 +71,9 @@ class SessionServable:
 
     def signature(self, name: str) -> Any | None:
         return self.signature_defs.get(name)
+
+    def output_dtypes(self, signature_name: str) -> Mapping[str, int]:
+        return self._output_dtypes[signature_name]
 
     def run(
         self,
@@ -73,9 +83,10 @@ class SessionServable:
         timeout_ms: int | None = None,
         api: str = "Predict",
     ) -> Arrays:
-        signature = self.signature_defs[signature_name]
         inputs = self._checked(signature_name, inputs)
-        outputs = tuple(signature.outputs) if output_names is None else tuple(sorted(set(output_names)))
+        outputs = tuple(
+            self._output_dtypes[signature_name] if output_names is None else sorted(set(output_names))
+        )
         started = time.perf_counter()
         if self._batching is None:
             computed = self._compute(signature_name, inputs, outputs, timeout_ms)
@@ -92,16 +103,25 @@ class SessionServable:
         self._queues.clear()
         self._session.close()
 
+    def _dtype(self, info: Any) -> int:
+        """The type of a signature's tensor in the graph, which the declared one need not be: the real server never
+        looks at that."""
+        try:
+            tensor = self._session.graph.get_tensor_by_name(info.name)
+        except (KeyError, ValueError):  # a composite tensor, or a mistake that is told when it is run
+            return int(info.dtype)
+        return int(tensor.dtype.as_datatype_enum)
+
     def _checked(self, signature_name: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The inputs in the order in which they are fed, defaults filled in, types checked."""
         checked = {}
-        for index, (alias, info) in enumerate(self._inputs[signature_name]):
+        for index, (alias, _, dtype) in enumerate(self._feeds[signature_name]):
             array = inputs.get(alias)
             if array is None:
                 array = decode(self.signature_defs[signature_name].defaults[alias], alias)
             kind = tf.string if array.dtype.kind == "O" else tf.as_dtype(array.dtype)
-            if kind.as_datatype_enum != info.dtype:
-                want = type_name(info.dtype)
+            if kind.as_datatype_enum != dtype:
+                want = type_name(dtype)
                 raise invalid(f"Expects arg[{index}] to be {want} but {type_name(kind)} is provided")
             checked[alias] = array
         return checked
@@ -128,7 +148,7 @@ class SessionServable:
         signature_name, outputs, timeout = key
         signature = self.signature_defs[signature_name]
         options = config_pb2.CallableOptions()
-        options.feed.extend(info.name for _, info in self._inputs[signature_name])
+        options.feed.extend(name for _, name, _ in self._feeds[signature_name])
         options.fetch.extend(signature.outputs[alias].name for alias in outputs)
         if timeout is not None:
             options.run_options.timeout_in_ms = timeout

@@ -67,7 +67,7 @@ def test_the_context_is_under_each_example() -> None:
         ({"x": [[1]]}, "Feature: x has element with unexpected JSON type: Array"),
         ({"x": {"b64": 1}}, "Feature: x has element with unexpected JSON type: Object"),
         ({"x": {"b64": "!"}}, "Unable to base64 decode"),
-        ({"x": 2**63}, "Feature: x has uint64 element. Only int64 is supported."),
+        ({"x": 2**63}, "Feature: x has uint64_t element. Only int64_t is supported."),
         (True, "Example must be JSON object but got JSON True"),
         ("a", "Example must be JSON object but got JSON String"),
     ],
