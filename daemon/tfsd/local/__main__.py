@@ -22,6 +22,7 @@ DEFAULT_RUN_DIR = ROOT / ".run"
 DEFAULT_SAGEMAKER_DATA = ROOT / ".sagemaker"
 EXAMPLE = ROOT / "examples" / "digits"
 EXAMPLE_REQUEST = Request("application/x-image", EXAMPLE / "sample.png")
+CHECKS = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], ["lint-imports", "--no-logo"])
 BENCHMARKS = ROOT / "test" / "bench"
 
 
@@ -71,6 +72,23 @@ def _test(words: list[str]) -> int:
     return subprocess.call([sys.executable, "-m", "pytest", *words], cwd=ROOT)
 
 
+def _check(words: list[str]) -> int:
+    """The checks that need no process: each is run, so that one look shows all that is wrong."""
+    if words:
+        raise LocalError("check takes no arguments")
+    statuses = [
+        subprocess.call([str(Path(sys.executable).parent / check[0]), *check[1:]], cwd=ROOT)
+        for check in CHECKS
+    ]
+    return max(statuses)
+
+
+def _docs(words: list[str]) -> int:
+    """Build the documentation into site/, or serve it while it is being written."""
+    verb = words or ["build", "--strict", "--quiet"]
+    return subprocess.call([sys.executable, "-m", "mkdocs", *verb], cwd=ROOT)
+
+
 def _ctl(words: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="bin/local ctl", add_help=False)
     parser.add_argument("--run-dir", type=Path, default=DEFAULT_RUN_DIR)
@@ -111,6 +129,8 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "serve": _serve,
     "sagemaker": _sagemaker,
     "test": _test,
+    "check": _check,
+    "docs": _docs,
     "ctl": _ctl,
     "bench": _bench,
     "exec": _exec,

@@ -23,8 +23,9 @@ ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / "bin" / "python"
 LOG = ENVIRONMENT / "pip.log"
 CONSTRAINTS = ROOT / "constraints.txt"
-VERBS = ("serve", "sagemaker", "test", "ctl", "bench", "exec")
-NEEDED_EXTRAS = {"test": ["embedded", "nginx", "test"], "bench": ["embedded", "nginx", "test"]}
+VERBS = ("serve", "sagemaker", "test", "check", "docs", "ctl", "bench", "exec")
+EVERYTHING = ["embedded", "nginx", "test"]
+NEEDED_EXTRAS = {"test": EVERYTHING, "check": EVERYTHING, "bench": EVERYTHING, "docs": ["docs"]}
 
 
 class SetUpError(Exception):

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from types import FrameType
+from types import FrameType, ModuleType
 
 from tfsd.model_server import flags
 from tfsd.model_server.errors import Code, ServingError
@@ -83,7 +83,7 @@ def serve(options: flags.Options) -> int:
     return 0
 
 
-def load_server_module():  # type: ignore[no-untyped-def]
+def load_server_module() -> ModuleType:
     """Import the server and with it TensorFlow, which takes seconds: the log says so."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     log.info("Loading TensorFlow %s ...", library_version())

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tensorflow_serving.config import model_server_config_pb2
+
 from tfsd.model_server import model_config
 from tfsd.model_server.batching.parameters import BatchParameters, from_proto
 from tfsd.model_server.errors import invalid
@@ -94,9 +96,7 @@ def read_model_server_config(options: Options) -> Any:
     """The ModelServerConfig of the config file or, without one, of the single model. Raises ServingError."""
     if not options.model_config_file:
         return model_config.single_model(options.model_name, options.model_base_path)
-    return read_text_proto(
-        options.model_config_file, model_config.model_server_config_pb2.ModelServerConfig()
-    )
+    return read_text_proto(options.model_config_file, model_server_config_pb2.ModelServerConfig())
 
 
 def _batching(options: Options) -> BatchParameters | None:

@@ -66,7 +66,7 @@ def _request_metrics(memory: Memory) -> Iterator[Metric]:
         "Time from a request's first byte to its answer's last.",
         labels=["route", "model"],
     )
-    bounds = [floatToGoString(bound) for bound in BUCKETS]
+    bounds: list[str] = [floatToGoString(bound) for bound in BUCKETS]  # type: ignore[no-untyped-call]
     for labels, latency in counts.latencies.items():
         buckets = list(zip(bounds, accumulate(latency.counts), strict=True))
         latencies.add_metric(list(labels), buckets, latency.total)
