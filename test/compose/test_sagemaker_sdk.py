@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import subprocess
-import sys
 import tarfile
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,10 +16,10 @@ import pytest
 import requests
 
 from support.docker import docker
+from support.sagemaker_clients import clients
 from tfsd.stack.ports import allocate
 
 HERE = Path(__file__).parent
-REQUIREMENTS = HERE / "sagemaker-requirements.txt"
 SECONDS = 300
 
 VERBS = ("endpoint", "handlers", "transform")
@@ -33,18 +30,8 @@ Answers = Callable[[str], dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def sdk() -> Path:
-    """The directory of the environment's programs; made once per machine and version of the requirements."""
-    digest = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()[:16]
-    directory = Path(tempfile.gettempdir()) / f"tfsd-test-sagemaker-{os.getuid()}-{digest}"
-    ready = directory / "ready"
-    if not ready.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", directory], check=True)
-        pip = [directory / "bin" / "pip", "install", "--quiet", "--no-compile", "--requirement", REQUIREMENTS]
-        done = subprocess.run(pip, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"the SageMaker SDK cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
-        ready.touch()
-    return directory / "bin"
+    """The directory of the environment's programs."""
+    return clients()
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import boto3
 import botocore.config
-import requests
 
 from tfsd.stack.ports import allocate
 
@@ -26,10 +26,14 @@ REGION = "us-west-2"
 
 
 class LocalSageMaker:
-    """`python -m tfsd.sagemaker`. A context manager: ready inside, gone with all that it started after."""
+    """`python -m tfsd.sagemaker`. A context manager: ready inside, gone with all that it started after.
 
-    def __init__(self, directory: Path) -> None:
+    `directory` is for its data, its log and archives; `environ` goes over the environment of the tests.
+    """
+
+    def __init__(self, directory: Path, environ: Mapping[str, str] | None = None) -> None:
         self.directory = directory
+        self._more = dict(environ or {})
         self.port = allocate(1)[0]
         self.log = directory / "log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -46,6 +50,7 @@ class LocalSageMaker:
         }
         return {
             **kept,
+            **self._more,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}",
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": "local",
@@ -73,6 +78,7 @@ class LocalSageMaker:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "tfsd.sagemaker", "--data", str(self.directory / "data")]
+        before = self.log_text().count("ready;")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, "--port", str(self.port), "--region", REGION],
@@ -83,16 +89,15 @@ class LocalSageMaker:
                 start_new_session=True,
             )
         end = time.monotonic() + START_SECONDS
-        while time.monotonic() < end and self.process.poll() is None:
-            with contextlib.suppress(requests.RequestException):
-                requests.get(self.url, timeout=5)
-                return
+        while self.log_text().count("ready;") == before:
+            assert self.process.poll() is None, f"local SageMaker ended:\n{self.log_text()}"
+            assert time.monotonic() < end, f"local SageMaker does not start:\n{self.log_text()}"
             time.sleep(0.1)
-        self.stop()
-        raise AssertionError(f"local SageMaker does not start:\n{self.log.read_text()}")
 
     def stop(self) -> None:
+        """SIGTERM, as Ctrl-C; nothing that it started may be left."""
         assert self.process
+        children = self.processes()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
@@ -100,17 +105,53 @@ class LocalSageMaker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
+        left = {pid: words for pid, words in children.items() if Path(f"/proc/{pid}").exists()}
+        assert not left, f"left behind: {left}\n{self.log_text()}"
+
+    def kill(self) -> None:
+        """SIGKILL: what it started lives on."""
+        assert self.process
+        self.process.kill()
+        self.process.wait()
+
+    def exports(self) -> dict[str, str]:
+        """The variables that it prints for the user's shell."""
+        line = next(line for line in self.log_text().splitlines() if line.startswith("export "))
+        return dict(word.split("=", 1) for word in line.split()[1:])
+
+    def processes(self) -> dict[int, str]:
+        """Command lines of every process below the server, by process id."""
+        assert self.process
+        parents, words = {}, {}
+        for directory in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError, ValueError):
+                pid = int(directory.name)
+                parents[pid] = int((directory / "stat").read_text().rpartition(")")[2].split()[1])
+                line = (directory / "cmdline").read_bytes().decode("utf-8", "replace")
+                words[pid] = line.replace("\0", " ")
+        found: dict[int, str] = {}
+        new = {self.process.pid}
+        while new:
+            new = {pid for pid, parent in parents.items() if parent in new}
+            found.update({pid: words[pid] for pid in new if pid in words})
+        return found
+
+    def log_text(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def make_bucket(self, name: str) -> None:
+        s3 = self.client("s3")
+        with contextlib.suppress(s3.exceptions.BucketAlreadyOwnedByYou):
+            s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
 
     def create_model(self, name: str, model_dir: Path, **environment: str) -> None:
         """Make a model of a directory's contents, by way of an archive in S3."""
-        s3 = self.client("s3")
-        with contextlib.suppress(s3.exceptions.BucketAlreadyOwnedByYou):
-            s3.create_bucket(Bucket="models", CreateBucketConfiguration={"LocationConstraint": REGION})
+        self.make_bucket("models")
         archive = self.directory / f"{name}.tar.gz"
         with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
             for path in sorted(model_dir.iterdir()):
                 tar.add(path, path.name)
-        s3.upload_file(str(archive), "models", f"{name}/model.tar.gz")
+        self.client("s3").upload_file(str(archive), "models", f"{name}/model.tar.gz")
         self.client("sagemaker").create_model(
             ModelName=name,
             ExecutionRoleArn=ROLE,

@@ -64,6 +64,7 @@ class Emulator:
         """Stop everything that runs; what is on disk stays for the next start."""
         self._background.kill()
         self.endpoints.stop()
+        self.launcher.stop()
         self.data_capture.store()
 
     def spawn(self, function: Callable[..., Any], *arguments: Any) -> gevent.Greenlet:

@@ -8,6 +8,7 @@ from tfsd.sagemaker.call import ACCOUNT, Call
 from tfsd.sagemaker.endpoints.endpoint import Endpoint, Invocation
 from tfsd.sagemaker.errors import ModelError, ValidationError
 from tfsd.sagemaker.instances.http_client import Response
+from tfsd.sagemaker.resources import held
 
 MAX_ANSWER_BYTES = 6 * 1024 * 1024
 
@@ -24,8 +25,9 @@ TO_CONTAINER = {
 
 
 def find_endpoint(call: Call, request: dict[str, Any], asynchronous: bool = False) -> Endpoint:
-    """The endpoint in service that a request names. Raises ValidationError."""
+    """The endpoint in service that a request names, waited for while it is being created. Raises ValidationError."""
     name = request["EndpointName"]
+    held(lambda: call.emulator.state.endpoints.get(name), "EndpointStatus", {"Creating", "SystemUpdating"})
     endpoint = call.emulator.endpoints.find(name)
     if endpoint is None or endpoint.deployment is None:
         raise ValidationError(f"Endpoint {name} of account {ACCOUNT} not found.")

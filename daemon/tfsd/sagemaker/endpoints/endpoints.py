@@ -136,8 +136,12 @@ class Endpoints:
         endpoint.record["Deployment"] = snapshot
         endpoint.record["EndpointConfigName"] = snapshot["Config"]["EndpointConfigName"]
         endpoint.record.pop("PendingConfigName", None)
-        if old:
-            old.drain()
+        try:
+            if old:
+                old.drain()
+        finally:
+            if old:
+                old.stop()
         self._set(endpoint, "InService")
         log.info("endpoint %s is updated to %s", name, endpoint.record["EndpointConfigName"])
 

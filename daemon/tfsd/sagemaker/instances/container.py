@@ -24,6 +24,7 @@ from tfsd.sagemaker.instances.http_client import HttpClient, Response
 STOP_SECONDS = 30  # SIGTERM, then SIGKILL (hosting contract section 1)
 PING_SECONDS = 2
 LINES_KEPT = 200
+PID_FILE = "pid"
 KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
 KEPT_PREFIXES = ("PIP_", "SSL_", "REQUESTS_", "CUDA_", "NVIDIA_")
 
@@ -34,11 +35,12 @@ class Container:
     """One container. `port` is where it listens once `start` was called."""
 
     def __init__(
-        self, command: list[str], directory: Path, environment: Mapping[str, str], port: int
+        self, command: list[str], directory: Path, run_dir: Path, environment: Mapping[str, str], port: int
     ) -> None:
-        """`command` is run in `directory`, which is the container's own and goes with it."""
+        """`command` is run in `directory`. Both directories are the container's own and go with it."""
         self.port = port
         self.directory = directory
+        self.run_dir = run_dir
         self.client = HttpClient(port)
         self.last_lines: collections.deque[str] = collections.deque(maxlen=LINES_KEPT)
         self._command, self._environment = command, dict(environment)
@@ -55,7 +57,7 @@ class Container:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        (self.directory / "pid").write_text(str(self._process.pid))
+        (self.directory / PID_FILE).write_text(f"{self._process.pid} {self.run_dir}")
         gevent.spawn(self._follow, self._process.stdout, lines)
 
     @property
@@ -90,6 +92,7 @@ class Container:
             self._process.wait()
         self.client.close()
         shutil.rmtree(self.directory, ignore_errors=True)
+        shutil.rmtree(self.run_dir, ignore_errors=True)
 
     def reason(self) -> str:
         """What its log says of a failure: what the entry point refused, else its last lines."""
@@ -102,6 +105,17 @@ class Container:
             text = line.decode("utf-8", "replace").rstrip("\r\n")
             self.last_lines.append(text)
             lines(text)
+
+
+def sweep(directory: Path) -> None:
+    """End what a killed server has left running below `directory`, and remove it with its run directories."""
+    for path in directory.glob(f"*/*/{PID_FILE}"):
+        pid, _, run_dir = path.read_text().partition(" ")
+        command = Path("/proc") / pid / "cmdline"
+        if run_dir and command.exists() and run_dir.encode() in command.read_bytes():
+            end_session(int(pid))
+        shutil.rmtree(run_dir, ignore_errors=True)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def stack_command(run_dir: Path) -> list[str]:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import gevent
+from gevent.event import Event
 
-from tfsd.local.sessions import end_session
 from tfsd.sagemaker.instances import container as containers
 from tfsd.sagemaker.instances import images, model_data
 from tfsd.sagemaker.instances.container import Container
@@ -40,7 +41,15 @@ class InstanceError(Exception):
 class Instance:
     """One machine. Made by `Launcher.instance`; nothing runs before `start`."""
 
-    def __init__(self, name: str, directory: Path, definitions: list[_Definition], lines: Lines) -> None:
+    def __init__(
+        self,
+        name: str,
+        directory: Path,
+        definitions: list[_Definition],
+        lines: Lines,
+        stopped: Callable[[Instance], None],
+    ) -> None:
+        """`stopped` is called when nothing of the instance is left."""
         self.name = name
         self.directory = directory
         self.containers: list[Container] = []
@@ -48,7 +57,9 @@ class Instance:
         self.healthy = False
         self.failed_pings = 0
         self._definitions, self._lines = definitions, lines
-        self._stopped = False
+        self._stopped = Event()
+        self._stopping = False
+        self._stopped_one = stopped
 
     @property
     def hostnames(self) -> list[str | None]:
@@ -123,14 +134,17 @@ class Instance:
         return response
 
     def stop(self) -> None:
-        """SIGTERM, SIGKILL after 30 s, and no process or directory is left. Does nothing the second time."""
-        if self._stopped:
+        """SIGTERM, SIGKILL after 30 s, and no process or directory is left. The second time it waits for the first."""
+        if self._stopping:
+            self._stopped.wait()
             return
-        self._stopped, self.healthy = True, False
+        self._stopping, self.healthy = True, False
         gevent.joinall([gevent.spawn(container.stop) for container in self.containers])
         for definition in self._definitions:
             definition.give_back()
         shutil.rmtree(self.directory, ignore_errors=True)
+        self._stopped_one(self)
+        self._stopped.set()
 
     def _unhealthy(self, number: int, container: Container) -> str:
         which = f"{'primary container' if number == 0 else f'container {number + 1}'} for {self.name}"
@@ -180,9 +194,8 @@ class _Definition:
         if self._record.get("Mode") == "MultiModel":
             environment["SAGEMAKER_MULTI_MODEL"] = "true"
         self._directory.mkdir(parents=True)
-        return Container(
-            containers.stack_command(self._directory / "run"), self._directory, environment, port
-        )
+        run_dir = Path(tempfile.mkdtemp(prefix="tfsd-"))  # short: unix sockets lie below it
+        return Container(containers.stack_command(run_dir), self._directory, run_dir, environment, port)
 
     def lay_out(self) -> None:
         """Raises ModelDataError."""
@@ -208,8 +221,10 @@ class Launcher:
         self.objects = objects
         self.aws_environment = dict(aws_environment)
         self.ports = Ports()
+        self.instances: set[Instance] = set()
         self._directory = directory
-        _sweep(directory)
+        containers.sweep(directory)
+        directory.mkdir(parents=True)
 
     def instance(
         self, model: dict[str, Any], name: str, lines: Lines, environment: Mapping[str, str] | None = None
@@ -223,7 +238,7 @@ class Launcher:
             environment: goes over the model's own, e.g. SAGEMAKER_BATCH.
         """
         records = container_definitions(model)
-        directory = self._directory / secrets.token_hex(4)  # short: sockets lie below it
+        directory = self._directory / secrets.token_hex(4)
         definitions = []
         for number, record in enumerate(records):
             definition = _Definition(self, record, directory / str(number), pipeline=len(records) > 1)
@@ -232,20 +247,15 @@ class Launcher:
                 **(environment or {}),
             }
             definitions.append(definition)
-        return Instance(name, directory, definitions, lines)
+        instance = Instance(name, directory, definitions, lines, self.instances.discard)
+        self.instances.add(instance)
+        return instance
+
+    def stop(self) -> None:
+        """Stop every instance that nobody has stopped."""
+        gevent.joinall([gevent.spawn(instance.stop) for instance in list(self.instances)])
 
 
 def container_definitions(model: dict[str, Any]) -> list[dict[str, Any]]:
     """The containers of a model's record, in order."""
     return [model["PrimaryContainer"]] if model.get("PrimaryContainer") else list(model.get("Containers", ()))
-
-
-def _sweep(directory: Path) -> None:
-    """End what a server that was killed has left running, and remove its directories."""
-    for path in directory.glob("*/*/pid"):
-        pid = path.read_text()
-        command = Path("/proc") / pid / "cmdline"
-        if command.exists() and str(path.parent).encode() in command.read_bytes():
-            end_session(int(pid))
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)

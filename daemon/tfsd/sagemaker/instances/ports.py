@@ -1,7 +1,12 @@
-"""Ports of containers: below those that a stack takes for its model servers, and never one twice at a time."""
+"""Ports of containers: below those that a stack takes for its model servers, and never one twice at a time.
+
+A port that was taken stays reserved against other programs, a second emulator for one, by a socket that is bound and
+does not listen: on Linux a container may bind to it all the same, as every server sets SO_REUSEADDR.
+"""
 
 from __future__ import annotations
 
+import random
 import socket
 
 ENDPOINT_PORTS = range(7000, 8000)
@@ -17,22 +22,26 @@ class Ports:
     """What is taken until it is given back."""
 
     def __init__(self) -> None:
-        self._taken: set[int] = set()
+        self._reserved: dict[int, socket.socket] = {}
+        self._ranges: set[int] = set()
 
     def take(self) -> int:
         """A port to bind to."""
-        for port in ENDPOINT_PORTS:
-            if port not in self._taken and _is_free(port):
-                self._taken.add(port)
+        for port in random.sample(ENDPOINT_PORTS, len(ENDPOINT_PORTS)):
+            reserved = _bound(port)
+            if reserved:
+                reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                self._reserved[port] = reserved
                 return port
         raise PortsExhausted(f"All ports from {ENDPOINT_PORTS.start} to {ENDPOINT_PORTS.stop - 1} are taken.")
 
     def take_range(self) -> tuple[int, int]:
         """An inclusive range for SAGEMAKER_SAFE_PORT_RANGE."""
-        for low in PIPELINE_PORTS[::PORTS_OF_A_CONTAINER]:
+        lows = PIPELINE_PORTS[::PORTS_OF_A_CONTAINER]
+        for low in random.sample(lows, len(lows)):
             ports = range(low, low + PORTS_OF_A_CONTAINER)
-            if low not in self._taken and all(map(_is_free, ports)):
-                self._taken.add(low)
+            if low not in self._ranges and all(map(_is_free, ports)):
+                self._ranges.add(low)
                 return ports[0], ports[-1]
         raise PortsExhausted(
             f"All ports from {PIPELINE_PORTS.start} to {PIPELINE_PORTS.stop - 1} are taken by pipelines."
@@ -40,14 +49,25 @@ class Ports:
 
     def give_back(self, port: int) -> None:
         """A port, or the lower end of a range."""
-        self._taken.discard(port)
+        self._ranges.discard(port)
+        reserved = self._reserved.pop(port, None)
+        if reserved:
+            reserved.close()
+
+
+def _bound(port: int) -> socket.socket | None:
+    """A socket that is bound to a port that nobody else has bound."""
+    bound = socket.socket()
+    try:
+        bound.bind(("0.0.0.0", port))
+    except OSError:
+        bound.close()
+        return None
+    return bound
 
 
 def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("0.0.0.0", port))
-        except OSError:
-            return False
-    return True
+    bound = _bound(port)
+    if bound:
+        bound.close()
+    return bound is not None
