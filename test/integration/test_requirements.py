@@ -99,5 +99,34 @@ def test_requirements_that_fail_end_the_start_with_what_pip_says(
     stack = RunningStack(tmp_path / "stack", model_dir, {"SAGEMAKER_TFS_BINARY": str(quick_model_server)})
     status, lines = stack.refusal()
     assert status == 1
-    assert any(line.startswith("serve: cannot install") and "requirements.txt" in line for line in lines)
-    assert "No matching distribution found for no-such-package-at-all==7" in lines[-1]
+    [refusal] = [line for line in lines if line.startswith("serve: ")]
+    assert refusal.startswith("serve: cannot install ")
+    assert "The package index has no no-such-package-at-all==7" in refusal
+    assert any("No matching distribution found for no-such-package-at-all==7" in line for line in lines)
+
+
+def test_requirements_that_replace_what_the_worker_needs_end_the_start(
+    models: Path, tmp_path: Path, quick_model_server: Path
+) -> None:
+    """As `protobuf==4.25.8` beside an `input_fn` does: the script imports, and the worker cannot be built."""
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    info = "protobuf-4.25.8.dist-info"
+    with zipfile.ZipFile(wheels / "protobuf-4.25.8-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("google/protobuf/__init__.py", "__version__ = '4.25.8'\n")
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: protobuf\nVersion: 4.25.8\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "google/protobuf/__init__.py,,\n")
+    model_dir = tmp_path / "model"
+    shutil.copytree(models / "half_plus_two", model_dir / "half_plus_two")
+    (model_dir / "code").mkdir()
+    (model_dir / "code" / "inference.py").write_text("def input_fn(data, content_type):\n    return data\n")
+    (model_dir / "code" / "requirements.txt").write_text(
+        f"--no-index\n--find-links {wheels}\nprotobuf==4.25.8\n"
+    )
+    stack = RunningStack(tmp_path / "stack", model_dir, {"SAGEMAKER_TFS_BINARY": str(quick_model_server)})
+    status, lines = stack.refusal()
+    assert status == 1
+    [refusal] = [line for line in lines if line.startswith("serve: ")]
+    assert "brings protobuf 4.25.8 in place of " in refusal
+    assert "the worker does not start with it: " in refusal

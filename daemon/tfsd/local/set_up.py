@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tfsd.errors import os_problem
-from tfsd.local.pip_errors import explained
 from tfsd.local.progress import Progress
+from tfsd.start.pip_errors import explained
 
 ROOT = Path(__file__).resolve().parents[3]
 ENVIRONMENT = ROOT / ".venv"

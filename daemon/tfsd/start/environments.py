@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import shutil
 import subprocess
 import sys
@@ -15,15 +16,16 @@ import venv
 from pathlib import Path
 
 from tfsd.errors import StartError
+from tfsd.start.pip_errors import explained
 
-PIP_LINES_SHOWN = 8
 STAMP = "requirements.sha256"
+OF_OURS = re.compile(r"tfsd \S+ requires .*, but you have ")  # pip, about what it has just installed
 
 log = logging.getLogger(__name__)
 
 
 class RequirementsError(StartError):
-    """pip could not install the requirements; the text ends with pip's own last lines."""
+    """pip could not install the requirements; the text is one line."""
 
 
 def prepare(directory: Path, requirements: Path) -> str:
@@ -59,9 +61,11 @@ def _install(python: str, requirements: Path) -> None:
     done = subprocess.run(
         command, cwd=requirements.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
+    lines = [line for line in done.stdout.splitlines() if line.strip()]
+    for line in lines:
+        log.log(logging.WARNING if OF_OURS.match(line) else logging.INFO, "pip: %s", line)
     if done.returncode:
-        lines = [line for line in done.stdout.splitlines() if line.strip()][-PIP_LINES_SHOWN:]
-        raise RequirementsError(f"cannot install {requirements}; pip says:\n  " + "\n  ".join(lines))
+        raise RequirementsError(f"cannot install {requirements}: {explained(lines) or 'pip fails'}")
 
 
 def _digest(requirements: Path) -> str:

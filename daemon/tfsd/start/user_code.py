@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import logging
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tfsd import logs
 from tfsd.errors import StartError
@@ -22,9 +24,11 @@ from tfsd.settings import Settings
 from tfsd.start import environments
 from tfsd.start.environments import RequirementsError
 
+log = logging.getLogger(__name__)
+
 
 class ScriptError(StartError):
-    """The user's script cannot be served; the text is the checker's own."""
+    """The user's script cannot be served; the text, one line, is the checker's own."""
 
 
 def prepare(code: UserCode, environment: Path, working_dir: Path) -> Code:
@@ -36,10 +40,34 @@ def prepare(code: UserCode, environment: Path, working_dir: Path) -> Code:
     command = [python, "-m", "tfsd.worker", "--check", "--script", str(code.script)]
     for entry in code.python_path:
         command += ["--python-path", entry]
-    checked = subprocess.run(command, capture_output=True, text=True, cwd=working_dir)
-    if checked.returncode:
-        raise ScriptError(checked.stderr.strip() or f"{code.script} ended with status {checked.returncode}")
-    return Code(code, python)
+    checked = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", cwd=working_dir
+    )
+    said = checked.stderr.splitlines()
+    for line in said:
+        log.info("%s: %s", code.script.name, line)
+    verdict = _verdict(checked.stdout)
+    if "style" in verdict and checked.returncode == 0:
+        return Code(code, python)
+    for line in verdict.get("details", ()):
+        log.info("%s: %s", code.script.name, line)
+    raise ScriptError(verdict.get("error") or _died(code, checked.returncode, said))
+
+
+def _verdict(stdout: str) -> dict[str, Any]:
+    """What the check says; empty when it did not come so far."""
+    try:
+        found = json.loads(stdout)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _died(code: UserCode, status: int, said: Sequence[str]) -> str:
+    """One line about a check that ended without a verdict: user code crashed, or what is installed keeps ours out."""
+    ended = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+    last = next((line.strip() for line in reversed(said) if line.strip()), "")
+    return f"the check of {code.script} {ended}{f'; the last it said is: {last}' if last else ''}"
 
 
 def of_one_model(directory: Path, settings: Settings) -> UserCode | None:

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import logging
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from tfsd import logs
 from tfsd.plan import Plan, Pool
@@ -23,6 +20,7 @@ from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
 from tfsd.worker import script
 from tfsd.worker.app import Invocations, make_app
+from tfsd.worker.check import check, in_script
 from tfsd.worker.in_flight import InFlight
 from tfsd.worker.lifecycle import DRAIN_SECONDS, Heartbeat, stop_on_sigterm
 from tfsd.worker.live_targets import LiveTargets
@@ -30,8 +28,6 @@ from tfsd.worker.modes import mode_of
 from tfsd.worker.server import Server, inherited_listener
 from tfsd.worker.upstream import grpc_gevent, requests_patch
 from tfsd.worker.upstream.client import ModelServers
-
-TRACEBACK_LINES = 12  # of a script that fails to import; its end says what is wrong
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +60,7 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: RunDir, settings: Setti
         log.error("%s", error)
         return 1
     except (Exception, SystemExit) as error:
-        log.error("%s does not import: %r", pool.script, error, exc_info=_in_script(error, pool.script))
+        log.error("%s does not import: %r", pool.script, error, exc_info=in_script(error, pool.script))
         return 1
     mode = mode_of(loaded, settings.default_accept, settings.grpc_timeout)
     targets = LiveTargets(run_dir, pool.name, servers)
@@ -89,42 +85,6 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: RunDir, settings: Setti
     if unfinished:
         log.error("%d requests did not finish within %g s", unfinished, DRAIN_SECONDS)
     return 0
-
-
-def check(path: Path, python_path: Sequence[str]) -> int:
-    """Import a script and print its style as JSON on stdout, or one clear line and what Python said on stderr.
-
-    What the script itself prints goes to stderr.
-    """
-    stdout = os.dup(1)
-    os.dup2(2, 1)
-    sys.dont_write_bytecode = True
-    packages.install(python_path)
-    grpc_gevent.install()
-    try:
-        style = script.load(path, python_path).style
-    except script.ScriptError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except (Exception, SystemExit) as error:
-        lines = "".join(traceback.format_exception(*_in_script(error, path))).splitlines()
-        print(f"{path.name} does not import: {type(error).__name__}: {error}", file=sys.stderr)
-        print("\n".join(lines[-TRACEBACK_LINES:]), file=sys.stderr)
-        return 1
-    finally:
-        sys.stdout.flush()
-        os.dup2(stdout, 1)
-        os.close(stdout)
-    print(json.dumps({"style": style}), flush=True)
-    return 0
-
-
-def _in_script(error: BaseException, path: object) -> Any:
-    """The exception with its traceback from the script on, without our own frames."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename != str(path):
-        trace = trace.tb_next
-    return type(error), error, trace
 
 
 def _take_stdin() -> int:

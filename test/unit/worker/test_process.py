@@ -170,22 +170,45 @@ def test_check_prints_the_style_and_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said", "last"),
+    ("text", "said", "details"),
     [
-        ("import nothing_of_that_name", "inference.py does not import: ModuleNotFoundError", None),
-        ("def f(:", "inference.py does not import: SyntaxError", None),
-        ("import sys; sys.exit(0)", "inference.py does not import: SystemExit: 0", None),
-        ("x = 1", "inference.py defines no function that could be used", 1),
-        ("def input_handler(d, c): pass", "without `output_handler`", 1),
+        (
+            "import nothing_of_that_name",
+            "inference.py does not import: ModuleNotFoundError: No module named 'nothing_of_that_name' "
+            "(inference.py, line 1)",
+            True,
+        ),
+        ("def f(:", "inference.py does not import: SyntaxError: invalid syntax (inference.py, line 1)", True),
+        (
+            "import sys\nsys.exit(0)",
+            "inference.py does not import: SystemExit: 0 (inference.py, line 2)",
+            True,
+        ),
+        ("x = 1", "inference.py defines no function that could be used", False),
+        ("def input_handler(d, c): pass", "without `output_handler`", False),
     ],
 )
-def test_check_refuses(tmp_path, text, said, last):
+def test_check_refuses(tmp_path, text, said, details):
     script = tmp_path / "inference.py"
     script.write_text(text)
     checked = check("--script", script)
     assert checked.returncode == 1
-    assert checked.stdout == ""
-    lines = checked.stderr.splitlines()
-    assert said in lines[0]
-    assert "tfsd" not in checked.stderr  # the user's frames, not ours
-    assert last is None or len(lines) == last
+    verdict = json.loads(checked.stdout)
+    assert said in verdict["error"]
+    assert bool(verdict.get("details")) == details
+    assert "tfsd" not in checked.stdout  # the user's frames, not ours
+
+
+def test_check_builds_what_the_worker_will_run(tmp_path):
+    """An older protobuf that user code brings breaks the endpoint of `input_fn` when it is built, not the script."""
+    package = tmp_path / "lib" / "google" / "protobuf"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise ImportError('too old')")
+    (tmp_path / "lib" / "google" / "__init__.py").touch()
+    script = tmp_path / "inference.py"
+    script.write_text("def input_fn(data, content_type): return data")
+    checked = check("--script", script, "--python-path", tmp_path / "lib", "--python-path", tmp_path)
+    assert checked.returncode == 1
+    verdict = json.loads(checked.stdout)
+    assert "the worker does not start with it: ImportError: too old" in verdict["error"]
+    assert verdict["details"]

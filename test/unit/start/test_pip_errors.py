@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tfsd.local.pip_errors import explained
+from tfsd.start.pip_errors import explained
 
 NO_INDEX = """
 WARNING: Retrying (Retry(total=0, connect=None, read=None, redirect=None, status=None)) after connection broken by

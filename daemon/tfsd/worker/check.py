@@ -1,0 +1,108 @@
+"""The check of a script before it is served: everything that a worker builds is built, in the worker's own environment.
+
+The verdict is one JSON document on stdout: `{"style": …}`, or `{"error": …, "details": [lines]}` and exit status 1.
+Whatever the script itself prints goes to stderr.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tfsd.plan import Plan
+from tfsd.protos import packages
+from tfsd.settings import Settings
+from tfsd.worker import script
+from tfsd.worker.app import Invocations, make_app
+from tfsd.worker.modes import mode_of
+from tfsd.worker.targets import Targets
+from tfsd.worker.upstream import grpc_gevent, requests_patch
+from tfsd.worker.upstream.client import ModelServers
+
+MAX_DETAILS = 12  # lines of a traceback; its end says what is wrong
+NAME = re.compile(r"[A-Za-z0-9._-]+")
+
+
+def check(path: Path, python_path: Sequence[str]) -> int:
+    """Check a script; returns the exit status."""
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        verdict = _verdict(path, python_path)
+    finally:
+        sys.stdout.flush()
+        os.dup2(stdout, 1)
+        os.close(stdout)
+    print(json.dumps(verdict), flush=True)
+    return 1 if "error" in verdict else 0
+
+
+def _verdict(path: Path, python_path: Sequence[str]) -> dict[str, object]:
+    sys.dont_write_bytecode = True  # nothing is written beside the user's modules
+    packages.install(python_path)
+    grpc_gevent.install()
+    try:
+        loaded = script.load(path, python_path)
+    except script.ScriptError as error:
+        return {"error": str(error)}
+    except (Exception, SystemExit) as error:
+        problem = f"{path.name} does not import: {_one_line(error)}{_where(error, path)}"
+        return {"error": problem, "details": _details(error, path)}
+    try:
+        _build(loaded)
+    except (Exception, SystemExit) as error:
+        brought = ", ".join(_brought())
+        cause = f"brings {brought}" if brought else "is not what the worker needs"
+        problem = f"what is installed for {path} {cause}, and the worker does not start with it: {_one_line(error)}"
+        return {"error": problem, "details": _details(error, path)}
+    return {"style": loaded.style}
+
+
+def _build(loaded: script.Script) -> None:
+    """All that a worker has, but for models to reach and a socket to serve."""
+    settings = Settings.from_environ(os.environ)
+    servers, plan = ModelServers({}), Plan({}, {})
+    requests_patch.install(servers, settings.request_timeout)
+    mode = mode_of(loaded, settings.default_accept, settings.grpc_timeout)
+    make_app(Invocations(Targets(plan, "", servers), mode, settings.request_timeout), settings.multi_model)
+    import grpc
+
+    grpc.insecure_channel("unix:/dev/null").close()
+
+
+def _brought() -> Iterator[str]:
+    """Our own dependencies that somebody has put another version before: `protobuf 4.25.8 in place of 7.36.2`."""
+    for requirement in importlib.metadata.requires("tfsd") or ():
+        found = NAME.match(requirement)
+        versions = [dist.version for dist in importlib.metadata.distributions(name=found[0])] if found else []
+        if found and len(set(versions)) > 1:
+            yield f"{found[0]} {versions[0]} in place of {versions[-1]}"
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _where(error: BaseException, path: Path) -> str:
+    """The line of the script that the exception came through; a SyntaxError names its own."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f" ({path.name}, line {lines[-1]})" if lines else ""
+
+
+def _details(error: BaseException, path: Path) -> list[str]:
+    return "".join(traceback.format_exception(*in_script(error, path))).splitlines()[-MAX_DETAILS:]
+
+
+def in_script(error: BaseException, path: object) -> Any:
+    """The exception with its traceback from the script on, without our own frames."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename != str(path):
+        trace = trace.tb_next
+    return type(error), error, trace
