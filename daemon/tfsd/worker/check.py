@@ -60,7 +60,9 @@ def _verdict(path: Path, python_path: Sequence[str]) -> dict[str, object]:
     except (Exception, SystemExit) as error:
         brought = ", ".join(_brought())
         cause = f"brings {brought}" if brought else "is not what the worker needs"
-        problem = f"what is installed for {path} {cause}, and the worker does not start with it: {_one_line(error)}"
+        problem = (
+            f"what is installed for {path} {cause}, and the worker does not start with it: {_one_line(error)}"
+        )
         return {"error": problem, "details": _details(error, path)}
     return {"style": loaded.style}
 
@@ -92,7 +94,9 @@ def _one_line(error: BaseException) -> str:
 
 def _where(error: BaseException, path: Path) -> str:
     """The line of the script that the exception came through; a SyntaxError names its own."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
+    ]
     return f" ({path.name}, line {lines[-1]})" if lines else ""
 
 
