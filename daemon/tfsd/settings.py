@@ -393,7 +393,10 @@ class Settings:
         "An Elastic Inference accelerator is attached.",
     )
     omp_num_threads: int = _variable(
-        "OMP_NUM_THREADS", _integer(1), 1, "OpenMP threads; inherited by the model servers."
+        "OMP_NUM_THREADS",
+        _integer(1),
+        1,
+        "OpenMP threads of the model servers; user code has it only if it is set.",
     )
     ignored: tuple[str, ...] = ()
     """Names of the variables that are set and have no effect."""

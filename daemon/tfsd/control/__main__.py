@@ -128,7 +128,7 @@ def _models(
 ) -> Models:
     """The models of a multi-model endpoint, with whatever an earlier control left."""
     command = find_command(settings, os.environ)
-    programs = Programs(run_dir, supervisor)
+    programs = Programs(run_dir, supervisor, memory.restarts.forget)
     hosts = Hosts(settings, run_dir, command, machine.gpus(os.environ), programs, Reloader())
     server_bytes = EMBEDDED_SERVER_BYTES if is_embedded(command) else REAL_SERVER_BYTES
     models = Models(

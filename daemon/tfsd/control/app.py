@@ -15,6 +15,8 @@ from tfsd.settings import Settings
 
 METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 TRANSFORMS_PER_WORKER = 4
+PAYLOAD_MB = 6
+MAX_PRODUCT_MB = 100  # of concurrent transforms and payload
 BATCH_STRATEGIES = {"multirecord": "MultiRecord", "singlerecord": "SingleRecord"}
 
 
@@ -57,15 +59,20 @@ def make_app(
 def execution_parameters(settings: Settings) -> dict[str, object]:
     """What batch transform may ask of the container (contract, section 5); a user's settings are repeated.
 
-    MaxPayloadInMB 0 means unlimited. 0 concurrent transforms is the platform's way of asking for our choice.
+    MaxPayloadInMB 0 means unlimited. 0 concurrent transforms is the platform's way of asking for our choice, which
+    keeps their product at 100 or less, as the platform wants it.
     """
     strategy = settings.batch_strategy or "MultiRecord"
-    payload = settings.max_payload_mb
+    transforms, payload = settings.max_concurrent_transforms, settings.max_payload_mb
+    if payload is None:
+        payload = max(1, min(PAYLOAD_MB, MAX_PRODUCT_MB // (transforms or 1)))
+    if not transforms:
+        most = MAX_PRODUCT_MB // payload if payload else MAX_PRODUCT_MB
+        transforms = max(1, min(TRANSFORMS_PER_WORKER * settings.workers, most))
     return {
-        "MaxConcurrentTransforms": settings.max_concurrent_transforms
-        or TRANSFORMS_PER_WORKER * settings.workers,
+        "MaxConcurrentTransforms": transforms,
         "BatchStrategy": BATCH_STRATEGIES.get(strategy.replace("_", "").lower(), strategy),
-        "MaxPayloadInMB": 6 if payload is None else payload,
+        "MaxPayloadInMB": payload,
     }
 
 

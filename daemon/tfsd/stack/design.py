@@ -59,7 +59,8 @@ class Stack:
             self.run_dir.monitoring_conf: render("monitoring.conf"),
         }
         if self.settings.multi_model:
-            files[self.run_dir.names_js] = render("names.js")
+            if self.nginx.njs:
+                files[self.run_dir.names_js] = render("names.js")
         else:
             files[self.run_dir.router_js] = render("router.js")
             files[self.run_dir.routes_js] = render("routes.js", routes=self._routes())

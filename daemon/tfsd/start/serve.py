@@ -117,7 +117,6 @@ def prepare(settings: Settings, environ: Mapping[str, str], run_dir: RunDir) -> 
 def become_supervisord(stack: Stack, listener: socket.socket) -> NoReturn:
     """Replace this process by supervisord in the foreground, which takes over the endpoint's socket."""
     os.environ[ports.LISTENER] = str(listener.fileno())
-    os.environ["OMP_NUM_THREADS"] = str(stack.settings.omp_num_threads)
     os.environ["SAGEMAKER_BASE_DIR"] = str(stack.settings.base_dir.absolute())  # control works elsewhere
     sys.stdout.flush()
     sys.stderr.flush()

@@ -68,7 +68,7 @@ class Invocations:
         except Elsewhere as error:
             tried = UNREACHED in environ  # else it was not loaded yet when nginx looked for its workers
             reply = replies.from_exception(
-                error if tried else NotFound(f"Model {model_name!r} is not loaded.")
+                error if tried else NotFound(f"Model {model_name} is not loaded yet.")
             )
         except HttpError as error:
             reply = replies.from_exception(error)

@@ -52,7 +52,7 @@ class LiveTargets:
             return self._targets.find(header)
         model = self._plan.models.get(model_name)
         if model is None:
-            raise NotFound(f"Model {model_name!r} is not loaded; POST /models loads it.")
+            raise NotFound(f"Model {model_name} is not loaded yet. POST /models loads it.")
         if model.pool != self._pool:
             raise Elsewhere(model.name)
         return self._targets.find(header, model_name)

@@ -64,6 +64,9 @@ def test_an_unhealthy_ping_says_what_is_missing() -> None:
     [
         ({}, (8, "MultiRecord", 6)),
         ({"SAGEMAKER_MODEL_SERVER_WORKERS": "3"}, (12, "MultiRecord", 6)),
+        ({"SAGEMAKER_MODEL_SERVER_WORKERS": "30"}, (16, "MultiRecord", 6)),
+        ({"SAGEMAKER_MAX_PAYLOAD_IN_MB": "50"}, (2, "MultiRecord", 50)),
+        ({"SAGEMAKER_MAX_CONCURRENT_TRANSFORMS": "40"}, (40, "MultiRecord", 2)),
         (
             {
                 "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS": "5",

@@ -23,6 +23,11 @@ class Restarts:
         self.counts: Counter[str] = Counter(counts or {})
         self.pids: dict[str, int] = dict(pids or {})
 
+    def forget(self, program: str) -> None:
+        """A program is gone; one of its name that comes later is another."""
+        self.pids.pop(program, None)
+        self.counts.pop(program, None)
+
     def processes_seen(self, processes: Mapping[str, Process]) -> None:
         """Count each program that runs as another process than before; forget those that are no more."""
         self.pids = {program: pid for program, pid in self.pids.items() if program in processes}

@@ -40,7 +40,7 @@ def add_routes(app: Bottle, models: Models) -> None:
 
     @app.post("/models")
     def load() -> HTTPResponse:
-        return _answer(lambda: _load(models, request.environ))
+        return _answer(lambda: {"success": f"Successfully loaded model {_load(models, request.environ)}."})
 
     @app.get("/models")
     def list_models() -> HTTPResponse:
@@ -53,12 +53,12 @@ def add_routes(app: Bottle, models: Models) -> None:
 
     @app.delete("/models/<name:path>")
     def unload(name: str) -> HTTPResponse:
-        return _answer(lambda: models.unload(name))
+        return _answer(lambda: {"success": f"Successfully unloaded model {models.unload(name).name}."})
 
 
 def _answer(call: Callable[[], object]) -> HTTPResponse:
     try:
-        return json_response(200, call() or {})
+        return json_response(200, call())
     except OSError as error:
         full = error.errno in NO_SPACE
         log.error("%s", error)
@@ -71,11 +71,11 @@ def _answer(call: Callable[[], object]) -> HTTPResponse:
         return answer
 
 
-def _load(models: Models, environ: dict[str, Any]) -> None:
-    """Load, unless the client goes away meanwhile: then the load is given up."""
+def _load(models: Models, environ: dict[str, Any]) -> str:
+    """Load, unless the client goes away meanwhile: then the load is given up. Returns the model's name."""
     try:
         document = json.loads(environ["wsgi.input"].read())
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
         raise BadRequest('The body must be JSON: {"model_name": "…", "url": "…"}.')
@@ -89,6 +89,7 @@ def _load(models: Models, environ: dict[str, Any]) -> None:
             loading.kill()
             raise HttpError(499, f"Model {name!r}: the client has gone; the load was given up.")
     loading.get()
+    return name
 
 
 def _is_gone(client: Any) -> bool:

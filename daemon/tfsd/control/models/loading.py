@@ -125,8 +125,7 @@ class Models:
         """A loaded model. Raises NotFound."""
         model = self._plan.models.get(name)
         if model is None:
-            loading = name in self._transitions and self._transitions[name].phase == LOADING
-            raise NotFound(f"Model {name!r} is not loaded{' yet' if loading else ''}.")
+            raise NotFound(f"Model {name} is not loaded yet.")
         return model
 
     # Coming
@@ -134,8 +133,8 @@ class Models:
     def load(self, name: str, url: str) -> None:
         """Load the model at `url`; returns when an invocation would succeed.
 
-        Raises HttpError: 400, 409, 507, or 504 after the time limit. Then, and when the calling greenlet is killed,
-        nothing of the model is left.
+        Raises HttpError: 400, 404, 409, 507, or 504 after the time limit. Then, and when the calling greenlet is
+        killed, nothing of the model is left.
         """
         _check_name(name)
         directory = self._directory(url)
@@ -193,6 +192,8 @@ class Models:
         return gevent.get_hub().threadpool.apply(self._look_at, (name, directory))
 
     def _look_at(self, name: str, directory: Path) -> tuple[FoundModel, UserCode | None, int]:
+        if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
+            raise NotFound(f"Model {name!r}: nothing lies at {directory}.")
         try:
             found = model_directory.find_models(directory)
             if len(found) > 1:
@@ -205,6 +206,11 @@ class Models:
                 code = user_code.of_one_model(directory / CODE_DIRECTORY, self._settings)
         except ModelError as error:
             raise BadRequest(f"Model {name!r}: {error}.") from error
+        if code and not self._run_dir.names_js.exists() and not multi_model.PLAIN_NAME.fullmatch(name):
+            raise BadRequest(
+                f"Model {name!r} has code of its own, so that its name must have 1 to 40 of the characters A-Z, a-z, "
+                "0-9, dot, hyphen and underscore: nginx has no njs module here, which would find others."
+            )
         return model, code, capacity.saved_model_bytes(model)
 
     def _bring_up(self, model: Model, host: Host, code: UserCode | None, transition: _Transition) -> Model:
@@ -246,8 +252,8 @@ class Models:
 
     # Going
 
-    def unload(self, name: str) -> None:
-        """Unload a model; returns when everything of it is gone. Raises NotFound.
+    def unload(self, name: str) -> Model:
+        """Unload a model and return it when everything of it is gone. Raises NotFound.
 
         It goes on when the calling greenlet is killed.
         """
@@ -256,6 +262,7 @@ class Models:
             raise NotFound(f"Model {name!r} is being unloaded already.")
         transition = self._transitions[name] = _Transition(UNLOADING)
         gevent.spawn(self._unload, model, transition).get()
+        return model
 
     def _unload(self, model: Model, transition: _Transition) -> None:
         try:
@@ -375,7 +382,8 @@ class Models:
         root = self._settings.models_dir.resolve()
         try:
             directory = Path(url).resolve()
-        except (OSError, ValueError, RuntimeError):  # a zero byte; links that go round
+            directory.exists()
+        except (OSError, ValueError, RuntimeError):  # a zero byte; too long; links that go round
             raise BadRequest(f"url {url!r} is no path.") from None
         if not Path(url).is_absolute() or root not in directory.parents:
             raise BadRequest(f"url {url!r} is not below {root}, where the platform lays models.")

@@ -6,7 +6,7 @@ Owns the directory of such files. What a file says is decided elsewhere (`tfsd.s
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import gevent
 from gevent.lock import BoundedSemaphore
@@ -23,9 +23,12 @@ log = logging.getLogger(__name__)
 
 
 class Programs:
-    """What supervisord runs beside what it was started with."""
+    """What supervisord runs beside what it was started with. `removed` is told each program that is no more."""
 
-    def __init__(self, run_dir: RunDir, supervisor: SupervisorClient) -> None:
+    def __init__(
+        self, run_dir: RunDir, supervisor: SupervisorClient, removed: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._removed = removed
         self._run_dir = run_dir
         self._supervisor = supervisor
         self._lock = BoundedSemaphore()  # supervisord reads all files at once: none may change meanwhile
@@ -49,6 +52,7 @@ class Programs:
             self._run_dir.program_conf(name).unlink(missing_ok=True)
         for program in programs:
             self.forget_end(program)
+            self._removed(program)
 
     def names(self) -> set[str]:
         """The names of the files that are there."""

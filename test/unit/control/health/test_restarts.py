@@ -28,6 +28,14 @@ def test_a_restart_during_controls_own_is_counted() -> None:
     assert restarts.counts == {"a": 6}
 
 
+def test_a_program_that_comes_back_after_it_was_removed_has_not_been_restarted() -> None:
+    restarts = Restarts({"a": 5}, {"a": 1})
+    restarts.forget("a")
+    restarts.processes_seen(seen(a=2))
+
+    assert restarts.counts["a"] == 0
+
+
 def test_a_program_that_is_no_more_is_forgotten() -> None:
     restarts = Restarts({"a": 5}, {"a": 1})
     restarts.processes_seen(seen(b=2))
