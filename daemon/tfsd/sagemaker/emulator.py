@@ -18,6 +18,7 @@ from tfsd.sagemaker.asynchronous.notifications import Topics
 from tfsd.sagemaker.asynchronous.queue import AsyncInference
 from tfsd.sagemaker.call import ACCOUNT
 from tfsd.sagemaker.endpoints.endpoints import Endpoints
+from tfsd.sagemaker.instances.container import stack_command
 from tfsd.sagemaker.instances.instance import Launcher
 from tfsd.sagemaker.invocations.data_capture import DataCapture
 from tfsd.sagemaker.invocations.metrics import Metrics
@@ -36,12 +37,21 @@ log = logging.getLogger(__name__)
 class Emulator:
     """`launcher` starts instances of models, `objects` is S3, `log_streams` is CloudWatch Logs."""
 
-    def __init__(self, directory: Path, aws_environment: dict[str, str], display: Display) -> None:
-        """Everything lies below `directory`. `aws_environment` makes containers find this emulator as AWS."""
+    def __init__(
+        self,
+        directory: Path,
+        aws_environment: dict[str, str],
+        display: Display,
+        command: Callable[[Path], list[str]] = stack_command,
+    ) -> None:
+        """Everything lies below `directory`. `aws_environment` makes containers find this emulator as AWS.
+
+        `command` is what runs an image of ours.
+        """
         self.state = State(directory / "state")
         self.objects = ObjectStore(directory / "s3", get_backend("s3")[ACCOUNT][PARTITION])
         self.log_streams = LogStreams(get_backend("logs"), ACCOUNT)
-        self.launcher = Launcher(directory / "instances", self.objects, aws_environment)
+        self.launcher = Launcher(directory / "instances", self.objects, aws_environment, command)
         self.endpoints = Endpoints(self.state, self.launcher, self.log_streams)
         self.other_services = OtherServices(self.objects)
         self._background = Group()

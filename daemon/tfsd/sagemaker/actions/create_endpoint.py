@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from tfsd.sagemaker.call import Call
-from tfsd.sagemaker.resources import ENDPOINT, ENDPOINT_CONFIG
+from tfsd.sagemaker.resources import ENDPOINT, ENDPOINT_CONFIG, now
 
 
 def run(call: Call, request: dict[str, Any]) -> dict[str, Any]:
@@ -16,7 +15,7 @@ def run(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     record = {
         **request,
         "EndpointArn": ENDPOINT.arn(call, name),
-        "CreationTime": time.time(),
+        "CreationTime": now(),
         "LastDeploymentConfig": request.get("DeploymentConfig"),
     }
     call.emulator.endpoints.create(record, config)

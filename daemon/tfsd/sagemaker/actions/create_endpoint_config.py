@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from tfsd.sagemaker.call import Call
 from tfsd.sagemaker.errors import ValidationException
-from tfsd.sagemaker.resources import ENDPOINT_CONFIG, MODEL
+from tfsd.sagemaker.resources import ENDPOINT_CONFIG, MODEL, now
 
 
 def run(call: Call, request: dict[str, Any]) -> dict[str, Any]:
@@ -23,7 +22,7 @@ def run(call: Call, request: dict[str, Any]) -> dict[str, Any]:
         raise ValidationException("An endpoint with shadow variants has one production variant.")
     for variant in variants:
         _check(call, variant)
-    record = {**request, "EndpointConfigArn": ENDPOINT_CONFIG.arn(call, name), "CreationTime": time.time()}
+    record = {**request, "EndpointConfigArn": ENDPOINT_CONFIG.arn(call, name), "CreationTime": now()}
     ENDPOINT_CONFIG.table(call).put(name, record)
     return record
 

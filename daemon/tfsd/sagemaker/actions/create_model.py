@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from tfsd.sagemaker.call import Call
 from tfsd.sagemaker.errors import ValidationException
 from tfsd.sagemaker.instances.model_data import exists
-from tfsd.sagemaker.resources import MODEL
+from tfsd.sagemaker.resources import MODEL, now
 
 MAX_ENVIRONMENT_BYTES = 32 * 1024  # hosting contract section 1
 
@@ -26,7 +25,7 @@ def run(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     _check_hostnames(request, containers)
     if request.get("ExecutionRoleArn"):
         call.emulator.other_services.make_role(request["ExecutionRoleArn"])
-    record = {**request, "ModelArn": MODEL.arn(call, name), "CreationTime": time.time()}
+    record = {**request, "ModelArn": MODEL.arn(call, name), "CreationTime": now()}
     MODEL.table(call).put(name, record)
     return record
 

@@ -174,7 +174,7 @@ class Endpoints:
     def _set(self, endpoint: Endpoint, status: str, reason: str | None = None) -> None:
         record = endpoint.record
         record["EndpointStatus"] = status
-        record["LastModifiedTime"] = time.time()
+        record["LastModifiedTime"] = round(time.time(), 3)
         record["FailureReason"] = reason[:LONGEST_REASON] if reason else None
         self._state.endpoints.put(record["EndpointName"], record)
 

@@ -195,7 +195,7 @@ class _Definition:
             environment["SAGEMAKER_MULTI_MODEL"] = "true"
         self._directory.mkdir(parents=True)
         run_dir = Path(tempfile.mkdtemp(prefix="tfsd-"))  # short: unix sockets lie below it
-        return Container(containers.stack_command(run_dir), self._directory, run_dir, environment, port)
+        return Container(self._launcher.command(run_dir), self._directory, run_dir, environment, port)
 
     def lay_out(self) -> None:
         """Raises ModelDataError."""
@@ -216,8 +216,18 @@ class _Definition:
 class Launcher:
     """Makes instances, each with a directory of its own below `DIR/instances`."""
 
-    def __init__(self, directory: Path, objects: ObjectStore, aws_environment: Mapping[str, str]) -> None:
-        """`aws_environment` is what a container needs to find this emulator as AWS; it is not isolated from it."""
+    def __init__(
+        self,
+        directory: Path,
+        objects: ObjectStore,
+        aws_environment: Mapping[str, str],
+        command: Callable[[Path], list[str]] = containers.stack_command,
+    ) -> None:
+        """`aws_environment` is what a container needs to find this emulator as AWS; it is not isolated from it.
+
+        `command` is what runs an image of ours, given its run directory.
+        """
+        self.command = command
         self.objects = objects
         self.aws_environment = dict(aws_environment)
         self.ports = Ports()
