@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import urllib3
+from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError, NewConnectionError, ReadTimeoutError
 from urllib3.exceptions import TimeoutError as TimedOut
 
@@ -53,11 +55,32 @@ class Response:
             self._at_end.pop()()
 
 
+class Connection(HTTPConnection):
+    """urllib3's, that asks the kernel whether a kept connection has been closed: a poll of gevent costs 30 µs more."""
+
+    @property
+    def is_connected(self) -> bool:
+        if self.sock is None:
+            return False
+        plain = getattr(self.sock, "_sock", self.sock)  # of gevent's socket, which would wait
+        try:
+            plain.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False  # closed, or something that nobody asked for
+
+
+class ConnectionPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = Connection
+
+
 class HttpClient:
     """Requests to one container."""
 
     def __init__(self, port: int) -> None:
-        self._pool = urllib3.HTTPConnectionPool("127.0.0.1", port, maxsize=KEPT_CONNECTIONS, retries=False)
+        self._pool = ConnectionPool("127.0.0.1", port, maxsize=KEPT_CONNECTIONS, retries=False)
 
     def request(
         self,

@@ -7,6 +7,7 @@ JoinSource adds the result to the whole input record, OutputFilter chooses what 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator
 
 from tfsd.sagemaker.transform.errors import AlgorithmError, DataError
@@ -52,14 +53,11 @@ class DataProcessing:
             for result in results:
                 yield filtered(self.output_format, self.output_filter, result)
             return
-        left, right = iter(inputs), iter(results)
-        while (record := next(left, None)) is not None:
-            answer = next(right, None)
-            if answer is None:
+        between = self.input_format.joined_by if self.output_filter.everything else None
+        for record, answer in itertools.zip_longest(inputs, results):
+            if record is None or answer is None:
                 raise AlgorithmError(MISMATCH)
-            yield self._joined(record, answer)
-        if next(right, None) is not None:
-            raise AlgorithmError(MISMATCH)
+            yield self._joined(record, answer) if between is None else record + between + answer
 
     def _joined(self, record: bytes, result: bytes) -> bytes:
         value = self.input_format.parse(record)

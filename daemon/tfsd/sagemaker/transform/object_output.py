@@ -6,15 +6,17 @@ joined, with a newline; None puts answers one after another as they came.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
 from typing import BinaryIO
+
+import gevent
 
 from tfsd.sagemaker.object_store import ObjectStore
 from tfsd.sagemaker.transform.inputs import InputObject, output_key
 from tfsd.sagemaker.transform.payloads import Payload, StreamedPayload
 from tfsd.sagemaker.transform.specification import Specification
 from tfsd.sagemaker.transform.splitting import split
-from tfsd.sagemaker.transform.turns import in_turns
+from tfsd.sagemaker.transform.turns import TURN_RECORDS
 
 COPIED_BYTES = 1 << 20
 
@@ -39,10 +41,13 @@ class ObjectOutput:
             if processing is None or not processing.finishes_output:
                 self._append(answer)
                 return
-            results = _records(answer, by_line=processing.output_format.by_line)
-            by_line = processing.output_format.by_line or self._job.assemble_by_line
-            for record in in_turns(processing.finish(payload.inputs(), results)):
-                self._file.write(record + b"\n" if by_line else record)
+            by_line = processing.output_format.by_line
+            results = split(answer, "Line" if by_line else "None", None)
+            finished = processing.finish(payload.inputs(), results)
+            end = b"\n" if by_line or self._job.assemble_by_line else b""
+            while records := list(itertools.islice(finished, TURN_RECORDS)):
+                self._file.write(end.join(records) + end)
+                gevent.sleep()
 
     def _append(self, answer: BinaryIO) -> None:
         assert self._file
@@ -65,7 +70,3 @@ class ObjectOutput:
         if self._file is not None:
             self._file.close()
         self._path.unlink(missing_ok=True)
-
-
-def _records(answer: BinaryIO, *, by_line: bool) -> Iterator[bytes]:
-    return split(answer, "Line" if by_line else "None", None)

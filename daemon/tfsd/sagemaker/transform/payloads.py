@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from tfsd.sagemaker.transform.data_processing import DataProcessing
 from tfsd.sagemaker.transform.errors import DataError
-from tfsd.sagemaker.transform.splitting import decompressed, split
+from tfsd.sagemaker.transform.splitting import decompressed, line_blocks, split
 from tfsd.sagemaker.transform.turns import in_turns
 
 MEGABYTE = 2**20
@@ -78,8 +78,7 @@ class Packing:
         if self.max_payload_mb == 0 and not self.single_record:
             yield self._streamed(open_object)
         elif self.single_record or self.split_type == "None":
-            for record in self._records(open_object):
-                content = self._filtered([record])[0]
+            for record, content in self._with_contents(self._records(open_object)):
                 yield Payload(content, [record] if self._joins else [], 1, self.max_payload_mb == 0)
         else:
             yield from self._packed(open_object)
@@ -87,6 +86,10 @@ class Packing:
     @property
     def _joins(self) -> bool:
         return self.processing is not None and self.processing.join_input
+
+    @property
+    def _filters(self) -> bool:
+        return self.processing is not None and self.processing.filters_input
 
     @property
     def _limit(self) -> int | None:
@@ -98,32 +101,44 @@ class Packing:
             records = split(stream, self.split_type, self._limit, padding=not self.single_record)
             yield from in_turns(records)
 
-    def _filtered(self, records: list[bytes]) -> list[bytes]:
-        if self.processing is None or not self.processing.filters_input:
-            return records
-        return list(self.processing.filter_input(records))
-
     def _packed(self, open_object: Callable[[], BinaryIO]) -> Iterator[Payload]:
         """As many records as fit in the limit, separated as the object separated them."""
+        if self.split_type == "Line" and not self._filters:
+            yield from self._packed_lines(open_object)
+            return
         separator = SEPARATORS.get(self.split_type, b"")
-        assert self._limit is not None
+        limit, between, joins = self._limit, len(separator), self._joins
+        assert limit is not None
         records: list[bytes] = []
         contents: list[bytes] = []
-        size = 0
-        for record in self._records(open_object):
-            (content,) = self._filtered([record])
-            if len(content) > self._limit:
-                raise DataError("A filtered record is larger than MaxPayloadInMB allows.")
-            added = len(separator) + len(content)
-            if contents and size + added > self._limit:
+        size = -between
+        for record, content in self._with_contents(self._records(open_object)):
+            added = between + len(content)
+            if size + added > limit:
+                if len(content) > limit:
+                    raise DataError("A filtered record is larger than MaxPayloadInMB allows.")
                 yield self._payload(separator, contents, records)
-                records, contents, size = [], [], 0
+                records, contents, size = [], [], -between
             contents.append(content)
-            if self._joins:
+            if joins:
                 records.append(record)
-            size += added if size else len(content)
+            size += added
         if contents:
             yield self._payload(separator, contents, records)
+
+    def _packed_lines(self, open_object: Callable[[], BinaryIO]) -> Iterator[Payload]:
+        """The same for lines that are sent as they are."""
+        with open_object() as file:
+            assert self._limit is not None
+            for lines, count in line_blocks(decompressed(file) if self.gzip else file, self._limit):
+                yield Payload(lines, lines.split(b"\n") if self._joins else [], count, False)
+
+    def _with_contents(self, records: Iterator[bytes]) -> Iterator[tuple[bytes, bytes]]:
+        """Each record, and what of it is sent."""
+        if self.processing is None or not self._filters:
+            return ((record, record) for record in records)
+        keep = self.processing.filter_input
+        return ((record, content) for record in records for content in keep([record]))
 
     @staticmethod
     def _payload(separator: bytes, contents: list[bytes], records: list[bytes]) -> Payload:
@@ -134,8 +149,8 @@ class Packing:
 
         def contents() -> Iterator[bytes]:
             separator = SEPARATORS.get(self.split_type, b"")
-            for record in self._records(open_object):
-                yield self._filtered([record])[0] + separator
+            for _, content in self._with_contents(self._records(open_object)):
+                yield content + separator
 
         def pieces() -> Iterator[bytes]:
             with open_object() as file:

@@ -68,6 +68,7 @@ class JobProgress:
         self._objects = self._done = self._errors = self._records = 0
         self._said = 0.0
         self._sending: float | None = None
+        self._latest = 0.0
         self._task: TaskID | None = None
 
     def started(self, objects: int) -> None:
@@ -104,12 +105,13 @@ class JobProgress:
     def _counts(self) -> str:
         if self._sending is None:
             return "nothing sent"
-        seconds = self._display.clock() - self._sending
+        seconds = self._latest - self._sending
         rate = self._records / seconds if seconds > 0 else 0.0
         return f"{self._records} records, {rate:.0f} records/s, {self._errors} errors"
 
     def _changed(self) -> None:
         assert self._task is not None
+        self._latest = self._display.clock()
         self._display.bars.update(self._task, completed=self._done, counts=self._counts)
         if self._display.console.is_terminal:
             self._display.draw()

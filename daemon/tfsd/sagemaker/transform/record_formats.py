@@ -19,9 +19,13 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class RecordFormat(Protocol):
-    """One record at a time, as bytes without a line's end. `parse` raises DataError."""
+    """One record at a time, as bytes without a line's end. `parse` raises DataError.
+
+    `joined_by` is what stands between a record and its result where joining them needs no look inside.
+    """
 
     by_line: bool
+    joined_by: bytes | None
 
     def parse(self, record: bytes) -> Any: ...
 
@@ -34,6 +38,7 @@ class Csv:
     """A row is an array of its fields' texts, which are bytes. Newlines within fields are not supported, as in AWS."""
 
     by_line = True
+    joined_by: bytes | None = b","
 
     def parse(self, record: bytes) -> list[bytes]:
         if b'"' not in record:
@@ -60,6 +65,8 @@ class Csv:
 
 class Json:
     """A record is one JSON value: a line of it, or all that was sent."""
+
+    joined_by: bytes | None = None
 
     def __init__(self, *, by_line: bool) -> None:
         self.by_line = by_line

@@ -6,6 +6,7 @@ than the limit is refused before it is read whole.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import struct
@@ -41,9 +42,38 @@ def split(stream: BinaryIO, split_type: str, limit: int | None, *, padding: bool
     Raises DataError for a record over the limit and for a stream that is not of that format.
     """
     buffered = io.BufferedReader(cast(Any, stream), BUFFER_BYTES)
-    records = SPLITTERS[split_type](buffered, limit, padding)
+    with _gzip_errors():
+        yield from SPLITTERS[split_type](buffered, limit, padding)
+
+
+def line_blocks(stream: BinaryIO, limit: int) -> Iterator[tuple[bytes, int]]:
+    """As many lines as fit in `limit` bytes at a time, with newlines between them, and how many they are.
+
+    What `split` and joining by newlines would give, without the cost of taking each line into the hand.
+    """
+    rest = b""
+    while True:
+        with _gzip_errors():
+            block = rest + _read(stream, limit + 2 - len(rest))
+        whole = len(block) <= limit
+        end = len(block) if whole else block.rfind(b"\n", 0, limit + 1)
+        if end < 0:
+            end = len(block)
+            _check_length(limit if block[limit:] in (b"\r\n", b"\r") else end, limit)
+        lines, rest = block[:end], block[end:].lstrip(b"\n")
+        if b"\r" in lines or b"\n\n" in lines or lines[:1] == b"\n" or lines[-1:] == b"\n":
+            lines = b"\n".join(filter(None, (line.removesuffix(b"\r") for line in lines.split(b"\n"))))
+        if lines:
+            yield lines, lines.count(b"\n") + 1
+        if whole:
+            return
+
+
+@contextlib.contextmanager
+def _gzip_errors() -> Iterator[None]:
+    """What goes wrong in a gzip stream is the data's fault."""
     try:
-        yield from records
+        yield
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"The object is not whole gzip data: {error}.") from error
 
@@ -107,6 +137,15 @@ def _tfrecord(stream: io.BufferedReader, limit: int | None, padding: bool) -> It
 
 
 SPLITTERS = {"None": _whole, "Line": _lines, "RecordIO": _recordio, "TFRecord": _tfrecord}
+
+
+def _read(stream: BinaryIO, size: int) -> bytes:
+    """As many bytes as asked for, unless the stream ends."""
+    pieces = []
+    while size > 0 and (piece := stream.read(size)):
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
 
 
 def _exactly(stream: io.BufferedReader, length: int, position: int) -> bytes:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfsd.sagemaker.transform.errors import DataError
-from tfsd.sagemaker.transform.splitting import RECORDIO_MAGIC, decompressed, split
+from tfsd.sagemaker.transform.splitting import RECORDIO_MAGIC, decompressed, line_blocks, split
 
 MAGIC = RECORDIO_MAGIC.to_bytes(4, "little")
 records = st.lists(st.binary(max_size=40) | st.just(MAGIC) | st.just(b"ab" + MAGIC + b"cd"), max_size=8)
@@ -70,6 +70,22 @@ def cut(
 def test_lines(lines: list[bytes], end: bytes, ends: bool, size: int) -> None:
     data = end.join(lines) + (end if ends else b"")
     assert cut(data, "Line", size) == [line for line in lines if line]
+
+
+@given(
+    st.lists(st.sampled_from([b"\n", b"\r", b"\r\n", b"a", b"bc", b"def"])).map(b"".join), st.integers(1, 9)
+)
+def test_blocks_of_lines_are_the_lines(data: bytes, limit: int) -> None:
+    """Blocks hold what taking each line would have given, or refuse it likewise."""
+    try:
+        expected = cut(data, "Line", limit=limit)
+    except DataError:
+        with pytest.raises(DataError):
+            list(line_blocks(io.BytesIO(data), limit))
+        return
+    blocks = list(line_blocks(io.BytesIO(data), limit))
+    assert [line for block, _ in blocks for line in block.split(b"\n")] == expected
+    assert all(len(block) <= limit and count == block.count(b"\n") + 1 for block, count in blocks)
 
 
 @given(records, st.integers(1, 50))
