@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections.abc import Mapping
@@ -33,3 +34,12 @@ def gpus(environ: Mapping[str, str], devices: Path = Path("/dev")) -> tuple[str,
         return tuple(itertools.takewhile(lambda name: name not in ("", "-1"), names))
     found = (path.name.removeprefix("nvidia") for path in devices.glob("nvidia[0-9]*"))
     return tuple(sorted(found, key=int))
+
+
+def memory_bytes(cgroup: Path = Path("/sys/fs/cgroup"), proc: Path = Path("/proc")) -> int:
+    """The memory that this container has: the machine's, or the limit of a container (cgroup v2 or v1)."""
+    total = int((proc / "meminfo").read_text().split()[1]) * 1024  # MemTotal is the first line, in kB
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):  # "max" is no number
+            total = min(total, int((cgroup / name).read_text()))
+    return total

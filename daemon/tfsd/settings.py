@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tfsd.errors import StartError
-from tfsd.machine import available_cpus
+from tfsd.machine import available_cpus, memory_bytes
 
 NGINX_LOG_LEVELS = ("debug", "info", "notice", "warn", "error", "crit", "alert", "emerg")
 LARGEST_INTEGER = 2**31 - 1  # of the model server's flags
@@ -205,6 +205,19 @@ class Settings:
         None,
         "Memory that all processes together may use before a load is answered 507 (multi-model mode).",
         shown_default="the container's limit",
+    )
+    max_body_mb: int = _variable(
+        "SAGEMAKER_TFS_MAX_BODY_MB",
+        _integer(1),
+        1024,
+        "A request's size; a larger one is answered 413. What is above 8 MB lies on the run directory's disk.",
+    )
+    max_inflated_mb: int = _variable(
+        "SAGEMAKER_TFS_MAX_INFLATED_MB",
+        _integer(1),
+        None,
+        "What a gzip body may grow to (else 413), and all of them in a worker at a time (else 503).",
+        shown_default="an eighth of the memory, shared among the workers; 16 to 1024",
     )
     gpu_memory_margin: float = _variable(
         "SAGEMAKER_TFS_FRACTIONAL_GPU_MEM_MARGIN",
@@ -402,10 +415,12 @@ class Settings:
     """Names of the variables that are set and have no effect."""
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str], cpus: int | None = None) -> Settings:
+    def from_environ(
+        cls, environ: Mapping[str, str], cpus: int | None = None, memory: int | None = None
+    ) -> Settings:
         """Parse `environ`; an empty value counts as unset.
 
-        `cpus` is the number of CPUs that defaults are derived from (default: what this process may use).
+        Defaults are derived from the number of CPUs and the bytes of memory (default: what this process may use).
         Raises SettingsError that lists every bad variable.
         """
         values: dict[str, Any] = {}
@@ -423,7 +438,11 @@ class Settings:
             except ValueError as error:
                 problems.append(f"{name}={text!r} {error}")
         if not problems:
-            values = _with_derived(values, available_cpus() if cpus is None else cpus)
+            values = _with_derived(
+                values,
+                available_cpus() if cpus is None else cpus,
+                memory_bytes() if memory is None else memory,
+            )
             problems = _batching_problems(values)
         if problems:
             raise SettingsError(problems)
@@ -469,7 +488,7 @@ def _batching_problems(values: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _with_derived(values: dict[str, Any], cpus: int) -> dict[str, Any]:
+def _with_derived(values: dict[str, Any], cpus: int, memory: int) -> dict[str, Any]:
     """Add the defaults that depend on the machine or on other variables."""
     defaults = {
         "max_batch_size": (values.get("allowed_batch_sizes") or (8,))[-1],
@@ -479,6 +498,7 @@ def _with_derived(values: dict[str, Any], cpus: int) -> dict[str, Any]:
         "grpc_timeout": 30.0 if values.get("accelerator_present") else 10.0,
     }
     values = {**defaults, **values}
+    values.setdefault("max_inflated_mb", min(1024, max(16, memory // (8 * values["workers"]) >> 20)))
     gateway = values.get("request_timeout", 60.0) + GATEWAY_MARGIN_SECONDS
     values["proxy_read_timeout"] = max(values.get("proxy_read_timeout", gateway), gateway)
     return values

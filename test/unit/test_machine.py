@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tfsd.machine import available_cpus, gpus
+from tfsd.machine import available_cpus, gpus, memory_bytes
 
 
 @pytest.fixture(autouse=True)
@@ -68,3 +68,21 @@ def test_cuda_visible_devices_has_the_last_word(tmp_path: Path, visible: str, na
     """As CUDA reads it: what follows an index that names no device is not visible either."""
     (tmp_path / "nvidia7").touch()
     assert gpus({"CUDA_VISIBLE_DEVICES": visible}, tmp_path) == names
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, 2 << 20),
+        ({"memory.max": "max\n"}, 2 << 20),
+        ({"memory.max": "1048576\n"}, 1 << 20),
+        ({"memory.max": f"{1 << 40}\n"}, 2 << 20),
+        ({"memory/memory.limit_in_bytes": "1048576\n"}, 1 << 20),
+    ],
+)
+def test_memory(tmp_path: Path, files: dict[str, str], expected: int) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal:        2048 kB\nMemFree: 1 kB\n")
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert memory_bytes(tmp_path, tmp_path) == expected

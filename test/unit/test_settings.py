@@ -58,7 +58,7 @@ FIELDS = {name: field for field, variable in settings.variables() for name in va
 
 
 def parse(**environ: str) -> Settings:
-    return Settings.from_environ(environ, cpus=3)
+    return Settings.from_environ(environ, cpus=3, memory=2 << 30)
 
 
 def value_of(name: str, text: str) -> object:
@@ -91,6 +91,8 @@ def test_defaults() -> None:
         model_server_binary=None,
         model_server_args=(),
         instance_count=1,
+        max_body_mb=1024,
+        max_inflated_mb=85,
         gpu_memory_margin=0.2,
         inter_op_parallelism=None,
         intra_op_parallelism=None,
@@ -129,6 +131,14 @@ def test_defaults() -> None:
 
 def test_cpus_of_this_machine_are_the_default() -> None:
     assert Settings.from_environ({}).workers >= 1
+
+
+@pytest.mark.parametrize(
+    ("memory_mb", "workers", "expected"), [(256, 4, 16), (4096, 2, 256), (65536, 2, 1024)]
+)
+def test_what_bodies_may_inflate_to_fits_the_memory(memory_mb: int, workers: int, expected: int) -> None:
+    environ = {"SAGEMAKER_GUNICORN_WORKERS": str(workers)}
+    assert Settings.from_environ(environ, 1, memory_mb << 20).max_inflated_mb == expected
 
 
 def test_model_directory_follows_the_base_directory() -> None:

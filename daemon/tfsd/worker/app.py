@@ -17,7 +17,7 @@ from tfsd.errors import HttpError, NotFound
 from tfsd.worker import replies
 from tfsd.worker.call import Call, Mode
 from tfsd.worker.in_flight import InFlight
-from tfsd.worker.live_targets import Elsewhere, LiveTargets
+from tfsd.worker.live_targets import LiveTargets, Unreached
 from tfsd.worker.replies import Reply, Stream
 from tfsd.worker.targets import Target, Targets
 from tfsd.worker.upstream.deadline import current_deadline
@@ -63,9 +63,11 @@ class Invocations:
         timer = gevent.Timeout.start_new(self._limit)
         try:
             target = self._targets.find(environ.get(ATTRIBUTES), model_name)
+            if UNREACHED in environ:  # two workers of this pool itself were tried
+                raise Unreached(target.name)
             self._in_flight.enter(environ, target.name)
             reply = self._mode(Call(environ, target, deadline))
-        except Elsewhere as error:
+        except Unreached as error:
             tried = UNREACHED in environ  # else it was not loaded yet when nginx looked for its workers
             reply = replies.from_exception(
                 error if tried else NotFound(f"Model {model_name} is not loaded yet.")

@@ -10,8 +10,6 @@ from tfsd.worker.replies import Reply
 from tfsd.worker.targets import Target
 from tfsd.worker.upstream.connection import Answer
 
-LARGEST_INFLATED_BYTES = 1 << 30  # of a compressed body: as much as an asynchronous endpoint takes plain
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Call:

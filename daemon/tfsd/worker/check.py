@@ -72,7 +72,7 @@ def _build(loaded: script.Script) -> None:
     settings = Settings.from_environ(os.environ)
     servers, plan = ModelServers({}), Plan({}, {})
     requests_patch.install(servers, settings.request_timeout)
-    mode = mode_of(loaded, settings.default_accept, settings.grpc_timeout)
+    mode = mode_of(loaded, settings)
     make_app(Invocations(Targets(plan, "", servers), mode, settings.request_timeout), settings.multi_model)
     import grpc
 

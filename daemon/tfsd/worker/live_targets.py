@@ -18,11 +18,14 @@ from tfsd.worker.upstream.client import ModelServers
 log = logging.getLogger(__name__)
 
 
-class Elsewhere(HttpError):
-    """503: the model has workers of its own, and none of them could be reached."""
+class Unreached(HttpError):
+    """503: the workers that got the request ended, or could not be reached."""
 
     def __init__(self, model: str) -> None:
-        message = f"The workers of model {model!r} are being restarted; try again."
+        message = (
+            f"Both workers of model {model!r} that got this request ended or could not be reached; the container's "
+            "log says why. They are being restarted; try again."
+        )
         super().__init__(503, message, {"Retry-After": "1"})
 
 
@@ -45,7 +48,7 @@ class LiveTargets:
     def find(self, header: str | None, model_name: str | None = None) -> Target:
         """The target of a request, see `Targets.find`; `model_name` is the one that its path names, if it does.
 
-        Raises NotFound for a model that is not loaded, Elsewhere for one that has workers of its own.
+        Raises NotFound for a model that is not loaded, Unreached for one that has workers of its own.
         """
         self.refresh()
         if model_name is None:
@@ -54,7 +57,7 @@ class LiveTargets:
         if model is None:
             raise NotFound(f"Model {model_name} is not loaded yet. POST /models loads it.")
         if model.pool != self._pool:
-            raise Elsewhere(model.name)
+            raise Unreached(model.name)
         return self._targets.find(header, model_name)
 
     def refresh(self) -> None:

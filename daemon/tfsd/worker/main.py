@@ -62,7 +62,7 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: RunDir, settings: Setti
     except (Exception, SystemExit) as error:
         log.error("%s does not import: %r", pool.script, error, exc_info=in_script(error, pool.script))
         return 1
-    mode = mode_of(loaded, settings.default_accept, settings.grpc_timeout)
+    mode = mode_of(loaded, settings)
     targets = LiveTargets(run_dir, pool.name, servers)
     in_flight = InFlight()
     invocations = Invocations(targets, mode, settings.request_timeout, in_flight)

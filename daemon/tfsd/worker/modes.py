@@ -12,46 +12,47 @@ from typing import Any
 
 import gevent
 
-from tfsd.worker.call import LARGEST_INFLATED_BYTES, Call, Mode
+from tfsd.settings import Settings
+from tfsd.worker.call import Call, Mode
 from tfsd.worker.context import Context
-from tfsd.worker.conversion.convert import convert_request, convert_response
+from tfsd.worker.conversion.content_encoding import Inflater
+from tfsd.worker.conversion.convert import convert_request, convert_response, reader_of
 from tfsd.worker.replies import BadResult, Reply, Stream, encode, from_error, from_result
 from tfsd.worker.script import Script
 from tfsd.worker.upstream.response import ModelServerResponse
 
 
-def mode_of(script: Script | None, default_accept: str, grpc_timeout: float = 10.0) -> Mode:
-    """The mode for a pool's script; None means the converter. `grpc_timeout` is that of the legacy endpoint."""
+def mode_of(script: Script | None, settings: Settings) -> Mode:
+    """The mode for a pool's script; None means the converter."""
+    accept = settings.default_accept
+    inflater = Inflater(settings.max_inflated_mb << 20)
     if script is None:
-        return Converter(default_accept)
+        return Converter(accept, inflater)
     if script.style == "handler":
-        return SingleHandler(script.functions[0], default_accept)
+        return SingleHandler(script.functions[0], accept)
     if script.style == "legacy":
         from tfsd.worker.legacy.endpoint import (
             LegacyEndpoint,  # with gRPC and numpy, which no other mode needs
         )
         from tfsd.worker.legacy.prediction_service import PredictionService
 
-        return LegacyEndpoint(script.functions, default_accept, PredictionService(grpc_timeout))
+        return LegacyEndpoint(script.functions, accept, PredictionService(settings.grpc_timeout), inflater)
     input_handler, output_handler = script.functions
-    return HandlerPair(input_handler, output_handler, default_accept)
+    return HandlerPair(input_handler, output_handler, accept)
 
 
 class Converter:
     """No user code: the hosting contract, section 9."""
 
-    def __init__(self, default_accept: str) -> None:
+    def __init__(self, default_accept: str, inflater: Inflater) -> None:
         self._default_accept = default_accept
+        self._inflater = inflater
 
     def __call__(self, call: Call) -> Reply:
         environ = call.environ
-        body = convert_request(
-            call.data.read(),
-            environ.get("CONTENT_TYPE"),
-            environ.get("HTTP_CONTENT_ENCODING"),
-            LARGEST_INFLATED_BYTES,
-        )
-        answer = call.post(body)
+        reader_of(environ.get("CONTENT_TYPE"))
+        with self._inflater.decoded(call.data.read(), environ.get("HTTP_CONTENT_ENCODING")) as data:
+            answer = call.post(convert_request(data, environ.get("CONTENT_TYPE")))
         if answer.status != 200:
             return from_error(answer.status, answer.body.decode("utf-8", "replace"))
         converted, content_type = convert_response(

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # the tests' own modules
 from stub_model_server import StubModelServer
 from worker_client import Client, plan_of
 
+from tfsd.settings import Settings
 from tfsd.worker.app import Invocations, make_app
 from tfsd.worker.modes import mode_of
 from tfsd.worker.script import Script
@@ -41,7 +42,15 @@ def serve(tmp_path, stub):
     """`serve(handler)`, `serve(input_handler, output_handler)`, `serve()` or `serve(script=Script)`."""
     started = []
 
-    def start(*functions, script=None, stubs=(stub,), limit=20.0, default_accept="application/json", **plan):
+    def start(
+        *functions,
+        script=None,
+        stubs=(stub,),
+        limit=20.0,
+        default_accept="application/json",
+        environ=(),
+        **plan,
+    ):
         if functions:
             script = Script("handler" if len(functions) == 1 else "handlers", functions)
         path = str(tmp_path / f"worker{len(started)}.sock")
@@ -50,7 +59,9 @@ def serve(tmp_path, stub):
         listener.listen(16)
         made = plan_of(*stubs, **plan)
         servers = ModelServers(made.models)
-        invocations = Invocations(Targets(made, "mine", servers), mode_of(script, default_accept), limit)
+        environ = {"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": default_accept, **dict(environ)}
+        mode = mode_of(script, Settings.from_environ(environ, cpus=1))
+        invocations = Invocations(Targets(made, "mine", servers), mode, limit)
         server = Server(listener, make_app(invocations))
         server.start()
         client = Client(path)

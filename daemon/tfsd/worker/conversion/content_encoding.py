@@ -4,13 +4,46 @@ Owns decompression and the limit on what a body may grow to. Nothing else in the
 bytes.
 """
 
+import contextlib
 import zlib
+from collections.abc import Iterator
 
-from tfsd.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
+from tfsd.errors import BadRequest, HttpError, PayloadTooLarge, UnsupportedMediaType
 
 _GZIP = 16 + zlib.MAX_WBITS  # zlib's way of asking for a gzip header and trailer
 # What is fed at once. A body of many small gzip members copies the rest of a piece for each of them.
 _PIECE = 16 * 1024
+
+
+class Inflater:
+    """Inflates bodies and keeps count of those that are held: one client's megabyte may become a thousand."""
+
+    def __init__(self, max_bytes: int) -> None:
+        """`max_bytes` is for one body, and for all of them together (SAGEMAKER_TFS_MAX_INFLATED_MB)."""
+        self._max_bytes = max_bytes
+        self._held = 0
+
+    @contextlib.contextmanager
+    def decoded(self, body: bytes, content_encoding: str | None) -> Iterator[bytes]:
+        """The body without its Content-Encoding, which counts as held inside. Raises what `decode` raises, and
+        HttpError 503 when too much is held already."""
+        room = self._max_bytes - self._held
+        try:
+            inflated = decode(body, content_encoding, room)
+        except PayloadTooLarge:
+            if not self._held:
+                raise
+            raise HttpError(
+                503,
+                "Other compressed requests take the worker's memory just now; try again.",
+                {"Retry-After": "1"},
+            ) from None
+        held = 0 if inflated is body else len(inflated)
+        self._held += held
+        try:
+            yield inflated
+        finally:
+            self._held -= held
 
 
 def decode(body: bytes, content_encoding: str | None, max_size: int) -> bytes:
@@ -59,7 +92,10 @@ def _gunzip(body: bytes, max_size: int) -> bytes:
             untouched = False
             room -= len(data)
             if room < 0:
-                raise PayloadTooLarge(f"the body inflates to more than {max_size} bytes; send less at a time")
+                raise PayloadTooLarge(
+                    f"the body inflates to more than {max_size} bytes; send less at a time, or raise"
+                    " SAGEMAKER_TFS_MAX_INFLATED_MB"
+                )
             piece = member.unused_data
             if member.eof:
                 member, untouched = zlib.decompressobj(_GZIP), True

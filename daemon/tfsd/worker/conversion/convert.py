@@ -8,7 +8,6 @@ body is not for conversion.
 from collections.abc import Callable, Mapping
 
 from tfsd.errors import BadRequest, UnsupportedMediaType
-from tfsd.worker.conversion import content_encoding as encodings
 from tfsd.worker.conversion import csv_instances, json_documents, limits, media_type, predictions
 from tfsd.worker.conversion.accept import choose
 
@@ -18,31 +17,33 @@ _Reader = Callable[[bytes, Mapping[str, str]], bytes]
 _Writer = Callable[[bytes], bytes | None]
 
 
-def convert_request(
-    body: bytes, content_type: str | None, content_encoding: str | None, max_inflated: int
-) -> bytes:
-    """Turn a request's body into the model server's REST body, UTF-8 JSON.
+def convert_request(body: bytes, content_type: str | None) -> bytes:
+    """Turn a request's body, without its Content-Encoding, into the model server's REST body, UTF-8 JSON.
 
     Args:
         content_type: absent or empty means application/json.
-        max_inflated: what a compressed body may grow to, in bytes.
 
     Raises:
         BadRequest: the body is not what its headers say; the message names the line.
-        PayloadTooLarge: a compressed body that grows too large.
-        UnsupportedMediaType: a content type, charset or content encoding that is not read here.
+        UnsupportedMediaType: a content type or charset that is not read here.
     """
-    name, parameters = media_type.parse(content_type or JSON)
+    parameters = media_type.parse(content_type or JSON).parameters
+    reader = reader_of(content_type)
+    converted = reader(media_type.to_utf8(body, parameters.get("charset")), parameters)
+    limits.check(converted)
+    return converted
+
+
+def reader_of(content_type: str | None) -> _Reader:
+    """What reads that content type. Raises UnsupportedMediaType, before anybody inflates a body for nothing."""
+    name = media_type.parse(content_type or JSON).name
     reader = _READERS.get(name)
     if reader is None:
         raise UnsupportedMediaType(
             f"Content-Type {name[:100]!r} is not supported without an inference.py that defines handler or"
             f" input_handler; send one of {', '.join(_READERS)}"
         )
-    inflated = encodings.decode(body, content_encoding, max_inflated)
-    converted = reader(media_type.to_utf8(inflated, parameters.get("charset")), parameters)
-    limits.check(converted)
-    return converted
+    return reader
 
 
 def convert_response(body: bytes, accept: str | None, default_accept: str) -> tuple[bytes, str]:

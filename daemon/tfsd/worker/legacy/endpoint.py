@@ -12,8 +12,9 @@ import gevent
 from bottle import HTTPResponse
 
 from tfsd.errors import UnsupportedMediaType
-from tfsd.worker.call import LARGEST_INFLATED_BYTES, Call
-from tfsd.worker.conversion import content_encoding, media_type
+from tfsd.worker.call import Call
+from tfsd.worker.conversion import media_type
+from tfsd.worker.conversion.content_encoding import Inflater
 from tfsd.worker.legacy.inputs import JSON, TEXT_TYPES, default_input_fn, to_request
 from tfsd.worker.legacy.outputs import NotAcceptable, default_output_fn
 from tfsd.worker.legacy.prediction_service import PredictionService, Signature
@@ -30,17 +31,26 @@ class LegacyEndpoint:
         functions: tuple[UserFunction, ...],
         default_accept: str,
         service: PredictionService,
+        inflater: Inflater,
     ) -> None:
         """`functions` are input_fn, output_fn and transform_fn."""
         self._input_fn, self._output_fn, self._transform_fn = functions
         self._default_accept = default_accept
         self._service = service
+        self._inflater = inflater
 
     def __call__(self, call: Call) -> Reply:
+        encoding = call.environ.get("HTTP_CONTENT_ENCODING")
+        with self._inflater.decoded(call.data.read(), encoding) as body:
+            return self._reply(call, body)
+
+    def _reply(self, call: Call, body: bytes) -> Reply:
         header = call.environ.get("HTTP_CONTENTTYPE") or call.environ.get("CONTENT_TYPE") or JSON
         content_type, parameters = media_type.parse(header)
         accepts = _accepts(call.environ, self._default_accept)
-        data = _body(call, content_type, parameters.get("charset"))
+        data: str | bytes = body
+        if content_type in TEXT_TYPES:
+            data = media_type.to_utf8(body, parameters.get("charset")).decode()
         gevent.sleep(0)  # lets waiting requests go first: user code may compute for long
         if self._transform_fn is not None:
             return _reply(_transformed(self._transform_fn, data, content_type, accepts), accepts)
@@ -66,14 +76,6 @@ class LegacyEndpoint:
 def _accepts(environ: Mapping[str, Any], default: str) -> str:
     header: str = environ.get("HTTP_ACCEPT", "").strip()
     return default if header in ("", "*/*") else header
-
-
-def _body(call: Call, content_type: str, charset: str | None) -> str | bytes:
-    """The whole body: text for JSON and CSV, bytes otherwise. Raises HttpError."""
-    raw = content_encoding.decode(
-        call.data.read(), call.environ.get("HTTP_CONTENT_ENCODING"), LARGEST_INFLATED_BYTES
-    )
-    return media_type.to_utf8(raw, charset).decode() if content_type in TEXT_TYPES else raw
 
 
 def _transformed(transform_fn: Callable[..., Any], data: Any, content_type: str, accepts: str) -> Any:

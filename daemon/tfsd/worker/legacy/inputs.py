@@ -18,7 +18,7 @@ from tfsd.errors import BadRequest, UnsupportedMediaType
 from tfsd.worker.conversion import csv_rows, limits
 from tfsd.worker.legacy.examples import examples
 from tfsd.worker.legacy.prediction_service import CLASSIFY, PREDICT, REGRESS, VERBS, Input, Signature
-from tfsd.worker.legacy.tensors import to_tensor, with_fitted_shape
+from tfsd.worker.legacy.tensors import check_size, to_tensor, with_fitted_shape
 
 JSON, CSV, PROTOBUF = "application/json", "text/csv", "application/octet-stream"
 TEXT_TYPES = (JSON, CSV)
@@ -96,6 +96,9 @@ def to_request(value: Any, signature: Callable[[], Signature]) -> Any:
 
     Raises BadRequest, ShapeMismatch.
     """
+    if isinstance(value, predict_pb2.PredictRequest):
+        for name, tensor in value.inputs.items():
+            check_size(tensor, name)
     if type(value) in VERBS:
         return value
     known = signature()
@@ -121,6 +124,7 @@ def _predict_request(value: Any, inputs: Mapping[str, Input]) -> Any:
         if known is None:
             raise BadRequest(f"The model has no input {name!r}; its inputs are {_listed(inputs)}.")
         if isinstance(item, tensor_pb2.TensorProto):
+            check_size(item, name)
             tensor = with_fitted_shape(item, known.shape, name)
         else:
             tensor = to_tensor(item, known.dtype, known.shape, name)

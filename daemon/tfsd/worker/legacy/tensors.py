@@ -6,6 +6,7 @@ fit is refused.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,6 +35,7 @@ DTYPES: dict[int, Any] = {
     types_pb2.DT_COMPLEX128: np.complex128,
     types_pb2.DT_STRING: np.object_,
 }
+MAX_REPEATED = 1_000_000
 _LITTLE_ENDIAN = "<"
 _FIELDS = {  # where a TensorProto keeps the values of a dtype when it has no tensor_content
     types_pb2.DT_FLOAT: "float_val",
@@ -77,6 +79,20 @@ def to_tensor(value: Any, dtype: int, shape: Shape, name: str) -> Any:
     else:
         tensor.tensor_content = array.astype(array.dtype.newbyteorder(_LITTLE_ENDIAN)).tobytes()
     return tensor
+
+
+def check_size(tensor: Any, name: str) -> None:
+    """Raise BadRequest for a TensorProto of a few bytes that would grow to gigabytes in the model server, where the
+    last value stands for all that follow (tensor.proto)."""
+    elements = math.prod(dim.size for dim in tensor.tensor_shape.dim)
+    if elements <= MAX_REPEATED or tensor.tensor_content:
+        return
+    held = len(getattr(tensor, _FIELDS.get(tensor.dtype, _INT_FIELD)))
+    if held < elements // 2:  # a complex number is two
+        raise BadRequest(
+            f"The TensorProto for input {name!r} has a shape of {elements} elements and holds {held}; above "
+            f"{MAX_REPEATED} elements all of them must be sent."
+        )
 
 
 def with_fitted_shape(tensor: Any, shape: Shape, name: str) -> Any:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfsd.errors import BadRequest, PayloadTooLarge
-from tfsd.worker.conversion.content_encoding import decode
+from tfsd.errors import BadRequest, HttpError, PayloadTooLarge
+from tfsd.worker.conversion.content_encoding import Inflater, decode
 
 
 @given(st.lists(st.binary(max_size=50), min_size=1, max_size=5), st.integers(0, 20))
@@ -49,3 +49,22 @@ def test_growing_beyond_the_limit_is_refused_without_growing_there() -> None:
         decode(bomb, "gzip", 5000)
     assert refused.value.status == 413
     assert len(decode(bomb, "gzip", 10_000_000)) == 10_000_000
+
+
+def test_what_is_held_by_all_requests_together() -> None:
+    inflater = Inflater(5000)
+    large, small = gzip.compress(b"x" * 4000), gzip.compress(b"x" * 900)
+    with inflater.decoded(large, "gzip") as first:
+        assert len(first) == 4000
+        with inflater.decoded(small, "gzip"), inflater.decoded(b"y" * 9000, None) as plain:
+            assert len(plain) == 9000  # what a client sends as it is, is not counted
+            with pytest.raises(HttpError, match="try again") as refused, inflater.decoded(large, "gzip"):
+                pass
+            assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "1"})
+    with inflater.decoded(large, "gzip"):
+        pass
+    with (
+        pytest.raises(PayloadTooLarge, match="SAGEMAKER_TFS_MAX_INFLATED_MB"),
+        inflater.decoded(gzip.compress(b"x" * 5001), "gzip"),
+    ):
+        pass

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tfsd.errors import BadRequest, HttpError, UnsupportedMediaType
-from tfsd.worker.conversion.convert import convert_request
+from tfsd.worker.conversion import content_encoding
+from tfsd.worker.conversion.convert import convert_request, reader_of
 
 JSON_TYPES = ["application/json", "application/jsonlines", "application/jsons", "application/x-ndjson"]
 
@@ -17,7 +18,9 @@ def convert(
     body: bytes | str, content_type: str | None = "application/json", encoding: str | None = None
 ) -> bytes:
     """The model server's REST body for `body`."""
-    return convert_request(body.encode() if isinstance(body, str) else body, content_type, encoding, 10**6)
+    reader_of(content_type)
+    data = body.encode() if isinstance(body, str) else body
+    return convert_request(content_encoding.decode(data, encoding, 10**6), content_type)
 
 
 def instances(body: bytes | str, content_type: str | None = "application/json") -> Any:

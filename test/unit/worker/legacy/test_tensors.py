@@ -10,9 +10,10 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from tensorflow.core.framework import types_pb2
+from tensorflow.core.framework import tensor_pb2, types_pb2
 
 from tfsd.errors import BadRequest
+from tfsd.worker.legacy import tensors
 from tfsd.worker.legacy.tensors import DTYPES, ShapeMismatch, fitted, to_array, to_tensor, with_fitted_shape
 
 NUMERIC = [(dtype, np.dtype(kind)) for dtype, kind in DTYPES.items() if dtype != types_pb2.DT_STRING]
@@ -133,3 +134,19 @@ def test_the_last_value_of_a_tensor_proto_stands_for_the_rest():
 def test_a_tensor_proto_without_a_counterpart():
     with pytest.raises(ValueError, match="DT_BFLOAT16"):
         to_array(tf.make_tensor_proto([1.0], tf.bfloat16))
+
+
+@pytest.mark.parametrize("dtype", ["DT_FLOAT", "DT_INT32", "DT_STRING", "DT_COMPLEX64"])
+def test_a_small_tensor_that_would_grow_to_gigabytes(dtype):
+    tensor = tensor_pb2.TensorProto(dtype=dtype)
+    tensor.tensor_shape.dim.add(size=100_000_000)
+    with pytest.raises(BadRequest, match="100000000 elements and holds 0"):
+        tensors.check_size(tensor, "x")
+    tensor.tensor_shape.dim[0].size = tensors.MAX_REPEATED
+    tensors.check_size(tensor, "x")
+
+
+def test_a_large_tensor_that_holds_all_of_its_elements():
+    tensor = tensor_pb2.TensorProto(dtype="DT_FLOAT", float_val=np.zeros(1_500_000))
+    tensor.tensor_shape.dim.add(size=1_500_000)
+    tensors.check_size(tensor, "x")

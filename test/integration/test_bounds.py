@@ -1,0 +1,69 @@
+"""What one request may cost: how many workers it may take with it, and how much disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from support.stack import RunningStack
+
+HANDLER = """
+import os, signal
+
+def handler(data, context):
+    body = data.read()
+    if body == b"die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return str(len(body)), "text/plain"
+"""
+MAX_BODY = 12 << 20  # more than nginx keeps in memory
+WORKERS = 4
+
+
+@pytest.fixture(scope="module")
+def stack(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    directory = tmp_path_factory.mktemp("bounds")
+    (directory / "half_plus_two").symlink_to(models / "half_plus_two")
+    (directory / "code").mkdir()
+    (directory / "code" / "inference.py").write_text(HANDLER)
+    environ = {"SAGEMAKER_TFS_MAX_BODY_MB": "12", "SAGEMAKER_GUNICORN_WORKERS": str(WORKERS)}
+    with RunningStack(tmp_path_factory.mktemp("stack"), directory, environ) as running:
+        yield running
+
+
+def test_a_request_that_kills_its_worker_gets_one_other(stack: RunningStack) -> None:
+    for _ in range(40):  # kept connections to every worker, on which nginx does not count failures
+        stack.invoke(b"x")
+    answer = stack.invoke(b"die")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (502, "application/json")
+    assert answer.json()["error"].startswith("both workers that got this request ended")
+    stack.wait_for(lambda: "RUNNING" in stack.ctl("status", "worker-default-0"), 20, "restarted")
+    assert stack.log_text().count("terminated by SIGKILL") == 2
+    stack.wait_for(lambda: stack.ping().status_code == 200, 20, "healthy")
+    assert stack.invoke(b"x").text == "1"
+
+
+def test_a_body_that_is_too_large(stack: RunningStack) -> None:
+    assert stack.invoke(b"x" * MAX_BODY).text == str(MAX_BODY)
+    pieces = iter([b"x" * MAX_BODY, b"x"])
+    for body in (b"x" * (MAX_BODY + 1), pieces):
+        answer = requests.post(stack.url("/invocations"), data=body, timeout=60)
+        assert (answer.status_code, answer.headers["Content-Type"]) == (413, "application/json")
+        assert "SAGEMAKER_TFS_MAX_BODY_MB" in answer.json()["error"]
+
+
+def test_a_body_that_cannot_be_kept(stack: RunningStack) -> None:
+    directory = stack.run_dir / "nginx" / "body"
+    away = directory.with_name("away")
+    directory.rename(away)  # as a full disk, which a test cannot have
+    directory.write_text("")
+    try:
+        answer = stack.invoke(b"x" * MAX_BODY)
+        assert (answer.status_code, "disk" in answer.json()["error"]) == (507, True)
+    finally:
+        directory.unlink()
+        away.rename(directory)
+    assert stack.invoke(b"x" * MAX_BODY).status_code == 200
