@@ -43,7 +43,16 @@ setup(
     python_requires=">=3.11,<3.14",
     package_dir={"": "daemon"},
     packages=find_packages("daemon"),
-    package_data={"tfsd": ["conf/*", "protos/*.binpb", "py.typed"]},
+    package_data={
+        "tfsd": [
+            "conf/*",
+            "protos/*.binpb",
+            "py.typed",
+            "control/page/*.html",
+            "control/page/*.css",
+            "control/page/*.js",
+        ]
+    },
     entry_points={"console_scripts": ["serve = tfsd.start.serve:main"]},  # `docker run IMAGE serve`
     # tensorflow-serving-api comes on top, without its dependencies, which are a second TensorFlow
     install_requires=[
@@ -56,6 +65,7 @@ setup(
         "numpy>=2.4,<3",
         "orjson>=3.13,<4",
         "prometheus-client>=0.26,<1",
+        "psutil>=7.2,<8",
     ],
     extras_require={
         "embedded": ["grpcio-health-checking>=1.85,<2", "tensorflow-cpu>=2.21,<2.22"],
@@ -70,14 +80,19 @@ setup(
             "google-crc32c",
             "hypothesis",
             "import-linter",
+            "jsonschema",
             "moto",
             "mypy",
+            "openapi-spec-validator",
+            "playwright",
             "pytest",
             "pytest-timeout",
             "pytest-xdist",
             "rich",
             "ruff",
+            "schemathesis",
             "scikit-learn",
+            "types-psutil",
             "types-requests",
         ],
         # `bin/local sagemaker`: S3, IAM, Logs and the like are moto's, API shapes are botocore's

@@ -5,26 +5,66 @@ Owns the format. Knows nothing of what is logged, and touches no logger but the 
 
 from __future__ import annotations
 
+import datetime
+import json
 import logging
 import sys
+from contextvars import ContextVar
 from typing import TextIO
+
+TEXT, JSON = "text", "json"
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+"""The request that a greenlet works on: set by the application, shown in each log line about it."""
 
 
 class OneLineFormatter(logging.Formatter):
-    """`2026-01-31 12:00:00,123 worker-half-plus-two INFO text`; only a traceback takes further lines."""
+    """`2026-01-31 12:00:00,123 worker-half-plus-two INFO [request id] text`; only a traceback takes further lines.
+
+    Without a request there is no id.
+    """
 
     def __init__(self, program: str) -> None:
-        super().__init__(f"%(asctime)s {program.replace('%', '%%')} %(levelname)s %(message)s")
+        super().__init__(f"%(asctime)s {program.replace('%', '%%')} %(levelname)s %(request)s%(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """A message never forges a second line, whatever a request has put into it."""
+        current = request_id.get()
+        record.request = f"[{current}] " if current else ""
         return super().formatMessage(record).replace("\r", "\\r").replace("\n", "\\n")
 
 
-def setup(program: str, level: int, stream: TextIO | None = None) -> None:
-    """Send the root logger's events of at least `level` to `stream` (default: stderr), replacing handlers."""
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time (ISO 8601, UTC), program, level, message; request_id and traceback if any."""
+
+    def __init__(self, program: str) -> None:
+        super().__init__()
+        self._program = program
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
+        document = {
+            "time": moment.isoformat(timespec="milliseconds"),
+            "program": self._program,
+            "level": record.levelname,
+            "message": record.getMessage(),
+        }
+        if request_id.get():
+            document["request_id"] = request_id.get()
+        if record.exc_info:
+            document["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(document)
+
+
+FORMATTERS = {TEXT: OneLineFormatter, JSON: JsonFormatter}
+
+
+def setup(program: str, level: int, stream: TextIO | None = None, form: str = TEXT) -> None:
+    """Send the root logger's events of at least `level` to `stream` (default: stderr), replacing handlers.
+
+    `form` is TEXT or JSON.
+    """
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(OneLineFormatter(program))
+    handler.setFormatter(FORMATTERS[form](program))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

@@ -128,6 +128,11 @@ class RunDir:
         return self.path / "control.sock"
 
     @property
+    def errors_socket(self) -> Path:
+        """Where workers tell control what they answered in place of a result, a datagram each."""
+        return self.path / "errors.sock"
+
+    @property
     def sockets(self) -> Path:
         return self.path / "sockets"
 
@@ -261,7 +266,7 @@ class RunDir:
 
     def remove_sockets(self) -> None:
         """Remove all sockets; nobody listens on them any more."""
-        for path in (self.sockets, self.control_socket, self.supervisor_socket):
+        for path in (self.sockets, self.control_socket, self.supervisor_socket, self.errors_socket):
             remove(path)
 
 

@@ -355,6 +355,18 @@ class Settings:
         "nginx's wait for an answer; raised when it is lower than the request's time limit allows.",
         shown_default="derived from the request's time limit",
     )
+    log_format: str = _variable(
+        "SAGEMAKER_TFS_LOG_FORMAT",
+        _choice(("text", "json")),
+        "text",
+        "Form of log lines: `text`, or `json` for one JSON object a line.",
+    )
+    status_page: bool = _variable(
+        "SAGEMAKER_TFS_STATUS_PAGE",
+        _boolean,
+        False,
+        "Show the status page at `/` and `/status.json`; `bin/local serve` does.",
+    )
     universal_bucket: str | None = _variable(
         "SAGEMAKER_MULTI_MODEL_UNIVERSAL_BUCKET",
         str,

@@ -13,7 +13,8 @@ import signal
 import stat
 import sys
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import gevent
@@ -38,7 +39,8 @@ from tfsd.control.models.loading import EXPECTED, Models
 from tfsd.control.models.programs import Programs
 from tfsd.control.models.reload import Reloader
 from tfsd.control.models.requests_in_flight import requests_in_flight
-from tfsd.control.supervisor_client import SupervisorClient
+from tfsd.control.page.page import Page
+from tfsd.control.supervisor_client import Process, SupervisorClient
 from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
 from tfsd.stack.model_server_flags import find_command, is_embedded
@@ -55,7 +57,7 @@ def main() -> int:
     parser.add_argument("--run-dir", type=Path, required=True, help="run directory of the stack")
     run_dir = RunDir(parser.parse_args().run_dir)
     settings = Settings.from_environ(os.environ)
-    logs.setup("control", settings.log_level)
+    logs.setup("control", settings.log_level, form=settings.log_format)
     if not stat.S_ISSOCK(os.fstat(0).st_mode):
         print(
             "control: fd 0 is no socket; supervisord's [fcgi-program:control] hands it one", file=sys.stderr
@@ -67,24 +69,36 @@ def main() -> int:
 def serve(run_dir: RunDir, settings: Settings) -> int:
     """Poll and answer until SIGTERM or SIGINT; returns the exit code, 1 when a part of control broke."""
     silence_limit = settings.request_timeout + STUCK_MARGIN_SECONDS
+    memory = Memory(run_dir)
     health = Health(
         Heartbeats(silence_limit, settings.load_timeout),
         time.monotonic,
         needs_models=not settings.multi_model,
         busy_limit=silence_limit,
         load_timeout=settings.load_timeout,
+        observer=memory.loads,
     )
-    memory = Memory(run_dir)
     supervisor = SupervisorClient(run_dir)
-    observers = [memory.restarts.processes_seen]
+    seen: dict[str, Process] = {}
+
+    def remember(processes: Mapping[str, Process]) -> None:
+        seen.clear()
+        seen.update(processes)
+
+    observers = [memory.restarts.processes_seen, remember]
     if not settings.multi_model:
         observers.append(
             UnloadableVersions(run_dir, supervisor, health.available, health.errors).processes_seen
         )
     poller = Poller(run_dir, health, supervisor, silence_limit, observers)
 
+    def in_flight() -> Counter[str]:
+        return requests_in_flight(run_dir, health.plan.pools.values() if health.plan else ())
+
+    page = Page(settings, run_dir, health, memory, poller.transitions, lambda: seen, in_flight, os.environ)
+
     def count(lines: Iterable[bytes]) -> None:
-        memory.requests.add(lines, health.plan.models if health.plan else ())
+        memory.requests.add(lines, health.plan.models if health.plan else (), page.errors.failed)
 
     request_log = RequestLog(
         run_dir.request_log,
@@ -100,13 +114,11 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
         return health.missing()
 
     def metrics() -> bytes:
-        own = stack_metrics(
-            memory, health, requests_in_flight(run_dir, health.plan.pools.values() if health.plan else ())
-        )
-        return render([*own, *model_server_metrics(health.plan)])
+        return render([*stack_metrics(memory, health, in_flight()), *model_server_metrics(health.plan)])
 
     listener = gevent.socket.socket(fileno=os.dup(0))
     app = make_app(settings, missing, health.degraded, metrics)
+    page.add_routes(app)
     server = WSGIServer(listener, app, log=None, error_log=log, handler_class=SocketHandler)
     ended = AsyncResult()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -115,6 +127,7 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
     if settings.multi_model:
         add_routes(app, _models(settings, run_dir, supervisor, memory, poller))
     server.start()
+    page.start(on_crash=lambda _: ended.set(1))
     gevent.spawn(_follow, request_log, memory).link_exception(lambda _: ended.set(1))
     code: int = ended.get()
     server.stop(timeout=0.5)

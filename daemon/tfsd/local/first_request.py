@@ -72,7 +72,8 @@ def show_request(endpoint: str, run_dir: RunDir, request: Request | None) -> Non
     shown = (
         answer.text if len(answer.text) <= LONGEST_ANSWER_SHOWN else answer.text[:LONGEST_ANSWER_SHOWN] + " …"
     )
-    print(f"\nbin/local: serving at {url}; try\n\n  {line}\n\n{shown}\n", flush=True)
+    page = url.removesuffix("invocations")
+    print(f"\nbin/local: serving at {url}, status page at {page}; try\n\n  {line}\n\n{shown}\n", flush=True)
     if answer.status_code != 200:
         print(
             "bin/local: this request was made from the model's signature; send what your code expects",

@@ -37,7 +37,7 @@ def serve(
     and the answer to it; in multi-model mode, where SAGEMAKER_BASE_DIR has `models/`, curl lines that load and
     invoke a model. Returns the exit status. Raises StartError, also when the endpoint is not healthy in time.
     """
-    environ = dict(environ)
+    environ = {"SAGEMAKER_TFS_STATUS_PAGE": "true", **environ}
     run_dir.claim()
     if model is not None:
         environ["SAGEMAKER_BASE_DIR"] = str(base_dir(model, run_dir))

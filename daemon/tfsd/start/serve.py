@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         settings = Settings.from_environ(os.environ)
-        logs.setup("serve", settings.log_level)
+        logs.setup("serve", settings.log_level, form=settings.log_format)
         run_dir = RunDir((options.run_dir or default_run_dir()).absolute())
         run_dir.claim()
         listener = ports.listen(settings.bind_address, settings.port)

@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--environment", type=Path, required=True, help="where its environment may be made")
     options = parser.parse_args(arguments)
     settings = Settings.from_environ(os.environ)
-    logs.setup("control", settings.log_level)
+    logs.setup("control", settings.log_level, form=settings.log_format)
     try:
         found = of_one_model(options.source, settings)
         if found is None:

@@ -14,8 +14,10 @@ import bottle
 import gevent
 
 from tfsd.errors import HttpError, NotFound
+from tfsd.logs import request_id
 from tfsd.worker import replies
 from tfsd.worker.call import Call, Mode
+from tfsd.worker.error_reports import ErrorReports
 from tfsd.worker.in_flight import InFlight
 from tfsd.worker.live_targets import LiveTargets, Unreached
 from tfsd.worker.replies import Reply, Stream
@@ -24,6 +26,7 @@ from tfsd.worker.upstream.deadline import current_deadline
 
 INVOCATIONS = "/invocations"
 MODELS, INVOKE = "/models/", "/invoke"  # around a model's name, in multi-model mode
+REQUEST_ID = "HTTP_X_TFSD_REQUEST_ID"  # set by nginx
 UNREACHED = "HTTP_X_TFSD_UNREACHED"  # set by nginx when a model's own workers were tried in vain
 ATTRIBUTES = "HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"
 
@@ -41,12 +44,19 @@ class Invocations:
     """Answers invocations with a mode."""
 
     def __init__(
-        self, targets: Targets | LiveTargets, mode: Mode, limit: float, in_flight: InFlight | None = None
+        self,
+        targets: Targets | LiveTargets,
+        mode: Mode,
+        limit: float,
+        in_flight: InFlight | None = None,
+        reports: ErrorReports | None = None,
     ) -> None:
         """`limit` is a request's time limit in seconds (SAGEMAKER_GUNICORN_TIMEOUT_SECONDS).
 
         `in_flight` learns which model a request is for; whoever runs the application tells it of the end.
+        `reports` learns of the errors that are answered.
         """
+        self._reports = reports
         self._targets = targets
         self._in_flight = in_flight or InFlight()
         self._mode = mode
@@ -59,6 +69,7 @@ class Invocations:
         """
         deadline = time.monotonic() + self._limit
         current_deadline.set(deadline)
+        request_id.set(environ.get(REQUEST_ID, ""))
         target: Target | None = None
         timer = gevent.Timeout.start_new(self._limit)
         try:
@@ -82,6 +93,8 @@ class Invocations:
             reply = _failed(error, target)
         finally:
             timer.close()
+        if reply.status >= 400 and self._reports is not None:
+            self._reports.send(request_id.get(), reply)
         if isinstance(reply.body, Stream):
             reply.headers.append(("X-Accel-Buffering", "no"))  # nginx passes each piece on as it comes
             reply.body = Stream(self._pieces(reply.body), reply.body.close)

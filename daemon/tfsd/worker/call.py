@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from tfsd.worker.replies import Reply
 from tfsd.worker.targets import Target
 from tfsd.worker.upstream.connection import Answer
+
+
+TRACEPARENT = re.compile(r"[0-9a-f]{2}(-[0-9a-f]+)+")  # W3C Trace Context, section 3.2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -25,8 +29,12 @@ class Call:
         return self.environ["wsgi.input"]
 
     def post(self, body: bytes) -> Answer:
-        """Post JSON to the model server of the target. Raises ModelServerDown."""
-        return self.target.group.send(self.target.post_head + b"%d\r\n\r\n" % len(body), body, self.deadline)
+        """Post JSON to the model server of the target, with the request's `traceparent`. Raises ModelServerDown."""
+        head = self.target.post_head + b"%d\r\n" % len(body)
+        trace = self.environ.get("HTTP_TRACEPARENT")
+        if trace and TRACEPARENT.fullmatch(trace):
+            head += b"traceparent: " + trace.encode() + b"\r\n"
+        return self.target.group.send(head + b"\r\n", body, self.deadline)
 
 
 Mode = Callable[[Call], Reply]

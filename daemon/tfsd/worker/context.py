@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tfsd.worker.upstream.client import Group
@@ -38,6 +39,7 @@ class Context(_Fields):
 
     _deadline: float
     _group: Group
+    _environ: Mapping[str, Any]
 
     @property
     def grpc_port(self) -> str:
@@ -55,14 +57,28 @@ class Context(_Fields):
         """Seconds that are left of the request's time limit; never negative."""
         return max(0.0, self._deadline - time.monotonic())
 
+    @property
+    def request_id(self) -> str:
+        """The request's id: X-Amzn-SageMaker-Inference-Id if the client gave one, else nginx's; '' without nginx.
+
+        It is in every log line about the request, and in the response's header X-Request-Id.
+        """
+        return str(self._environ.get("HTTP_X_TFSD_REQUEST_ID", ""))
+
+    @property
+    def traceparent(self) -> str:
+        """The header of that name (W3C Trace Context), to be passed on in requests of your own; '' without one."""
+        return str(self._environ.get("HTTP_TRACEPARENT", ""))
+
     def _replace(self, **fields: Any) -> Context:
         """A copy with other values in some fields; it is of the same request."""
-        return super()._replace(**fields).of_request(self._deadline, self._group)
+        return super()._replace(**fields).of_request(self._deadline, self._group, self._environ)
 
     __replace__ = _replace  # copy.replace(), from Python 3.13 on
 
-    def of_request(self, deadline: float, group: Group) -> Context:
-        """Note the request's deadline, on the clock of time.monotonic(), and the model's servers."""
+    def of_request(self, deadline: float, group: Group, environ: Mapping[str, Any]) -> Context:
+        """Note the request's deadline, on the clock of time.monotonic(), the model's servers, the WSGI environment."""
         self._deadline = deadline
         self._group = group
+        self._environ = environ
         return self

@@ -21,6 +21,7 @@ from tfsd.settings import Settings
 from tfsd.worker import script
 from tfsd.worker.app import Invocations, make_app
 from tfsd.worker.check import check, in_script
+from tfsd.worker.error_reports import ErrorReports
 from tfsd.worker.in_flight import InFlight
 from tfsd.worker.lifecycle import DRAIN_SECONDS, Heartbeat, stop_on_sigterm
 from tfsd.worker.live_targets import LiveTargets
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.flush()
         os._exit(status)  # a thread that the script started would keep the process alive
     settings = Settings.from_environ(os.environ)
-    logs.setup(options.worker, settings.log_level)
+    logs.setup(options.worker, settings.log_level, form=settings.log_format)
     plan = Plan.load(options.run_dir)
     return serve(plan, plan.pools[options.pool], options.worker, options.run_dir, settings)
 
@@ -65,7 +66,7 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: RunDir, settings: Setti
     mode = mode_of(loaded, settings)
     targets = LiveTargets(run_dir, pool.name, servers)
     in_flight = InFlight()
-    invocations = Invocations(targets, mode, settings.request_timeout, in_flight)
+    invocations = Invocations(targets, mode, settings.request_timeout, in_flight, ErrorReports(run_dir))
     shared = len(pool.workers) > len({worker.socket for worker in pool.workers})
     server = Server(listener, make_app(invocations, settings.multi_model), in_flight, shared=shared)
     server.start()

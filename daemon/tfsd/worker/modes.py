@@ -110,7 +110,7 @@ def context_of(call: Call, default_accept: str) -> Context:
         environ.get("CONTENT_TYPE") or "application/json",
         default_accept if not accept or accept == "*/*" else accept,
         int(environ.get("CONTENT_LENGTH") or 0),
-    ).of_request(call.deadline, call.target.group)
+    ).of_request(call.deadline, call.target.group, environ)
 
 
 def _model_server_request(result: Any) -> bytes:

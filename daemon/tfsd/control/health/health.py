@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 from tfsd.control.health.heartbeat_ages import Heartbeats
 from tfsd.control.health.model_status import AVAILABLE, END, VersionStatus
@@ -17,9 +18,29 @@ from tfsd.plan import DEFAULT_POOL, Model, Plan
 
 FRESH_SECONDS = 5.0  # what was seen this long ago still holds: a process that is back by then was never away
 NO_ANSWER = "no answer"
+GONE = "gone"
 MOST_POLLS = 20.0  # a second, of a multi-model endpoint: thousands of models must not keep a CPU busy
 
 log = logging.getLogger(__name__)
+
+
+class StatusObserver(Protocol):
+    """Is told what the model servers say of versions, when it changes."""
+
+    def changed(self, model: str, program: str, status: VersionStatus) -> None: ...
+
+    def gone(self, model: str, program: str, version: str) -> None: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class VersionState:
+    """What a model server said last of one version, and its error, "" if it has none."""
+
+    model: str
+    program: str
+    version: str
+    state: str
+    error: str = ""
 
 
 @dataclasses.dataclass
@@ -27,10 +48,10 @@ class ServerState:
     """What is known of one model server process. Times are of the clock, None when it never happened."""
 
     versions: dict[str, str] = dataclasses.field(default_factory=dict)  # version to state
+    errors: dict[str, str] = dataclasses.field(default_factory=dict)  # version to error
     available_at: float | None = None
     answered_at: float | None = None
     busy_at: float | None = None
-    errors: dict[str, str] = dataclasses.field(default_factory=dict)  # of versions that did not load
     trouble: str = "it has not been asked yet"
 
     def described(self, now: float) -> str:
@@ -67,7 +88,9 @@ class Health:
         needs_models: bool,
         busy_limit: float,
         load_timeout: float,
+        observer: StatusObserver | None = None,
     ) -> None:
+        self._observer = observer
         self.heartbeats = heartbeats
         self.plan: Plan | None = None
         self._clock = clock
@@ -97,18 +120,17 @@ class Health:
         server.answered_at = self._clock()
         if any(status.state == AVAILABLE for status in statuses):
             server.available_at = server.answered_at
-        errors = {status.version: status.error for status in statuses}
         server.errors = {
             status.version: status.error for status in statuses if status.error and status.state == END
         }
-        self._change(model, program, {status.version: status.state for status in statuses}, errors)
+        self._change(model, program, {status.version: status for status in statuses})
         server.trouble = "; ".join(map(_described, statuses)) or "it has no version"
 
     def server_failed(self, model: str, program: str, reason: str) -> None:
         """A model server gave no status: it refused, hung up, or answered something else."""
         server = self._servers.get((model, program))
         if server is not None:
-            self._change(model, program, dict.fromkeys(server.versions, NO_ANSWER), {})
+            self._change(model, program, {v: VersionStatus(v, NO_ANSWER) for v in server.versions})
             server.busy_at = server.answered_at = None
             server.errors = {}
             server.trouble = reason
@@ -180,12 +202,14 @@ class Health:
         """How many seconds to leave between two looks at one model, at the least."""
         return 0.0 if self.needs_models else len(self._servers) / MOST_POLLS
 
-    def version_states(self) -> Iterator[tuple[str, str, str, str]]:
-        """(model, program, version, state) of every version that a model server has named."""
+    def version_states(self) -> Iterator[VersionState]:
+        """Every version that a model server has named."""
         for model in self.plan.models.values() if self.plan else ():
             for server in model.servers:
-                for version, state in self._server(model, server.program).versions.items():
-                    yield model.name, server.program, version, state
+                known = self._server(model, server.program)
+                for version, state in known.versions.items():
+                    error = known.errors.get(version, "")
+                    yield VersionState(model.name, server.program, version, state, error)
 
     def report_overdue(self) -> None:
         """Log each model that has been unavailable for longer than the load timeout, once each time."""
@@ -219,14 +243,22 @@ class Health:
         )
         return f"not available ({said or 'the plan names no model server for it'})"
 
-    def _change(self, model: str, program: str, states: dict[str, str], errors: Mapping[str, str]) -> None:
+    def _change(self, model: str, program: str, statuses: dict[str, VersionStatus]) -> None:
         server = self._servers[model, program]
-        for version in sorted({*server.versions, *states}):
-            old, new = server.versions.get(version, "unknown"), states.get(version, "gone")
-            if old != new:
-                error = f" ({errors[version]})" if errors.get(version) else ""
-                log.info("model %s version %s on %s: %s -> %s%s", model, version, program, old, new, error)
-        server.versions = states
+        for version in sorted({*server.versions, *statuses}):
+            status = statuses.get(version, VersionStatus(version, GONE))
+            old = server.versions.get(version, "unknown")
+            if old == status.state:
+                continue
+            error = f" ({status.error})" if status.error else ""
+            log.info(
+                "model %s version %s on %s: %s -> %s%s", model, version, program, old, status.state, error
+            )
+            if self._observer and status.state in (GONE, NO_ANSWER):
+                self._observer.gone(model, program, version)
+            elif self._observer:
+                self._observer.changed(model, program, status)
+        server.versions = {version: status.state for version, status in statuses.items()}
 
 
 def _described(status: VersionStatus) -> str:

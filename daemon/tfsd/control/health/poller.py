@@ -66,7 +66,7 @@ class Poller:
         self._observers = observers
         self._plan_stamp: tuple[int, int] | None = None
         self._plan_trouble = ""
-        self._transitions = Transitions(time.monotonic)
+        self.transitions = Transitions(time.monotonic)
         self._targets: dict[tuple[str, str, int], _Target] = {}
         self._greenlets: dict[tuple[str, str, int], gevent.Greenlet] = {}
         self._supervisor_target = _Target()
@@ -163,7 +163,7 @@ class Poller:
             except SupervisorError as error:
                 log.debug("%s", error)
             self._health.report_overdue()
-            self._transitions.observe(self._health.missing(), self._health.degraded())
+            self.transitions.observe(self._health.missing(), self._health.degraded())
             self._finish(self._supervisor_target)
             gevent.sleep(self._interval())
 

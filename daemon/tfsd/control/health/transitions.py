@@ -23,6 +23,11 @@ class Transitions:
         self._degraded: tuple[str, ...] = ()
         self._degraded_at = 0.0
 
+    @property
+    def lasting(self) -> float | None:
+        """Seconds for which the endpoint has been as it is; None before the first look."""
+        return None if self._healthy is None else self._clock() - self._since
+
     def observe(self, missing: Sequence[str], degraded: Sequence[str]) -> None:
         """Take what keeps the endpoint from being healthy, and what is left out of it; both may be nothing."""
         now = self._clock()

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from prometheus_client.utils import floatToGoString
 
 from tfsd.control.health.health import Health
+from tfsd.control.metrics.processes import process_metrics
 from tfsd.control.metrics.request_counts import BUCKETS
 from tfsd.control.metrics.saved_counters import Memory
 
@@ -43,8 +44,10 @@ def stack_metrics(memory: Memory, health: Health, in_flight: Mapping[str, int]) 
     for program in memory.restarts.pids:
         restarts.add_metric([program], memory.restarts.counts[program])
     yield restarts
+    yield from process_metrics(memory.restarts.pids)
     yield from _model_metrics(health)
     yield _left_out(health)
+    yield from memory.loads.metrics()
     requests = GaugeMetricFamily(
         "tfsd_requests_in_flight", "Requests that workers are answering.", labels=["model"]
     )
@@ -100,6 +103,6 @@ def _model_metrics(health: Health) -> Iterator[Metric]:
         "1 for the present state of a model's version on a model server.",
         labels=["model", "version", "program", "state"],
     )
-    for model_name, program, version, state in health.version_states():
-        states.add_metric([model_name, version, program, state], 1)
+    for seen in health.version_states():
+        states.add_metric([seen.model, seen.version, seen.program, seen.state], 1)
     yield states

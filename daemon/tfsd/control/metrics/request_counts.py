@@ -10,7 +10,7 @@ import dataclasses
 import math
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any
 from urllib.parse import unquote
 
@@ -40,10 +40,16 @@ class RequestCounts:
         self.malformed = 0
         self._labels: dict[tuple[bytes, bytes], tuple[str, str]] = {}
 
-    def add(self, lines: Iterable[bytes], models: Container[str]) -> None:
+    def add(
+        self,
+        lines: Iterable[bytes],
+        models: Container[str],
+        on_error: Callable[[list[bytes]], None] = lambda fields: None,
+    ) -> None:
         """Count lines (without their line ends): tab-separated time, route, model, status, seconds, more.
 
-        `models` are the names that may become labels. Never raises: what cannot be read is `malformed`.
+        `models` are the names that may become labels; `on_error` gets the fields of each line with an error's
+        status. Never raises: what cannot be read is `malformed`.
         """
         for line in lines:
             fields = line.split(b"\t", 5)
@@ -58,6 +64,8 @@ class RequestCounts:
             latency = self.latencies.get(labels) or self.latencies.setdefault(labels, Latency())
             latency.counts[bisect_left(BUCKETS, seconds)] += 1
             latency.total += seconds
+            if fields[3] >= b"400":
+                on_error(line.split(b"\t"))
 
     def _new_labels(self, route: bytes, model: bytes, models: Container[str]) -> tuple[str, str]:
         name, path = unquote(model.decode("utf-8", "replace")), route.decode("utf-8", "replace")

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from typing import Any
 
+import psutil
+
 from tfsd.control.health.restarts import Restarts
+from tfsd.control.metrics.loads import Loads
 from tfsd.control.metrics.request_counts import RequestCounts
 from tfsd.control.metrics.request_log import Position
 from tfsd.run_dir import RunDir, replace
@@ -30,6 +34,7 @@ class Memory:
         self._saved: dict[str, Any] | None = None
         self.requests = RequestCounts()
         self.restarts = Restarts()
+        self.loads = Loads(time.time, self._started)
         self.position: Position | None = None
         try:
             self._recall(json.loads(self._path.read_text()))
@@ -37,6 +42,13 @@ class Memory:
             pass
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.error("counters start at zero, since %s cannot be used: %r", self._path, error)
+
+    def _started(self, program: str) -> float | None:
+        """When the program's present process was started."""
+        try:
+            return psutil.Process(self.restarts.pids[program]).create_time()
+        except (KeyError, psutil.Error):
+            return None
 
     def save(self, position: Position | None) -> None:
         """Store the counters with the position up to which they count, if anything has changed."""

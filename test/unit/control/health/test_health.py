@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from tfsd.control.health.health import FRESH_SECONDS, Health
+from tfsd.control.health.health import FRESH_SECONDS, Health, VersionState
 from tfsd.control.health.heartbeat_ages import Heartbeats
 from tfsd.control.health.model_status import VersionStatus
 from tfsd.control.supervisor_client import Process
@@ -170,7 +170,7 @@ def test_models_on_one_model_server_have_states_of_their_own() -> None:
     endpoint.health.server_answered("m", "models-0", AVAILABLE)
 
     assert [endpoint.health.available(model) for model in models.values()] == [True, False]
-    assert list(endpoint.health.version_states()) == [("m", "models-0", "1", "AVAILABLE")]
+    assert list(endpoint.health.version_states()) == [VersionState("m", "models-0", "1", "AVAILABLE")]
 
 
 def test_a_single_model_endpoint_without_plan_or_model_is_not_healthy() -> None:

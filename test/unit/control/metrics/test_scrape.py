@@ -33,16 +33,42 @@ def plan(*ports: int) -> Plan:
     return Plan({"m": Model("m", "/", (1,), servers)}, {})
 
 
-def test_a_model_servers_counters_are_passed_on_under_plain_names(model_server: ModelServerStub) -> None:
+def lines_of(*ports: int) -> list[str]:
+    text = render(model_server_metrics(plan(*ports))).decode()
+    return [line for line in text.splitlines() if not line.startswith("# HELP")]
+
+
+def test_a_model_server_s_metrics_are_passed_on_under_plain_names(model_server: ModelServerStub) -> None:
     model_server.metrics = PAGE
 
-    text = render(model_server_metrics(plan(model_server.port, model_server.port))).decode()
-
-    assert [line for line in text.splitlines() if not line.startswith("#")] == [
-        f'tensorflow_serving_request_count_total{{model="m",program="model-m-{n}",status="{status}"}} {count}'
-        for n in (0, 1)
-        for status, count in (("OK", "6.0"), ("NOT_FOUND", "1.0"))
+    latency, labels = "tensorflow_serving_request_latency", 'API="predict",entrypoint="REST"'
+    assert lines_of(model_server.port) == [
+        "# TYPE tensorflow_core_graph_runs_total counter",
+        'tensorflow_core_graph_runs_total{model="m",program="model-m-0"} 7.0',
+        "# TYPE tensorflow_serving_request_count_total counter",
+        'tensorflow_serving_request_count_total{model="m",program="model-m-0",status="OK"} 6.0',
+        'tensorflow_serving_request_count_total{model="m",program="model-m-0",status="NOT_FOUND"} 1.0',
+        f"# TYPE {latency} histogram",
+        f'{latency}_bucket{{{labels},le="+Inf",model="m",program="model-m-0"}} 1.0',
+        f'{latency}_sum{{{labels},model="m",program="model-m-0"}} 1.0',
+        f'{latency}_count{{{labels},model="m",program="model-m-0"}} 1.0',
     ]
+
+
+def test_instances_stay_apart(model_server: ModelServerStub) -> None:
+    model_server.metrics = PAGE
+
+    counted = [line for line in lines_of(model_server.port, model_server.port) if "OK" in line]
+    assert counted == [
+        f'tensorflow_serving_request_count_total{{model="m",program="model-m-{n}",status="OK"}} 6.0'
+        for n in (0, 1)
+    ]
+
+
+def test_a_page_that_is_cut_off_counts_up_to_there(model_server: ModelServerStub) -> None:
+    model_server.metrics = PAGE + "# TYPE :tensorflow:serving:x counter\n:tensorflow:serving:x{broken 1\n"
+
+    assert any("graph_runs" in line for line in lines_of(model_server.port))
 
 
 @pytest.mark.parametrize(
@@ -80,3 +106,4 @@ def test_a_model_server_that_models_share_is_asked_once(model_server: ModelServe
     ).decode()
 
     assert text.count('model="m",program="models-0",status="OK"') == 1
+    assert 'tensorflow_core_graph_runs_total{model="",program="models-0"} 7.0' in text
