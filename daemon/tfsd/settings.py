@@ -125,6 +125,10 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
+def _list(text: str) -> tuple[str, ...]:
+    return _words(text.replace(",", " "))
+
+
 @dataclasses.dataclass(frozen=True)
 class Variable:
     """What the environment offers for one setting: its names (the first that is set wins) and its parser."""
@@ -188,6 +192,14 @@ class Settings:
         _words,
         (),
         "Further flags for every model server, separated by blanks.",
+        shown_default="none",
+    )
+    op_libraries: tuple[str, ...] = _variable(
+        "SAGEMAKER_TFS_OP_LIBRARIES",
+        _list,
+        (),
+        "Op libraries that the embedded model server loads before the models: paths of `.so` files, or names of "
+        "installed Python packages such as `tensorflow_text`; separated by commas or blanks.",
         shown_default="none",
     )
     instance_count: int = _variable(

@@ -1,6 +1,6 @@
 """The command line: every flag of tensorflow_model_server with its type and default, and how it is parsed.
 
-Two flags are of our own: `--host` and `--start_despite_load_errors`.
+Three flags are of our own: `--host`, `--start_despite_load_errors` and `--op_libraries`.
 Never imports TensorFlow, so that `--version`, `--help` and bad values are answered at once.
 """
 
@@ -89,6 +89,13 @@ def table() -> tuple[Flag, ...]:
             False,
             "Start although a version cannot be loaded: it is listed as END, with its error. Only this server has "
             "this flag.",
+        ),
+        Flag(
+            "op_libraries",
+            "string",
+            "",
+            "Comma-separated op libraries to load before the models: paths, or names of installed Python packages. "
+            "Only this server has this flag.",
         ),
         Flag(
             "file_system_poll_wait_seconds",

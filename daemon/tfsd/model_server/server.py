@@ -20,6 +20,7 @@ from tfsd.model_server.metrics import Metrics
 from tfsd.model_server.protos import read_text_proto
 from tfsd.model_server.rpc.api import methods
 from tfsd.model_server.rpc.server import GrpcServer, credentials
+from tfsd.model_server.runtime import op_libraries
 from tfsd.model_server.runtime.loader import Loader, LoadOptions, list_directory
 from tfsd.model_server.source import VersionSource
 from tfsd.model_server.startup import Plan, read_model_server_config
@@ -63,8 +64,10 @@ class Server:
     def start(self) -> None:
         """Load the models, then open the ports.
 
-        Raises ServingError: a model cannot be loaded, a port cannot be opened; CANCELLED when told to stop.
+        Raises ServingError: an op library or a model cannot be loaded, a port cannot be opened; CANCELLED when
+            told to stop.
         """
+        op_libraries.load(filter(None, self._options.op_libraries.split(",")))
         self._source.start()
         self.core.reload_config(self._plan.model_server_config, self._stopping.is_set)
         self._lifecycle.started()

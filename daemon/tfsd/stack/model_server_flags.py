@@ -5,6 +5,7 @@ Knows both `tensorflow_model_server` and the embedded server, which take the sam
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,13 +26,13 @@ VERSION_BATCHING_FILE = "batching_params.pbtxt"
 
 
 class NoModelServerError(StartError):
-    """The model server that is asked for is not there."""
+    """The model server that is asked for, or a library that it shall load, is not there."""
 
 
 def find_command(settings: Settings, environ: Mapping[str, str]) -> list[str]:
     """SAGEMAKER_TFS_BINARY, else `tensorflow_model_server` from PATH, else the embedded server.
 
-    Raises NoModelServerError for a binary that is not there.
+    Raises NoModelServerError for a binary that is not there, or an op library for the embedded server.
     """
     if settings.model_server_binary:
         found = shutil.which(settings.model_server_binary, path=environ.get("PATH"))
@@ -41,12 +42,28 @@ def find_command(settings: Settings, environ: Mapping[str, str]) -> list[str]:
             )
         return [found]
     found = shutil.which("tensorflow_model_server", path=environ.get("PATH"))
-    return [found] if found else [sys.executable, *EMBEDDED]
+    return [found] if found else [sys.executable, *EMBEDDED, *_op_libraries(settings)]
 
 
 def is_embedded(command: Sequence[str]) -> bool:
     """Whether the command runs the embedded server."""
-    return tuple(command[1:]) == EMBEDDED
+    return tuple(command[1 : 1 + len(EMBEDDED)]) == EMBEDDED
+
+
+def _op_libraries(settings: Settings) -> list[str]:
+    """The embedded server's flag for them, with absolute paths. It runs with this Python's packages."""
+    libraries = []
+    for library in settings.op_libraries:
+        is_path = "/" in library or library.endswith(".so")
+        if is_path and not Path(library).is_file():
+            raise NoModelServerError(f"SAGEMAKER_TFS_OP_LIBRARIES names {library}, and there is no such file")
+        if not is_path and importlib.util.find_spec(library.partition(".")[0]) is None:
+            raise NoModelServerError(
+                f"SAGEMAKER_TFS_OP_LIBRARIES names {library}, which is neither a path nor a Python package that is "
+                f"installed for {sys.executable}"
+            )
+        libraries.append(str(Path(library).absolute()) if is_path else library)
+    return [f"--op_libraries={','.join(libraries)}"] if libraries else []
 
 
 def flags(

@@ -34,7 +34,7 @@ from tfsd.run_dir import RunDir, remove
 from tfsd.settings import Settings, SettingsError
 from tfsd.stack import multi_model, nginx, ports
 from tfsd.stack.design import Machine, Stack, design, environment_directory, pool_name
-from tfsd.stack.model_server_flags import find_command
+from tfsd.stack.model_server_flags import find_command, is_embedded
 from tfsd.start import s3, source_archive, user_code
 from tfsd.start.s3 import S3Error
 from tfsd.start.source_archive import SourceError
@@ -95,6 +95,9 @@ def prepare(settings: Settings, environ: Mapping[str, str], run_dir: RunDir) -> 
     else:
         models = find_models(settings.model_dir.resolve())
     run_dir.clear()
+    command = find_command(settings, environ)
+    if settings.op_libraries and not is_embedded(command):
+        log.warning("SAGEMAKER_TFS_OP_LIBRARIES has no effect: %s has the ops it was built with", command[0])
     stack = design(
         settings,
         run_dir,
@@ -104,7 +107,7 @@ def prepare(settings: Settings, environ: Mapping[str, str], run_dir: RunDir) -> 
         else _user_codes(settings, models, run_dir),
         this_machine(environ),
         nginx.find(),
-        find_command(settings, environ),
+        command,
     )
     stack.write()
     for model in models:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tfsd.model_server import flags
 
-OWN_FLAGS = ["host", "start_despite_load_errors"]
+OWN_FLAGS = ["host", "start_despite_load_errors", "op_libraries"]
 
 
 def test_defaults_are_those_of_the_real_server():

@@ -16,7 +16,7 @@ from tfsd.plan import Plan
 from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
 from tfsd.stack.design import Stack
-from tfsd.stack.model_server_flags import EMBEDDED, NoModelServerError, find_command
+from tfsd.stack.model_server_flags import EMBEDDED, NoModelServerError, find_command, is_embedded
 from tfsd.start import serve
 
 HANDLER = "def handler(data, context):\n    return data, 'application/json'\n"
@@ -141,6 +141,17 @@ class TestPrepare:
         [line] = [line for line in capsys.readouterr().err.splitlines() if "WARNING" in line]
         assert "SAGEMAKER_GUNICORN_THREADS has no effect" in line
 
+    def test_a_binary_that_loads_no_op_libraries_is_named_in_the_log(
+        self, environ: dict[str, str], run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        binary = tmp_path / "tensorflow_model_server"
+        binary.touch(mode=0o755)
+        given = {"SAGEMAKER_TFS_BINARY": str(binary), "SAGEMAKER_TFS_OP_LIBRARIES": "tensorflow_text"}
+        stack = prepare({**environ, **given}, RunDir(run_dir))
+        [line] = [line for line in capsys.readouterr().err.splitlines() if "WARNING" in line]
+        assert f"SAGEMAKER_TFS_OP_LIBRARIES has no effect: {binary} has the ops it was built with" in line
+        assert stack.model_server_command == [str(binary)]
+
 
 class TestRefusals:
     def test_bad_variables_one_a_line(self, refusal: Callable[..., list[str]]) -> None:
@@ -245,3 +256,15 @@ class TestModelServerCommand:
         (bin / "other_server").chmod(0o644)
         with pytest.raises(NoModelServerError, match="SAGEMAKER_TFS_BINARY=other_server"):
             self.command(bin, SAGEMAKER_TFS_BINARY="other_server")
+
+    def test_op_libraries_of_the_embedded_one(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "lib.so").touch()
+        monkeypatch.chdir(tmp_path)
+        found = self.command(Path("/nowhere"), SAGEMAKER_TFS_OP_LIBRARIES="./lib.so, json")
+        assert found == [sys.executable, *EMBEDDED, f"--op_libraries={tmp_path}/lib.so,json"]
+        assert is_embedded(found)
+
+    @pytest.mark.parametrize("library", ["/no/such/file", "missing.so", "no_such_package_here"])
+    def test_an_op_library_that_is_not_there(self, library: str) -> None:
+        with pytest.raises(NoModelServerError, match=f"SAGEMAKER_TFS_OP_LIBRARIES names {library}"):
+            self.command(Path("/nowhere"), SAGEMAKER_TFS_OP_LIBRARIES=library)

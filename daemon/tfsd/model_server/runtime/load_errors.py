@@ -11,6 +11,10 @@ from tfsd.model_server.errors import Code, ServingError
 from tfsd.model_server.runtime.session import serving_error
 from tfsd.model_server.varint import read_varint
 
+_OP_LIBRARIES = (
+    "If a library or a Python package such as tensorflow_text brings this op, name its path or its name in "
+    "SAGEMAKER_TFS_OP_LIBRARIES (--op_libraries)."
+)
 #: What Session.run() puts before the text of a failed kernel.
 _PREAMBLE = re.compile(r"\AGraph execution error:.*?^Node: '[^']*'\n", re.DOTALL | re.MULTILINE)
 
@@ -44,6 +48,8 @@ def load_error(error: Exception, path: str, tags: Sequence[str]) -> ServingError
             "Copy the whole directory that the model was saved to.",
         )
     status = serving_error(error)
+    if "Op type not registered" in text:
+        return ServingError(Code.NOT_FOUND, f"{_PREAMBLE.sub('', status.message)} {_OP_LIBRARIES}")
     return ServingError(status.code, _PREAMBLE.sub("", status.message))
 
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 from tensorflow.core.framework import tensor_pb2
+from tensorflow.core.protobuf import saved_model_pb2
 
 from tfsd.model_server.errors import Code, ServingError
 from tfsd.model_server.metrics import Metrics
@@ -50,6 +51,20 @@ def test_a_corrupt_graph(model):
         Code.DATA_LOSS,
         f"Can't parse {model}/saved_model.pb as binary proto",
     )
+
+
+def test_an_op_that_is_not_registered(model):
+    graph = model / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(graph.read_bytes())
+    (meta_graph,) = saved.meta_graphs
+    next(node for node in meta_graph.graph_def.node if node.op == "Mul").op = "NoSuchOpHere"
+    graph.write_bytes(saved.SerializeToString())
+
+    error = failure(model)
+
+    assert error.code is Code.NOT_FOUND
+    assert error.message.startswith("Op type not registered 'NoSuchOpHere'")
+    assert "SAGEMAKER_TFS_OP_LIBRARIES" in error.message
 
 
 def test_no_graph(model):
