@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from tfsd.errors import StartError
+from tfsd.errors import StartError, os_problem
 from tfsd.plan import MAX_VERSION
 from tfsd.settings import Settings
 
@@ -62,8 +62,8 @@ class Code:
     python: str
 
 
-def find_models(model_dir: Path) -> tuple[FoundModel, ...]:
-    """All servables below `model_dir`, by name.
+def find_models(model_dir: Path, newest: int | None = None) -> tuple[FoundModel, ...]:
+    """All servables below `model_dir`, by name, with all versions or so many of the newest.
 
     Raises ModelError when there is none (saying what is there instead), when two directories mean the same
     version of a model, when two directories hold models of the same name, or when a path cannot be written
@@ -80,7 +80,8 @@ def find_models(model_dir: Path) -> tuple[FoundModel, ...]:
             raise ModelError(
                 f"two directories hold a model {name!r}: {found[name].base_path} and {base_path}; rename one"
             )
-        found[name] = FoundModel(name, base_path, _distinct(base_path, versions))
+        kept = _distinct(base_path, versions)[-(newest or 0) :]
+        found[name] = FoundModel(name, base_path, kept)
     if not found:
         raise ModelError(_nothing_to_serve(model_dir))
     return tuple(found[name] for name in sorted(found))
@@ -163,13 +164,16 @@ def _nothing_to_serve(model_dir: Path) -> str:
     if not model_dir.is_dir():
         what = "is a file" if model_dir.exists() else "does not exist"
         return f"no SavedModel: {model_dir} {what}; {wanted}"
-    keras = []
-    for path, names, files in os.walk(model_dir):
+    keras: list[str] = []
+    refused: list[OSError] = []
+    for path, names, files in os.walk(model_dir, onerror=refused.append):
         names[:] = [name for name in names if not name.startswith(".")]
         if not set(files).isdisjoint(SAVED_MODEL_FILES):
             place = os.path.relpath(path, model_dir)
             return f"no version directory: {place!r} of {model_dir} has a saved_model.pb, but {wanted}"
         keras += [os.path.join(path, name) for name in files if name.lower().endswith(KERAS_SUFFIXES)]
+    if refused:
+        return f"no SavedModel that can be read: {os_problem(refused[0])}"
     if keras:
         return f"no SavedModel: {_shown(keras[0])} is a Keras file; export it with model.export(), because {wanted}"
     entries = sorted(_shown(entry.name) for entry in model_dir.iterdir())

@@ -110,6 +110,16 @@ def _ascending(text: str) -> tuple[int, ...]:
     return sizes
 
 
+def _version_policy(text: str) -> int | None:
+    """How many of the newest versions; None for all."""
+    if text == "all":
+        return None
+    word, colon, number = text.partition(":")
+    if word != "latest":
+        raise ValueError("must be all, latest, or latest:N for the N newest versions")
+    return _integer(1)(number) if colon else 1
+
+
 def _address(text: str) -> str:
     if text.lower() == "localhost":
         return "127.0.0.1"
@@ -176,6 +186,13 @@ class Settings:
         None,
         "Model of a request that names none.",
         shown_default="the only model; with several, the first by name",
+    )
+    newest_versions: int | None = _variable(
+        "SAGEMAKER_TFS_VERSION_POLICY",
+        _version_policy,
+        None,
+        "Versions of each model that are served: `all`, `latest`, or `latest:N` for the N newest.",
+        shown_default="all",
     )
     nginx_log_level: str = _variable(
         "SAGEMAKER_TFS_NGINX_LOGLEVEL", _choice(NGINX_LOG_LEVELS), "error", "Level of nginx's error log."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import tarfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -77,6 +79,13 @@ class Serving:
             time.sleep(0.2)
         return found[1], found[2]
 
+    def listens_on(self) -> list[str]:
+        """The IPv4 addresses on which something listens at the port."""
+        rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        listening = [row[1].split(":") for row in rows if row[3] == "0A"]
+        ours = [address for address, port in listening if int(port, 16) == self.port]
+        return sorted({socket.inet_ntoa(bytes.fromhex(address)[::-1]) for address in ours})
+
     def stop(self, number: int = signal.SIGINT) -> int:
         """Signal bin/local alone; its exit status."""
         self.process.send_signal(number)
@@ -123,6 +132,9 @@ def test_example_from_start_to_end(tmp_path: Path) -> None:
         assert workers
         assert set(states.values()) == {"RUNNING"}
         assert serving.processes()
+
+        assert len(serving.text().partition("  curl ")[0].splitlines()) <= 10, serving.text()
+        assert serving.listens_on() == ["127.0.0.1"]
 
         assert serving.stop() == 0
         assert "bin/local: stopping" in serving.text()
@@ -206,9 +218,7 @@ def test_help_tells_the_verbs() -> None:
 def test_unknown_verb() -> None:
     failed = run("surf")
     assert (failed.returncode, failed.stdout) == (2, "")
-    assert (
-        failed.stderr == "bin/local: no such verb: surf; there are serve, sagemaker, test, ctl, bench, exec\n"
-    )
+    assert failed.stderr == f"bin/local: no such verb: surf; there are {', '.join(set_up.VERBS)}\n"
 
 
 def test_exec_runs_in_the_environment() -> None:
@@ -242,3 +252,59 @@ def test_mistakes_are_one_line(archive: Path, tmp_path: Path) -> None:
         assert told in failed.stderr
         assert failed.stderr.count("\n") == 1
     assert not (tmp_path / "outside.txt").exists()
+
+
+def test_a_model_that_cannot_be_loaded_ends_it_with_the_reason(
+    tmp_path: Path, quick_model_server: Path
+) -> None:
+    (tmp_path / "net" / "1").mkdir(parents=True)
+    (tmp_path / "net" / "1" / "saved_model.pb").write_bytes(b"junk")
+    environ = {"SAGEMAKER_TFS_BINARY": str(quick_model_server), "SAGEMAKER_MODEL_SERVER_WORKERS": "1"}
+    with Serving(tmp_path / "local", str(tmp_path / "net"), **environ) as serving:
+        assert serving.process.wait(START_SECONDS) == 1
+        last = serving.text().splitlines()[-1]
+        assert last.startswith(
+            "bin/local: the endpoint does not become healthy: model 'model' cannot be loaded: "
+        )
+        serving.assert_gone()
+    assert "serving at" not in serving.text()
+
+
+def test_a_port_where_something_else_answers_pings(
+    models: Path, tmp_path: Path, quick_model_server: Path
+) -> None:
+    """Another stack's answer is not ours, and what is no stack is no traceback."""
+
+    class Healthy(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+    with http.server.ThreadingHTTPServer(("0.0.0.0", 0), Healthy) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        failed = run(
+            "serve",
+            str(models / "matrix"),
+            *("--port", str(other.server_port), "--run-dir", str(tmp_path / "run")),
+            SAGEMAKER_TFS_BINARY=str(quick_model_server),
+        )
+        other.shutdown()
+    assert failed.returncode == 1
+    assert failed.stdout == ""
+    assert failed.stderr.splitlines() == [
+        f"bin/local: starting on port {other.server_port}; --verbose shows all that happens",
+        f"serve: port {other.server_port} is in use; choose another with --port or SAGEMAKER_BIND_TO_PORT",
+    ]
+
+
+def test_all_addresses_are_opened_when_asked_for(
+    models: Path, tmp_path: Path, quick_model_server: Path
+) -> None:
+    environ = {"SAGEMAKER_TFS_BINARY": str(quick_model_server), "SAGEMAKER_MODEL_SERVER_WORKERS": "1"}
+    with Serving(tmp_path, str(models / "matrix"), "--host", "0.0.0.0", **environ) as serving:
+        serving.shown()
+        assert serving.listens_on() == ["0.0.0.0"]
+        assert (
+            f"port {serving.port} is open on all addresses of this machine: whoever reaches it"
+            in serving.text()
+        )

@@ -229,3 +229,30 @@ def test_no_other_name_is_a_version(name: str) -> None:
     is_number = set(name) <= set("0123456789") and name != "" and len(name.lstrip("0")) < 19
     if is_number or not set(name) <= set("0123456789"):
         assert (version_of(name) is not None) == is_number
+
+
+@pytest.mark.parametrize(
+    ("newest", "versions"), [(None, (1, 2, 10)), (1, (10,)), (2, (2, 10)), (9, (1, 2, 10))]
+)
+def test_so_many_of_the_newest(
+    make_models: MakeModels, newest: int | None, versions: tuple[int, ...]
+) -> None:
+    directory = make_models(*(f"m/{version}/saved_model.pb" for version in ("1", "2", "10")))
+    assert [model.versions for model in find_models(directory, newest)] == [versions]
+
+
+def test_what_may_not_be_read_is_named(short_dir: Path) -> None:
+    directory = short_dir
+    directory.chmod(0o755)
+    (directory / "m").mkdir(mode=0)
+    user = os.geteuid()
+    try:
+        if user == 0:
+            os.seteuid(12345)
+        with pytest.raises(
+            ModelError, match="/m: Permission denied; look at its permissions; this is user id"
+        ):
+            find_models(directory)
+    finally:
+        os.seteuid(user)
+        (directory / "m").chmod(0o755)

@@ -340,6 +340,30 @@ def test_every_variable_has_a_row_in_the_table() -> None:
     assert {row.count("|") for row in table.splitlines()} == {4}
 
 
+@pytest.mark.parametrize(
+    ("text", "newest"), [("all", None), ("latest", 1), ("latest:1", 1), ("latest:12", 12)]
+)
+def test_version_policy(text: str, newest: int | None) -> None:
+    assert Settings.from_environ({"SAGEMAKER_TFS_VERSION_POLICY": text}, cpus=1).newest_versions == newest
+
+
+@pytest.mark.parametrize("text", ["latest:0", "latest:", "newest", "1", "specific:1", "latest:-1"])
+def test_version_policies_that_are_none(text: str) -> None:
+    with pytest.raises(SettingsError, match="must be "):
+        Settings.from_environ({"SAGEMAKER_TFS_VERSION_POLICY": text}, cpus=1)
+
+
+@pytest.mark.parametrize(("text", "address"), [("localhost", "127.0.0.1"), ("0.0.0.0", "0.0.0.0")])
+def test_bind_address(text: str, address: str) -> None:
+    assert Settings.from_environ({"SAGEMAKER_TFS_BIND_ADDRESS": text}, cpus=1).bind_address == address
+
+
+@pytest.mark.parametrize("text", ["::", "example.com", "127.0.0.1:80", "1.2.3"])
+def test_bind_addresses_that_are_none(text: str) -> None:
+    with pytest.raises(SettingsError, match="must be an IPv4 address"):
+        Settings.from_environ({"SAGEMAKER_TFS_BIND_ADDRESS": text}, cpus=1)
+
+
 def test_readme_has_the_table() -> None:
     _, _, rest = README.read_text().partition("<!-- settings -->\n")
     table, marker, _ = rest.partition("<!-- /settings -->")

@@ -14,6 +14,7 @@ import requests
 
 from tfsd.local.output import pass_on
 from tfsd.local.sessions import end_session
+from tfsd.plan import Plan
 from tfsd.run_dir import RunDir
 
 STOP_SECONDS = 30  # as the platform: SIGTERM, then SIGKILL (contract section 1)
@@ -66,6 +67,9 @@ class Child:
             trouble = self._ping(url) if self.is_supervisord() else self.trouble
             if trouble is None:
                 return True
+            if given_up := self._given_up():
+                self.trouble = given_up
+                return False
             if trouble != self.trouble:
                 since, self.trouble = time.monotonic(), trouble
             elif trouble != told and "cannot" in trouble and time.monotonic() - since > PING_SECONDS:
@@ -86,6 +90,16 @@ class Child:
             return "/ping does not answer"
         except (requests.RequestException, KeyError, TypeError, ValueError):
             return self.trouble  # nginx or control is not there yet, and says nothing new
+
+    def _given_up(self) -> str:
+        """Why a model will not be served, once none of its versions could be loaded; else empty."""
+        if not self.is_supervisord():
+            return ""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            for model in Plan.load(self._run_dir).models.values():
+                if model.unloadable:
+                    return f"model {model.name!r} cannot be loaded: {model.unloadable}"
+        return ""
 
     def is_supervisord(self) -> bool:
         """Whether the process has come as far as to be the supervisord of the run directory."""

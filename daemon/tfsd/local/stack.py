@@ -63,7 +63,7 @@ def serve(
                 show_request(_url(settings, "localhost"), run_dir, request)
         elif child.is_supervisord() and not child.stopping:
             child.end()
-            raise LocalError(f"not healthy after {settings.load_timeout:g} s: {child.trouble}")
+            raise LocalError(f"the endpoint does not become healthy: {child.trouble}")
         return child.wait()
     finally:
         child.sweep()

@@ -35,7 +35,7 @@ from tfsd.settings import Settings, SettingsError
 from tfsd.stack import multi_model, nginx, ports
 from tfsd.stack.design import Machine, Stack, design, environment_directory, pool_name
 from tfsd.stack.model_server_flags import find_command, is_embedded
-from tfsd.start import s3, source_archive, user_code
+from tfsd.start import notices, s3, source_archive, user_code
 from tfsd.start.s3 import S3Error
 from tfsd.start.source_archive import SourceError
 
@@ -89,11 +89,13 @@ def prepare(settings: Settings, environ: Mapping[str, str], run_dir: RunDir) -> 
     """
     for name in settings.ignored:
         log.warning("%s has no effect: the workers are gevent", name)
+    for warning in notices.near_misses(environ):
+        log.warning("%s", warning)
     models: Sequence[FoundModel] = ()
     if settings.multi_model:
         multi_model.check_run_dir(run_dir)
     else:
-        models = find_models(settings.model_dir.resolve())
+        models = find_models(settings.model_dir.resolve(), settings.newest_versions)
     run_dir.clear()
     command = find_command(settings, environ)
     if settings.op_libraries and not is_embedded(command):
@@ -110,6 +112,8 @@ def prepare(settings: Settings, environ: Mapping[str, str], run_dir: RunDir) -> 
         command,
     )
     stack.write()
+    for line in notices.rendered(stack):
+        log.info("%s", line)
     for model in models:
         log.info(
             "model %s, versions %s, at %s", model.name, ", ".join(map(str, model.versions)), model.base_path
@@ -143,14 +147,23 @@ def _user_codes(settings: Settings, models: Sequence[FoundModel], run_dir: RunDi
         raise ModelError(
             f"SAGEMAKER_PROGRAM={settings.program} is in no code directory of {settings.model_dir}"
         )
+    if not found:
+        _warn_of_scripts(settings, (settings.model_dir / CODE_DIRECTORY, settings.base_dir / CODE_DIRECTORY))
     return {name: _ready(name, code, run_dir) for name, code in found.items()}
 
 
+def _warn_of_scripts(settings: Settings, directories: Sequence[Path]) -> None:
+    for warning in notices.other_scripts(directories, settings.program):
+        log.warning("%s", warning)
+
+
 def _shared_code(settings: Settings, run_dir: RunDir) -> UserCode | None:
-    """The code for all models: `code/` of the model directory, or what SAGEMAKER_SUBMIT_DIRECTORY names."""
+    """The code for all models: `code/` of the model directory or beside it, or SAGEMAKER_SUBMIT_DIRECTORY's."""
     location = settings.submit_directory
     if location is None or not source_archive.is_archive(location):
-        return find_user_code(settings.model_dir.resolve() / CODE_DIRECTORY, settings)
+        places = (settings.model_dir.resolve() / CODE_DIRECTORY, settings.base_dir.resolve() / CODE_DIRECTORY)
+        place = next((place for place in places if (place / settings.program).is_file()), places[0])
+        return find_user_code(place, settings)
     directory = source_archive.fetch(location, run_dir.source)
     code = find_user_code(directory, dataclasses.replace(settings, submit_directory=str(directory)))
     if code is None:
@@ -168,6 +181,7 @@ def _universal_code(settings: Settings, run_dir: RunDir) -> dict[str | None, Cod
         if code:
             log.info("models without code of their own are served by %s", code.script)
             return {None: _ready(None, code, run_dir)}
+    _warn_of_scripts(settings, directories)
     return {}
 
 

@@ -127,6 +127,42 @@ class TestPrepare:
             "other": str(model_dir / "code/inference.py"),
         }
 
+    def test_code_beside_the_model_directory(
+        self, environ: dict[str, str], base: Path, run_dir: Path
+    ) -> None:
+        """`/opt/ml/code` counts when `/opt/ml/model/code` has no script."""
+        lay(base, "code/inference.py", "model/code/requirements.txt", text=HANDLER)
+        pools = prepare(environ, RunDir(run_dir)).plan.pools
+        assert [pool.script for pool in pools.values()] == [str(base.resolve() / "code/inference.py")]
+        lay(base, "model/code/inference.py", text=HANDLER)
+        (base / "model/code/requirements.txt").unlink()
+        pools = prepare(environ, RunDir(run_dir)).plan.pools
+        assert [pool.script for pool in pools.values()] == [str(base.resolve() / "model/code/inference.py")]
+
+    def test_what_does_not_count_is_warned_of(
+        self, environ: dict[str, str], base: Path, run_dir: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        lay(base, "model/code/entry.py", text=HANDLER)
+        prepare({**environ, "SAGEMAKER_TFS_ENABLE_BATCH": "true"}, RunDir(run_dir))
+        warnings = [line for line in capsys.readouterr().err.splitlines() if "WARNING" in line]
+        assert "did you mean SAGEMAKER_TFS_ENABLE_BATCHING?" in warnings[0]
+        assert "has no inference.py, so no code of it runs; it has entry.py" in warnings[1]
+
+    def test_only_the_newest_versions(self, environ: dict[str, str], base: Path, run_dir: Path) -> None:
+        lay(base, "model/half/2/saved_model.pb", "model/half/3/saved_model.pb")
+        run = RunDir(run_dir)
+        plan = prepare({**environ, "SAGEMAKER_TFS_VERSION_POLICY": "latest:2"}, run).plan
+        assert plan.models["half"].versions == (2, 3)
+        assert "versions: 2 versions: 3 }" in run.models_conf("half").read_text()
+
+    def test_what_was_rendered_is_in_the_log_once(
+        self, environ: dict[str, str], run_dir: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        prepare({**environ, "SAGEMAKER_TFS_ENABLE_BATCHING": "true"}, RunDir(run_dir))
+        log = capsys.readouterr().err
+        for text in ("max_batch_size { value: 8 }", "error_log stderr error;", "proxy_read_timeout 62s;"):
+            assert log.count(f"serve INFO {text}") == 1
+
     def test_what_an_earlier_run_left_is_removed(self, environ: dict[str, str], run_dir: Path) -> None:
         lay(run_dir, "sockets/worker-old.sock", "heartbeats/worker-old", "models/old.conf", "control.sock")
         lay(run_dir, "ends/worker-old", "pools/old", "programs/old.conf", "journal/old.json")

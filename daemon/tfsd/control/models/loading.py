@@ -195,7 +195,7 @@ class Models:
         if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
             raise NotFound(f"Model {name!r}: nothing lies at {directory}.")
         try:
-            found = model_directory.find_models(directory)
+            found = model_directory.find_models(directory, self._settings.newest_versions)
             if len(found) > 1:
                 names = ", ".join(model.name for model in found)
                 raise ModelError(f"{directory} holds several models ({names}); load each by a url of its own")
