@@ -11,7 +11,6 @@ from tfsd.worker.replies import Reply
 from tfsd.worker.targets import Target
 from tfsd.worker.upstream.connection import Answer
 
-
 TRACEPARENT = re.compile(r"[0-9a-f]{2}(-[0-9a-f]+)+")  # W3C Trace Context, section 3.2
 
 
