@@ -2,7 +2,8 @@
 
 Its environment says how it behaves: STUB_NAME is in its answers, STUB_REFUSES is printed before it ends at once,
 STUB_UNHEALTHY never passes a ping, STUB_CAPACITY is how many models a multi-model one takes before it answers 507.
-A body `status N` is answered with N, `sleep S` after S seconds, `stream N` with N chunks, `die` by ending.
+It prints every request. A body `status N` is answered with N, `sleep S` after S seconds, `stream N` with N chunks,
+`die` by ending.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ models: dict[str, str] = {}
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         if self.path == "/ping":
@@ -31,6 +33,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        print("asked", self.path, body.decode("latin-1"), flush=True)
         if self.path == "/models":
             self.load(json.loads(body))
             return
@@ -86,4 +89,5 @@ if __name__ == "__main__":
     if "STUB_REFUSES" in os.environ:
         print(f"serve: {os.environ['STUB_REFUSES']}")
         sys.exit(1)
+    print("serving", flush=True)
     ThreadingHTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler).serve_forever()

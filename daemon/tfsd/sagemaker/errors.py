@@ -56,6 +56,12 @@ class ValidationError(AwsError):
     code, status = "ValidationError", 400
 
 
+class PayloadTooLarge(AwsError):
+    """Runtime: a body above the operation's limit. AWS's answer has no code but its status."""
+
+    code, status = "413", 413
+
+
 class ModelError(AwsError):
     """Runtime: the container answered 4xx or 5xx; members OriginalStatusCode, OriginalMessage, LogStreamArn."""
 

@@ -18,6 +18,7 @@ from botocore.model import OperationModel, ServiceModel
 
 from tfsd.sagemaker.errors import (
     AwsError,
+    PayloadTooLarge,
     SerializationException,
     UnknownOperationException,
     ValidationError,
@@ -97,6 +98,7 @@ class RestService(Service):
             found = pattern.fullmatch(request.path)
             if found and request.method == method:
                 parameters = _located(operation.input_shape, found.groupdict(), request)
+                _check_size(operation.input_shape, request.body)
                 validate(operation.input_shape, parameters, self.refuse)
                 return operation, parameters
         raise UnknownOperationException(f"SageMaker's runtime has no {request.method} {request.path}.")
@@ -127,6 +129,14 @@ class RestService(Service):
         document = {"Message": error.message, "message": error.message, **error.members}
         headers = {"Content-Type": "application/json", "x-amzn-ErrorType": error.code}
         return HttpResponse(error.status, headers, json.dumps(document).encode())
+
+
+def _check_size(shape: Any, body: bytes) -> None:
+    """Raises PayloadTooLarge for a body that is longer than the payload's shape says."""
+    payload = shape.members.get(shape.serialization.get("payload"))
+    limit = payload.metadata.get("max") if payload else None
+    if limit is not None and len(body) > limit:
+        raise PayloadTooLarge(f"HTTP content length exceeded {limit} bytes.")
 
 
 def _located(shape: Any, path: Mapping[str, str], request: HttpRequest) -> dict[str, Any]:

@@ -49,14 +49,21 @@ class Api:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._clients: dict[str, Any] = {}
         self.emulator = self._emulator()
         self.application = Application(self.emulator)
 
     def _emulator(self) -> Emulator:
         command = [sys.executable, "-S", stub_container.__file__]
-        return Emulator(self.directory, {}, Display(io.StringIO()), lambda run_dir: command)
+        return Emulator(self.directory, {}, Display(io.StringIO()), lambda run_dir: [*command, str(run_dir)])
 
     def client(self, service: str, **config: Any) -> Any:
+        key = f"{service} {config}"
+        if key not in self._clients:
+            self._clients[key] = self._make_client(service, **config)
+        return self._clients[key]
+
+    def _make_client(self, service: str, **config: Any) -> Any:
         client = boto3.client(
             service,
             region_name="us-west-2",

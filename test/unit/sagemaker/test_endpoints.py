@@ -1,0 +1,253 @@
+"""Endpoints over stub containers: statuses, updates, rollbacks, weights, healing, restarts."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tfsd.sagemaker.instances.container import sweep
+
+from .conftest import Api, variant, wait_for
+
+
+def pids(api: Api, name: str) -> list[int]:
+    endpoint = api.emulator.endpoints.find(name)
+    assert endpoint
+    assert endpoint.deployment
+    return [
+        container.pid
+        for live in endpoint.deployment.everything
+        for instance in live.instances
+        for container in instance.containers
+    ]
+
+
+def is_alive(pid: int) -> bool:
+    """Whether it runs; one that has ended may still be there for its parent to see."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_an_endpoint_from_creation_to_deletion(api: Api) -> None:
+    api.make_model("m", STUB_NAME="one")
+    api.make_config("c", {"ModelName": "m", "InitialInstanceCount": 2})
+    client = api.client("sagemaker")
+    arn = client.create_endpoint(EndpointName="e", EndpointConfigName="c")["EndpointArn"]
+    assert client.list_endpoints(StatusEquals="Creating")["Endpoints"][0]["EndpointArn"] == arn
+    described = api.describe("e")  # held until it is in service
+    assert described["EndpointStatus"] == "InService"
+    [production] = described["ProductionVariants"]
+    assert production["CurrentInstanceCount"] == 2
+    assert production["DeployedImages"][0]["SpecifiedImage"].endswith(":1.12.0-cpu")
+    assert "FailureReason" not in described
+    running = pids(api, "e")
+    assert api.invoke("e")["name"] == "one"
+    client.delete_endpoint(EndpointName="e")
+    with pytest.raises(ClientError, match="Could not find endpoint"):
+        api.describe("e")
+    assert not any(map(is_alive, running))
+    assert not list((api.directory / "instances").iterdir())
+
+
+def test_the_log_says_why_an_endpoint_failed(api: Api) -> None:
+    api.make_model("m", STUB_REFUSES="there is no model in here")
+    api.make_config("c", {"ModelName": "m"})
+    api.client("sagemaker").create_endpoint(EndpointName="e", EndpointConfigName="c")
+    described = api.describe("e")
+    assert described["EndpointStatus"] == "Failed"
+    assert described["FailureReason"] == (
+        "The primary container for production variant m ended before it was healthy. "
+        "Its log says: serve: there is no model in here"
+    )
+    events = api.client("logs").filter_log_events(logGroupName="/aws/sagemaker/Endpoints/e")["events"]
+    assert [event["message"] for event in events] == ["serve: there is no model in here"]
+
+
+def test_an_image_that_is_none_of_ours_fails_by_name(api: Api) -> None:
+    api.make_model("m")
+    record = api.emulator.state.models.get("m")
+    assert record
+    record["PrimaryContainer"]["Image"] = "example.com/other:1"
+    api.make_config("c", {"ModelName": "m"})
+    api.client("sagemaker").create_endpoint(EndpointName="e", EndpointConfigName="c")
+    described = api.describe("e")
+    assert described["EndpointStatus"] == "Failed"
+    assert "The image example.com/other:1 is none of TensorFlow Serving's" in described["FailureReason"]
+
+
+def test_an_update_moves_traffic_and_stops_what_was_there(api: Api) -> None:
+    for name in ("old", "new"):
+        api.make_model(name, STUB_NAME=name)
+    api.make_endpoint("e", {"ModelName": "old"})
+    before = pids(api, "e")
+    api.make_config("c2", {"ModelName": "new"})
+    api.client("sagemaker").update_endpoint(EndpointName="e", EndpointConfigName="c2")
+    with pytest.raises(ClientError, match="Cannot update in-progress endpoint"):
+        api.client("sagemaker").update_endpoint(EndpointName="e", EndpointConfigName="c2")
+    described = api.describe("e")
+    assert (described["EndpointStatus"], described["EndpointConfigName"]) == ("InService", "c2")
+    assert api.invoke("e")["name"] == "new"
+    assert not any(map(is_alive, before))
+
+
+def test_an_update_that_fails_leaves_the_old_in_service(api: Api) -> None:
+    api.make_model("old", STUB_NAME="old")
+    api.make_model("bad", STUB_REFUSES="no")
+    api.make_endpoint("e", {"ModelName": "old"})
+    api.make_config("c2", {"ModelName": "bad"})
+    api.client("sagemaker").update_endpoint(EndpointName="e", EndpointConfigName="c2")
+    described = api.describe("e")
+    assert (described["EndpointStatus"], described["EndpointConfigName"]) == ("InService", "e")
+    assert "serve: no" in described["FailureReason"]
+    assert api.invoke("e")["name"] == "old"
+
+
+def test_an_update_may_retain_weights_and_counts(api: Api) -> None:
+    api.make_model("m")
+    api.make_endpoint("e", {"ModelName": "m", "InitialInstanceCount": 2, "InitialVariantWeight": 3.0})
+    api.make_config("c2", {"ModelName": "m"})
+    api.client("sagemaker").update_endpoint(
+        EndpointName="e",
+        EndpointConfigName="c2",
+        RetainAllVariantProperties=True,
+        ExcludeRetainedVariantProperties=[{"VariantPropertyType": "DesiredWeight"}],
+    )
+    [production] = api.describe("e")["ProductionVariants"]
+    assert (production["CurrentInstanceCount"], production["CurrentWeight"]) == (2, 1.0)
+
+
+def test_weights_split_the_traffic(api: Api) -> None:
+    """By chi-square with one degree of freedom: 10.8 is passed by chance once in a thousand runs."""
+    for name in ("a", "b"):
+        api.make_model(name, STUB_NAME=name)
+    api.make_endpoint("e", {"ModelName": "a", "InitialVariantWeight": 3.0}, {"ModelName": "b"})
+    count = 400
+    seen = Counter(api.invoke("e")["name"] for _ in range(count))
+    expected = {"a": count * 0.75, "b": count * 0.25}
+    assert sum((seen[name] - times) ** 2 / times for name, times in expected.items()) < 10.8
+    assert {api.invoke("e", TargetVariant="b")["name"] for _ in range(5)} == {"b"}
+    api.client("sagemaker").update_endpoint_weights_and_capacities(
+        EndpointName="e",
+        DesiredWeightsAndCapacities=[
+            {"VariantName": "a", "DesiredWeight": 0.0, "DesiredInstanceCount": 1},
+            {"VariantName": "b", "DesiredWeight": 1.0, "DesiredInstanceCount": 2},
+        ],
+    )
+    described = {item["VariantName"]: item for item in api.describe("e")["ProductionVariants"]}
+    assert described["b"]["CurrentInstanceCount"] == 2
+    assert {api.invoke("e")["name"] for _ in range(10)} == {"b"}
+
+
+def test_instances_take_turns(api: Api) -> None:
+    api.make_model("m")
+    api.make_endpoint("e", {"ModelName": "m", "InitialInstanceCount": 2})
+    ports = [api.invoke("e")["environ"]["SAGEMAKER_BIND_TO_PORT"] for _ in range(6)]
+    assert ports == ports[:2] * 3
+    assert len(set(ports)) == 2
+
+
+def test_a_dead_instance_is_replaced(api: Api) -> None:
+    api.make_model("m")
+    api.make_endpoint("e", {"ModelName": "m", "InitialInstanceCount": 2})
+    before = pids(api, "e")
+    os.kill(before[0], signal.SIGKILL)
+    wait_for(lambda: not is_alive(before[0]))
+    for _ in range(4):
+        api.invoke("e")  # the other one answers
+    endpoint = api.emulator.endpoints.find("e")
+    assert endpoint
+    assert endpoint.deployment
+    endpoint.deployment.heal()
+    wait_for(lambda: len(pids(api, "e")) == 2 and before[0] not in pids(api, "e"), "the replacement")
+    assert api.describe("e")["EndpointStatus"] == "InService"
+
+
+def test_an_endpoint_is_deleted_while_it_is_being_created(api: Api) -> None:
+    api.make_model("m", STUB_UNHEALTHY="1")
+    api.make_config("c", {"ModelName": "m"})
+    client = api.client("sagemaker")
+    client.create_endpoint(EndpointName="e", EndpointConfigName="c")
+    wait_for(lambda: list((api.directory / "instances").glob("*/*/pid")), "the start of the container")
+    [pid] = [int(path.read_text().split()[0]) for path in (api.directory / "instances").glob("*/*/pid")]
+    client.delete_endpoint(EndpointName="e")
+    with pytest.raises(ClientError, match="Could not find endpoint"):
+        api.describe("e")
+    assert not is_alive(pid)
+
+
+def test_many_endpoints_leave_nothing_behind(api: Api) -> None:
+    api.make_model("m")
+    api.make_config("c", {"ModelName": "m"})
+    client = api.client("sagemaker")
+    names = [f"e{number}" for number in range(20)]
+    for name in names:
+        client.create_endpoint(EndpointName=name, EndpointConfigName="c")
+    running = [pid for name in names if api.describe(name) for pid in pids(api, name)]
+    assert len(running) == 20
+    for name in names:
+        client.delete_endpoint(EndpointName=name)
+    wait_for(lambda: not client.list_endpoints()["Endpoints"])
+    assert not any(map(is_alive, running))
+    assert not list((api.directory / "instances").iterdir())
+
+
+def test_a_restart_finds_its_endpoints_again(api: Api) -> None:
+    api.make_model("m", STUB_NAME="kept")
+    api.make_endpoint("e", {"ModelName": "m"})
+    api.client("sagemaker").delete_model(ModelName="m")
+    api.client("sagemaker").delete_endpoint_config(EndpointConfigName="e")
+    before = pids(api, "e")
+    api.restart()
+    assert not any(map(is_alive, before))
+    assert api.describe("e")["EndpointStatus"] == "InService"
+    assert api.invoke("e")["name"] == "kept"
+
+
+def test_what_a_killed_emulator_left_is_ended(api: Api) -> None:
+    api.make_model("m")
+    api.make_endpoint("e", {"ModelName": "m"})
+    [pid] = pids(api, "e")
+    sweep(api.directory / "instances")
+    assert not (api.directory / "instances").exists()
+    wait_for(lambda: not is_alive(pid), "the end of the container")
+
+
+def test_a_serverless_variant_has_its_concurrency(api: Api) -> None:
+    api.make_model("m")
+    api.make_endpoint(
+        "e", {"ModelName": "m", "ServerlessConfig": {"MemorySizeInMB": 1024, "MaxConcurrency": 1}}
+    )
+    endpoint = api.emulator.endpoints.find("e")
+    assert endpoint
+    assert endpoint.deployment
+    live = endpoint.deployment.variants["m"]
+    live.enter()
+    with pytest.raises(ClientError) as error:
+        api.invoke("e")
+    assert error.value.response["Error"]["Code"] == "ThrottlingException"
+    live.leave()
+    api.invoke("e")
+    assert "CurrentInstanceCount" not in api.describe("e")["ProductionVariants"][0]
+
+
+def test_a_shadow_gets_a_copy(api: Api) -> None:
+    for name in ("m", "shadow"):
+        api.make_model(name, STUB_NAME=name)
+    api.make_endpoint("e", {"ModelName": "m"}, ShadowProductionVariants=[variant(ModelName="shadow")])
+    assert api.invoke("e")["name"] == "m"
+    logs = api.client("logs")
+
+    def asked() -> list[str]:
+        """What the shadow was asked, by its log."""
+        found = logs.filter_log_events(logGroupName="/aws/sagemaker/Endpoints/e")
+        return [event["message"] for event in found["events"] if event["logStreamName"].startswith("shadow/")]
+
+    wait_for(lambda: asked() == ["serving", "asked /invocations hello"])
+    assert api.describe("e")["ShadowProductionVariants"][0]["VariantName"] == "shadow"
