@@ -9,6 +9,11 @@ import errno
 import os
 from collections.abc import Mapping
 
+REQUEST, CODE, MODEL_SERVER = "request", "code", "model_server"
+UNAVAILABLE, TIME_LIMIT, NGINX = "unavailable", "time_limit", "nginx"
+CAUSES = (REQUEST, CODE, MODEL_SERVER, UNAVAILABLE, TIME_LIMIT, NGINX)
+"""Whose an error is that a client gets: a label of the metrics, so the list is closed."""
+
 
 class StartError(Exception):
     """What was asked for cannot be served; the text says what is wrong, where, and what to do."""

@@ -28,6 +28,8 @@ from tfsd.control.health.health import Health
 from tfsd.control.health.heartbeat_ages import STUCK_MARGIN_SECONDS, Heartbeats
 from tfsd.control.health.poller import Poller
 from tfsd.control.health.unloadable import UnloadableVersions
+from tfsd.control.metrics.build_info import BuildInfo
+from tfsd.control.metrics.direct_in_flight import DirectInFlight
 from tfsd.control.metrics.page import render, stack_metrics
 from tfsd.control.metrics.request_log import RequestLog, signal_nginx
 from tfsd.control.metrics.saved_counters import Memory
@@ -95,6 +97,8 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
     def in_flight() -> Counter[str]:
         return requests_in_flight(run_dir, health.plan.pools.values() if health.plan else ())
 
+    direct = DirectInFlight(memory.requests, time.monotonic)
+    build = BuildInfo(find_command(settings, os.environ))
     page = Page(settings, run_dir, health, memory, poller.transitions, lambda: seen, in_flight, os.environ)
 
     def count(lines: Iterable[bytes]) -> None:
@@ -114,7 +118,8 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
         return health.missing()
 
     def metrics() -> bytes:
-        return render([*stack_metrics(memory, health, in_flight()), *model_server_metrics(health.plan)])
+        own = stack_metrics(memory, health, in_flight(), direct.by_model())
+        return render([*build.metrics(), *own, *model_server_metrics(health.plan)])
 
     listener = gevent.socket.socket(fileno=os.dup(0))
     app = make_app(settings, missing, health.degraded, metrics)
@@ -128,7 +133,8 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
         add_routes(app, _models(settings, run_dir, supervisor, memory, poller))
     server.start()
     page.start(on_crash=lambda _: ended.set(1))
-    gevent.spawn(_follow, request_log, memory).link_exception(lambda _: ended.set(1))
+    build.start()
+    gevent.spawn(_follow, request_log, memory, direct).link_exception(lambda _: ended.set(1))
     code: int = ended.get()
     server.stop(timeout=0.5)
     with contextlib.suppress(OSError):
@@ -145,7 +151,7 @@ def _models(
     hosts = Hosts(settings, run_dir, command, machine.gpus(os.environ), programs, Reloader())
     server_bytes = EMBEDDED_SERVER_BYTES if is_embedded(command) else REAL_SERVER_BYTES
     models = Models(
-        settings, run_dir, hosts, programs, supervisor, server_bytes, memory.requests.forget, poller.read_plan
+        settings, run_dir, hosts, programs, supervisor, server_bytes, memory.forget, poller.read_plan
     )
     gevent.get_hub().NOT_ERROR += (
         EXPECTED  # no tracebacks of what a greenlet raises for the one that waits for it
@@ -154,13 +160,14 @@ def _models(
     return models
 
 
-def _follow(request_log: RequestLog, memory: Memory) -> None:
+def _follow(request_log: RequestLog, memory: Memory, direct: DirectInFlight) -> None:
     """Count what nginx logs once a second, and save how far that went. A full disk stops neither."""
     trouble = ""
     while True:
         try:
             while request_log.read_chunk():
                 gevent.sleep(BREATH_SECONDS)  # not 0, which would let other greenlets run but no new ping in
+            direct.look()
             memory.save(request_log.position)
             trouble = ""
         except OSError as error:

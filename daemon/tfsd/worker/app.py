@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import bottle
 import gevent
 
-from tfsd.errors import HttpError, NotFound
+from tfsd.errors import CODE, MODEL_SERVER, REQUEST, TIME_LIMIT, UNAVAILABLE, HttpError, NotFound
 from tfsd.logs import request_id
 from tfsd.worker import replies
 from tfsd.worker.call import Call, Mode
@@ -27,6 +27,7 @@ from tfsd.worker.upstream.deadline import current_deadline
 INVOCATIONS = "/invocations"
 MODELS, INVOKE = "/models/", "/invoke"  # around a model's name, in multi-model mode
 REQUEST_ID = "HTTP_X_TFSD_REQUEST_ID"  # set by nginx
+PASSED_ON = "HTTP_X_TFSD_PASSED_ON"  # Unix time, set by nginx
 UNREACHED = "HTTP_X_TFSD_UNREACHED"  # set by nginx when a model's own workers were tried in vain
 ATTRIBUTES = "HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"
 
@@ -65,8 +66,10 @@ class Invocations:
     def reply(self, environ: dict[str, Any], model_name: str | None = None) -> Reply:
         """Answer one request, for the model that its path names, if it does. Raises nothing.
 
-        The reply names the effective model, percent-encoded, in X-Tfsd-Model (for the metrics).
+        For the metrics the reply's headers have the effective model, percent-encoded, in X-Tfsd-Model, the seconds
+        that the request waited for this worker in X-Tfsd-Queued, and whose an error is in X-Tfsd-Cause.
         """
+        queued = _queued(environ)
         deadline = time.monotonic() + self._limit
         current_deadline.set(deadline)
         request_id.set(environ.get(REQUEST_ID, ""))
@@ -78,28 +81,35 @@ class Invocations:
                 raise Unreached(target.name)
             self._in_flight.enter(environ, target.name)
             reply = self._mode(Call(environ, target, deadline))
+            cause = reply.cause
         except Unreached as error:
             tried = UNREACHED in environ  # else it was not loaded yet when nginx looked for its workers
             reply = replies.from_exception(
                 error if tried else NotFound(f"Model {model_name} is not loaded yet.")
             )
+            cause = UNAVAILABLE if tried else REQUEST
         except HttpError as error:
-            reply = replies.from_exception(error)
+            reply, cause = replies.from_exception(error), _cause(error.status)
         except gevent.Timeout as expired:
             reply = self._expired(target) if expired is timer else _failed(expired, target)
+            cause = TIME_LIMIT if expired is timer else CODE
         except (
             BaseException
         ) as error:  # whatever user code raises is an answer, CancelledError and the like too
-            reply = _failed(error, target)
+            reply, cause = _failed(error, target), CODE
         finally:
             timer.close()
-        if reply.status >= 400 and self._reports is not None:
-            self._reports.send(request_id.get(), reply)
+        if reply.status >= 400:
+            reply.headers.append(("X-Tfsd-Cause", cause))
+            if self._reports is not None:
+                self._reports.send(request_id.get(), reply)
         if isinstance(reply.body, Stream):
             reply.headers.append(("X-Accel-Buffering", "no"))  # nginx passes each piece on as it comes
             reply.body = Stream(self._pieces(reply.body), reply.body.close)
         if target is not None:
             reply.headers.append(("X-Tfsd-Model", target.encoded_name))
+        if queued is not None:
+            reply.headers.append(("X-Tfsd-Queued", f"{queued:.3f}"))
         return reply
 
     def _expired(self, target: Target | None) -> Reply:
@@ -132,6 +142,21 @@ class Invocations:
             if piece is None:
                 return
             yield piece
+
+
+def _queued(environ: Mapping[str, Any]) -> float | None:
+    """Seconds since nginx passed the request on, None when it does not say when that was."""
+    try:
+        return max(0.0, time.time() - float(environ[PASSED_ON]))
+    except (KeyError, ValueError):
+        return None
+
+
+def _cause(status: int) -> str:
+    """Whose an error is that was raised with this status."""
+    if status < 500:
+        return REQUEST
+    return {503: UNAVAILABLE, 504: TIME_LIMIT}.get(status, MODEL_SERVER)
 
 
 def _name(target: Target | None) -> str:

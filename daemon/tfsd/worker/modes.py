@@ -6,12 +6,14 @@ of user code is another mode here and a line in `mode_of`.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any
 
 import gevent
 
+from tfsd.errors import MODEL_SERVER
 from tfsd.settings import Settings
 from tfsd.worker.call import Call, Mode
 from tfsd.worker.context import Context
@@ -54,7 +56,8 @@ class Converter:
         with self._inflater.decoded(call.data.read(), environ.get("HTTP_CONTENT_ENCODING")) as data:
             answer = call.post(convert_request(data, environ.get("CONTENT_TYPE")))
         if answer.status != 200:
-            return from_error(answer.status, answer.body.decode("utf-8", "replace"))
+            refused = from_error(answer.status, answer.body.decode("utf-8", "replace"))
+            return dataclasses.replace(refused, cause=MODEL_SERVER)
         converted, content_type = convert_response(
             answer.body, environ.get("HTTP_ACCEPT"), self._default_accept
         )

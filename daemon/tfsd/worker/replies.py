@@ -15,7 +15,7 @@ from typing import Any
 
 import bottle
 
-from tfsd.errors import HttpError
+from tfsd.errors import CODE, HttpError
 from tfsd.worker.upstream.grpc_errors import as_http_error
 
 DEFAULT_CONTENT_TYPE = "application/json"  # of a result that names none, as in the AWS containers
@@ -36,11 +36,12 @@ class BadResult(Exception):
 
 @dataclasses.dataclass(slots=True)
 class Reply:
-    """An HTTP reply; `body` is bytes, or a Stream that is sent in pieces."""
+    """An HTTP reply; `body` is bytes, or a Stream that is sent in pieces; `cause` says whose an error is."""
 
     status: int
     headers: Headers
     body: bytes | Stream = b""
+    cause: str = CODE
 
     @property
     def status_line(self) -> str:

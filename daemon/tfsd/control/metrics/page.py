@@ -6,17 +6,19 @@ made for one page.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
+from types import MappingProxyType
+from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
-from prometheus_client.utils import floatToGoString
 
 from tfsd.control.health.health import Health
 from tfsd.control.metrics.processes import process_metrics
-from tfsd.control.metrics.request_counts import BUCKETS
+from tfsd.control.metrics.request_counts import BUCKETS, Latency
 from tfsd.control.metrics.saved_counters import Memory
 
 
@@ -35,8 +37,14 @@ class _Families(Collector):
         return self._families
 
 
-def stack_metrics(memory: Memory, health: Health, in_flight: Mapping[str, int]) -> Iterator[Metric]:
-    """Everything that control knows itself, and the requests `in_flight` in the workers, by model."""
+def stack_metrics(
+    memory: Memory,
+    health: Health,
+    in_flight: Mapping[str, int],
+    direct: Mapping[str, float] = MappingProxyType({}),
+) -> Iterator[Metric]:
+    """Everything that control knows itself, and the requests `in_flight` in the workers and on the `direct` route,
+    by model."""
     yield from _request_metrics(memory)
     restarts = CounterMetricFamily(
         "tfsd_process_restarts", "Processes that were started again, by program.", labels=["program"]
@@ -49,10 +57,13 @@ def stack_metrics(memory: Memory, health: Health, in_flight: Mapping[str, int]) 
     yield _left_out(health)
     yield from memory.loads.metrics()
     requests = GaugeMetricFamily(
-        "tfsd_requests_in_flight", "Requests that workers are answering.", labels=["model"]
+        "tfsd_requests_in_flight",
+        "Requests that are being answered: counted by the workers; on the direct route the mean of the last seconds.",
+        labels=["model", "route"],
     )
     for model in health.plan.models if health.plan else ():
-        requests.add_metric([model], in_flight.get(model, 0))
+        requests.add_metric([model, "worker"], in_flight.get(model, 0))
+        requests.add_metric([model, "direct"], direct.get(model, 0.0))
     yield requests
 
 
@@ -64,16 +75,26 @@ def _request_metrics(memory: Memory) -> Iterator[Metric]:
     for key, number in counts.requests.items():
         requests.add_metric(list(key), number)
     yield requests
-    latencies = HistogramMetricFamily(
+    yield _histogram(
         "tfsd_request_duration_seconds",
         "Time from a request's first byte to its answer's last.",
-        labels=["route", "model"],
+        ("route", "model"),
+        counts.latencies,
     )
-    bounds: list[str] = [floatToGoString(bound) for bound in BUCKETS]  # type: ignore[no-untyped-call]
-    for labels, latency in counts.latencies.items():
-        buckets = list(zip(bounds, accumulate(latency.counts), strict=True))
-        latencies.add_metric(list(labels), buckets, latency.total)
-    yield latencies
+    yield _histogram(
+        "tfsd_request_queue_seconds",
+        "Time from when nginx passed a request on until a worker began with it.",
+        ("model",),
+        {(model,): queued for model, queued in counts.queued.items()},
+    )
+    refused = CounterMetricFamily(
+        "tfsd_requests_refused",
+        "Requests answered with an error status, by whose error it is.",
+        labels=["model", "cause"],
+    )
+    for (model, cause), number in counts.refused.items():
+        refused.add_metric([model, cause], number)
+    yield refused
     yield CounterMetricFamily(
         "tfsd_request_log_malformed_lines", "Lines of the log of requests that were none.", counts.malformed
     )
@@ -89,6 +110,17 @@ def _left_out(health: Health) -> Metric:
         for version in versions:
             left_out.add_metric([model, version], 1)
     return left_out
+
+
+def _histogram(
+    name: str, documentation: str, labels: Sequence[str], latencies: Mapping[Any, Latency]
+) -> Metric:
+    family = HistogramMetricFamily(name, documentation, labels=labels)
+    bounds = ["+Inf" if math.isinf(bound) else str(bound) for bound in BUCKETS]
+    for values, latency in latencies.items():
+        buckets = list(zip(bounds, accumulate(latency.counts), strict=True))
+        family.add_metric(list(values), buckets, latency.total)
+    return family
 
 
 def _model_metrics(health: Health) -> Iterator[Metric]:

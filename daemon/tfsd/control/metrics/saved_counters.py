@@ -50,6 +50,11 @@ class Memory:
         except (KeyError, psutil.Error):
             return None
 
+    def forget(self, model: str) -> None:
+        """Drop all that was counted for a model that is gone."""
+        self.requests.forget(model)
+        self.loads.forget(model)
+
     def save(self, position: Position | None) -> None:
         """Store the counters with the position up to which they count, if anything has changed."""
         document = {

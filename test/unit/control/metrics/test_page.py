@@ -40,7 +40,12 @@ def make_health() -> Health:
 
 def test_what_was_counted_is_on_the_page(tmp_path: Path) -> None:
     memory, health = Memory(RunDir(tmp_path)), make_health()
-    lines = [b"1\tdirect\tb\t200\t0.002", b"1\tdirect\tb\t200\t0.004", b"1\tworker\tb\t500\t99.0", b"junk"]
+    lines = [
+        b"1\tdirect\tb\t200\t0.002",
+        b"1\tdirect\tb\t200\t0.004",
+        b"1\tworker\tb\t500\t99.0\t-\t1\t2\t0.003\tcode\tid",
+        b"junk",
+    ]
     memory.requests.add(lines, ["b"])
     for pid in (1, 2, 3):
         memory.restarts.processes_seen({"worker-default": Process("worker-default", "RUNNING", pid, 0)})
@@ -58,9 +63,12 @@ def test_what_was_counted_is_on_the_page(tmp_path: Path) -> None:
     assert value(samples, bucket, route="worker", model="b", le="+Inf") == 1
     assert value(samples, "tfsd_request_duration_seconds_count", route="direct", model="b") == 2
     assert value(samples, "tfsd_request_duration_seconds_sum", route="direct", model="b") == 0.006
+    assert value(samples, "tfsd_request_queue_seconds_bucket", model="b", le="0.0025") == 0
+    assert value(samples, "tfsd_request_queue_seconds_bucket", model="b", le="0.005") == 1
+    assert value(samples, "tfsd_requests_refused_total", model="b", cause="code") == 1
     assert value(samples, "tfsd_process_restarts_total", program="worker-default") == 2
-    assert value(samples, "tfsd_requests_in_flight", model="b") == 4
-    assert value(samples, "tfsd_requests_in_flight", model='a"\\') == 0
+    assert value(samples, "tfsd_requests_in_flight", model="b", route="worker") == 4
+    assert value(samples, "tfsd_requests_in_flight", model='a"\\', route="direct") == 0
     assert value(samples, "tfsd_request_log_malformed_lines_total") == 1
     assert value(samples, "tfsd_model_available", model="b") == 1
     assert value(samples, "tfsd_model_available", model='a"\\') == 0
@@ -74,7 +82,7 @@ def test_a_page_can_be_made_before_anything_is_known(tmp_path: Path) -> None:
 
     samples = page(Memory(RunDir(tmp_path)), health)
 
-    assert value(samples, "tfsd_requests_in_flight", model="b") is None
+    assert value(samples, "tfsd_requests_in_flight", model="b", route="worker") is None
     assert value(samples, "tfsd_request_log_malformed_lines_total") == 0
 
 

@@ -1,0 +1,67 @@
+"""What runs here: the versions that `tfsd_build_info` shows."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from collections.abc import Iterator, Sequence
+
+import gevent
+from gevent import subprocess
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from tfsd import __version__
+from tfsd.stack.model_server_flags import is_embedded
+
+TENSORFLOW = ("tensorflow", "tensorflow-cpu", "tensorflow-cpu-aws")
+VERSION_SECONDS = 20
+
+
+class BuildInfo:
+    """Asks the model server for its version once, beside everything else."""
+
+    def __init__(self, model_server_command: Sequence[str]) -> None:
+        self._command = list(model_server_command)
+        self._versions = {
+            "version": __version__,
+            "tensorflow": _installed_tensorflow() if is_embedded(self._command) else "",
+            "model_server": "embedded" if is_embedded(self._command) else "tensorflow_model_server",
+            "model_server_version": __version__ if is_embedded(self._command) else "",
+        }
+
+    def start(self) -> None:
+        """Ask in a greenlet."""
+        if not is_embedded(self._command):
+            gevent.spawn(self._ask)
+
+    def metrics(self) -> Iterator[Metric]:
+        """`tfsd_build_info`, always 1; what is not known is an empty label."""
+        info = GaugeMetricFamily(
+            "tfsd_build_info", "Versions of what runs here.", labels=list(self._versions)
+        )
+        info.add_metric(list(self._versions.values()), 1)
+        yield info
+
+    def _ask(self) -> None:
+        try:
+            said = subprocess.run(
+                [*self._command, "--version"], capture_output=True, text=True, timeout=VERSION_SECONDS
+            ).stdout
+        except (OSError, subprocess.SubprocessError):
+            return
+        self._versions["model_server_version"] = _after("TensorFlow ModelServer:", said)
+        self._versions["tensorflow"] = _after("TensorFlow Library:", said)
+
+
+def _after(name: str, text: str) -> str:
+    found = re.search(re.escape(name) + r"\s*(\S+)", text)
+    return found[1] if found else ""
+
+
+def _installed_tensorflow() -> str:
+    for name in TENSORFLOW:
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ""
