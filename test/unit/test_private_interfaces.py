@@ -9,6 +9,7 @@ from pathlib import Path
 
 import gevent
 import gevent.socket
+import grpc._server
 import pytest
 import requests
 from gevent import pywsgi
@@ -73,8 +74,12 @@ def test_protobuf() -> None:
 
 
 def test_grpc() -> None:
-    """worker/upstream/grpc_gevent.py; without it, one gRPC call blocks a whole worker."""
+    """worker/upstream/grpc_gevent.py; without it, one gRPC call blocks a whole worker. model_server/rpc/server.py has
+    a pool for refusals;
+    without it, a refusal waits for the calls that it is for.
+    """
     assert callable(init_gevent)
+    assert "experimental_thread_pool" in inspect.getsource(grpc._server._select_thread_pool_for_behavior)
 
 
 def test_requests() -> None:

@@ -19,7 +19,7 @@ from tfsd.model_server.lifecycle import Lifecycle
 from tfsd.model_server.metrics import Metrics
 from tfsd.model_server.protos import read_text_proto
 from tfsd.model_server.rpc.api import methods
-from tfsd.model_server.rpc.server import GrpcServer, credentials
+from tfsd.model_server.rpc.http2_server import Http2Server
 from tfsd.model_server.runtime import op_libraries
 from tfsd.model_server.runtime.loader import Loader, LoadOptions, list_directory
 from tfsd.model_server.source import VersionSource
@@ -58,7 +58,7 @@ class Server:
             options.allow_version_labels_for_unavailable_models,
             options.start_despite_load_errors,
         )
-        self._grpc: GrpcServer | None = None
+        self._grpc: Any = None
         self._rest: Any = None
 
     def start(self) -> None:
@@ -87,15 +87,21 @@ class Server:
 
     def _start_grpc(self) -> None:
         plan, options = self._plan, self._options
-        self._grpc = GrpcServer(
-            methods(self.core, self._metrics, options.enable_serialization_as_tensor_content),
-            plan.grpc_addresses,
-            plan.grpc_threads,
-            plan.grpc_limit,
-            plan.grpc_arguments,
-            credentials(plan.ssl_config) if plan.ssl_config is not None else None,
-            options.enable_grpc_healthcheck_service,
-        )
+        served = methods(self.core, self._metrics, options.enable_serialization_as_tensor_content)
+        if plan.needs_grpc_core:
+            from tfsd.model_server.rpc.server import GrpcServer, credentials
+
+            self._grpc = GrpcServer(
+                served,
+                plan.grpc_addresses,
+                plan.grpc_threads,
+                plan.grpc_limit,
+                plan.grpc_arguments,
+                credentials(plan.ssl_config) if plan.ssl_config is not None else None,
+                options.enable_grpc_healthcheck_service,
+            )
+        else:
+            self._grpc = Http2Server(served, plan.grpc_addresses, plan.grpc_threads, plan.grpc_limit)
         self._grpc.start()
         for address in plan.grpc_addresses:
             log.info("Running gRPC ModelServer at %s ...", address)

@@ -50,6 +50,12 @@ class Plan:
     intra_op: int
     inter_op: int
 
+    @property
+    def needs_grpc_core(self) -> bool:
+        """Whether gRPC's own server is needed: for TLS, the health service (which streams), or its arguments."""
+        health = self.options.enable_grpc_healthcheck_service
+        return bool(self.ssl_config is not None or self.grpc_arguments or health)
+
 
 def prepare(options: Options) -> Plan:
     """Check a command line and read its files, in the real server's order.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,10 +10,8 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 
-from tfsd.model_server.errors import Code, ServingError, invalid
-from tfsd.model_server.rpc.method import IsActive, Method, details
-
-log = logging.getLogger(__name__)
+from tfsd.model_server.errors import ServingError, invalid
+from tfsd.model_server.rpc.method import IsActive, Method, details, exhausted, outcome
 
 _MAX_MESSAGE = 2**31 - 1
 _STATUS = {code.value[0]: code for code in grpc.StatusCode}
@@ -86,7 +83,7 @@ class _Methods(grpc.GenericRpcHandler):
 
 
 def _refuse(request: bytes, is_active: IsActive) -> bytes:
-    raise ServingError(Code.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")
+    raise exhausted()
 
 
 def _handler(method: Method) -> grpc.RpcMethodHandler:
@@ -95,14 +92,10 @@ def _handler(method: Method) -> grpc.RpcMethodHandler:
 
 def _behavior(method: Method) -> Callable[[bytes, grpc.ServicerContext], Any]:
     def behave(request: bytes, context: grpc.ServicerContext) -> Any:
-        try:
-            return method(request, context.is_active)
-        except ServingError as error:
-            failure = error
-        except Exception as error:
-            log.exception("A gRPC call failed in a way that is a fault of this server")
-            failure = ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}")
-        return context.abort(_STATUS[failure.code.value], details(failure))
+        answer = outcome(method, request, context.is_active)
+        if isinstance(answer, ServingError):
+            return context.abort(_STATUS[answer.code.value], details(answer))
+        return answer
 
     return behave
 

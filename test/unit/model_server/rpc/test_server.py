@@ -1,14 +1,17 @@
-"""The gRPC server in front of methods that the test controls: statuses, refusals, what is logged."""
+"""Both gRPC servers in front of methods that the test controls: statuses, refusals, sizes, what is logged."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
 
 from tfsd.model_server.errors import Code, ServingError
+from tfsd.model_server.rpc.http2_server import Http2Server
 from tfsd.model_server.rpc.method import IsActive
 from tfsd.model_server.rpc.server import GrpcServer
 
@@ -22,7 +25,13 @@ class Methods:
         self.holding = threading.Semaphore(0)
         self.go = threading.Event()
         self.failure: Exception = ServingError(Code.NOT_FOUND, "nothing there")
-        self.table = {"/t.T/Hold": self.hold, "/t.T/Echo": self.echo, "/t.T/Fail": self.fail}
+        self.gave_up = threading.Event()
+        self.table = {
+            "/t.T/Hold": self.hold,
+            "/t.T/Echo": self.echo,
+            "/t.T/Fail": self.fail,
+            "/t.T/Patient": self.patient,
+        }
 
     def hold(self, request: bytes, is_active: IsActive) -> bytes:
         self.holding.release()
@@ -32,6 +41,15 @@ class Methods:
     def echo(self, request: bytes, is_active: IsActive) -> bytes:
         assert is_active()
         return request
+
+    def patient(self, request: bytes, is_active: IsActive) -> bytes:
+        self.holding.release()
+        deadline = time.monotonic() + 30
+        while is_active():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        self.gave_up.set()
+        return b""
 
     def fail(self, request: bytes, is_active: IsActive) -> bytes:
         raise self.failure
@@ -44,15 +62,20 @@ def methods() -> Iterator[Methods]:
     methods.go.set()
 
 
-@pytest.fixture
-def channel(methods: Methods, tmp_path) -> Iterator[grpc.Channel]:
-    address = f"unix:{tmp_path}/socket"
-    server = GrpcServer(methods.table, [address], threads=1, limit=LIMIT)
+@pytest.fixture(params=[GrpcServer, Http2Server])
+def server(request: pytest.FixtureRequest, methods: Methods, tmp_path) -> Iterator[GrpcServer | Http2Server]:
+    server = request.param(methods.table, [f"unix:{tmp_path}/socket"], 1, LIMIT)
     server.start()
-    with grpc.insecure_channel(address) as channel:
-        yield channel
+    yield server
     methods.go.set()
     server.stop(5)()
+
+
+@pytest.fixture
+def channel(server: GrpcServer | Http2Server, tmp_path) -> Iterator[grpc.Channel]:
+    unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    with grpc.insecure_channel(f"unix:{tmp_path}/socket", unlimited) as channel:
+        yield channel
 
 
 def status(channel: grpc.Channel, path: str) -> tuple[grpc.StatusCode, str]:
@@ -85,3 +108,68 @@ def test_statuses(channel: grpc.Channel, methods: Methods, caplog: pytest.LogCap
     methods.failure = ValueError("a fault")
     assert status(channel, "/t.T/Fail") == (grpc.StatusCode.INTERNAL, "ValueError: a fault")
     assert "fault of this server" in caplog.text
+
+
+@pytest.mark.parametrize("size", [0, 1, 16379, 16384, 70_000, 3_000_000, 20_000_000])
+def test_messages_of_any_size(channel: grpc.Channel, size: int) -> None:
+    sent = bytes(range(251)) * (size // 251 + 1)
+    assert channel.unary_unary("/t.T/Echo")(sent[:size], timeout=60) == sent[:size]
+
+
+def test_compressed_requests(channel: grpc.Channel) -> None:
+    for compression in (grpc.Compression.Gzip, grpc.Compression.Deflate):
+        echo = channel.unary_unary("/t.T/Echo")
+        assert echo(b"a" * 5000, timeout=30, compression=compression) == b"a" * 5000
+
+
+def test_details_that_are_no_ascii_and_metadata(channel: grpc.Channel, methods: Methods) -> None:
+    methods.failure = ServingError(Code.ABORTED, "50 % of\n'é' \"ü\"")
+    with pytest.raises(grpc.RpcError) as failure:
+        channel.unary_unary("/t.T/Fail")(
+            b"", timeout=30, metadata=[("x-long", "y" * 5000), ("x-b-bin", b"\xff")]
+        )
+    assert failure.value.code() is grpc.StatusCode.ABORTED
+    assert failure.value.details() == "50 % of\n'é' \"ü\""
+
+
+def test_a_method_learns_that_its_client_has_gone_or_is_out_of_time(
+    channel: grpc.Channel, methods: Methods
+) -> None:
+    patient = channel.unary_unary("/t.T/Patient")
+    call = patient.future(b"", timeout=60)
+    assert methods.holding.acquire(timeout=30)
+    call.cancel()
+    assert methods.gave_up.wait(30)
+
+    methods.gave_up.clear()
+    with pytest.raises(grpc.RpcError) as failure:
+        patient(b"", timeout=0.2)
+    assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert methods.gave_up.wait(30)
+    assert channel.unary_unary("/t.T/Echo")(b"x", timeout=30) == b"x"
+
+
+def test_what_is_in_flight_is_finished_when_the_server_stops(
+    server: GrpcServer | Http2Server, channel: grpc.Channel, methods: Methods, tmp_path
+) -> None:
+    running = channel.unary_unary("/t.T/Hold").future(b"1", timeout=60)
+    assert methods.holding.acquire(timeout=30)
+    wait = server.stop(30)
+    methods.go.set()
+    assert running.result() == b"1"
+    wait()
+    with grpc.insecure_channel(f"unix:{tmp_path}/socket") as late, pytest.raises(grpc.RpcError) as failure:
+        late.unary_unary("/t.T/Echo")(b"", timeout=30)
+    assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("kind", [GrpcServer, Http2Server])
+def test_many_calls_on_one_connection_each_get_their_own_answer(methods: Methods, tmp_path, kind) -> None:
+    server = kind(methods.table, [f"unix:{tmp_path}/socket"], 4)
+    server.start()
+    with grpc.insecure_channel(f"unix:{tmp_path}/socket") as channel, ThreadPoolExecutor(16) as pool:
+        echo = channel.unary_unary("/t.T/Echo")
+        sizes = [(number * 7919) % 90_000 for number in range(400)]
+        requests = [number.to_bytes(4, "big") * (size // 4 + 1) for number, size in enumerate(sizes)]
+        assert list(pool.map(lambda request: echo(request, timeout=60), requests)) == requests
+    server.stop(5)()
