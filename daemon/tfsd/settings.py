@@ -1,8 +1,8 @@
 """Every environment variable that the stack reads: name, type, default and one line of documentation.
 
 `Settings.from_environ` parses them once into a frozen object and refuses all bad values together, each by
-name. The README's table is printed by `python -m tfsd.settings`. Nothing else in tfsd reads the environment
-for configuration, and this module never imports another room of tfsd.
+name. `python -m tfsd.settings` prints the table in docs/reference/settings.md. Nothing else in tfsd reads the
+environment for configuration, and this module never imports another room of tfsd.
 """
 
 from __future__ import annotations
@@ -546,7 +546,7 @@ def _with_derived(values: dict[str, Any], cpus: int, memory: int) -> dict[str, A
 
 
 def variables() -> list[tuple[str, Variable]]:
-    """The settings that come from the environment, as (field name, variable), in the order of the README."""
+    """The settings that come from the environment, as (field name, variable), in the order of the table."""
     return [
         (field.name, field.metadata["variable"])
         for field in dataclasses.fields(Settings)
@@ -555,7 +555,7 @@ def variables() -> list[tuple[str, Variable]]:
 
 
 def markdown_table() -> str:
-    """The README's table of variables."""
+    """The documentation's table of variables."""
     lines = ["| variable | default | effect |", "|---|---|---|"]
     defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
     for field, variable in variables():

@@ -1,4 +1,4 @@
-"""Settings from the environment: hosting contract, section 8, and the README's table of it."""
+"""Settings from the environment: hosting contract, section 8, and the documentation's table of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tfsd import settings
 from tfsd.settings import GATEWAY_MARGIN_SECONDS, Settings, SettingsError
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
 
 CONTRACT = {
     "SAGEMAKER_BASE_DIR",
@@ -365,7 +365,7 @@ def test_bind_addresses_that_are_none(text: str) -> None:
 
 
 def test_readme_has_the_table() -> None:
-    _, _, rest = README.read_text().partition("<!-- settings -->\n")
+    _, _, rest = PAGE.read_text().partition("<!-- settings -->\n")
     table, marker, _ = rest.partition("<!-- /settings -->")
-    assert marker, "README.md needs the lines <!-- settings --> and <!-- /settings -->"
+    assert marker, "settings.md needs the lines <!-- settings --> and <!-- /settings -->"
     assert table == settings.markdown_table(), "put the output of `python -m tfsd.settings` there"

@@ -86,7 +86,8 @@ def _check(words: list[str]) -> int:
 def _docs(words: list[str]) -> int:
     """Build the documentation into site/, or serve it while it is being written."""
     verb = words or ["build", "--strict", "--quiet"]
-    return subprocess.call([sys.executable, "-m", "mkdocs", *verb], cwd=ROOT)
+    environ = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    return subprocess.call([sys.executable, "-m", "mkdocs", *verb], cwd=ROOT, env=environ)
 
 
 def _ctl(words: list[str]) -> int:

@@ -97,8 +97,8 @@ def test_requirements_that_have_changed_are_installed_anew(moved: tuple[Path, Pa
         assert "\n" not in message
 
 
-def test_the_readme_says_which_versions_of_ours_user_code_may_bring() -> None:
-    text = (Path(__file__).parents[3] / "README.md").read_text()
+def test_the_documentation_says_which_versions_of_ours_user_code_may_bring() -> None:
+    text = (Path(__file__).parents[3] / "docs/reference/model-directory.md").read_text()
     for requirement in importlib.metadata.requires("tfsd") or ():
         if "extra ==" not in requirement:
             name, low, high = re.fullmatch(r"([\w.-]+)<([\d.]+),>=([\d.]+)", requirement).group(1, 3, 2)  # type: ignore[union-attr]

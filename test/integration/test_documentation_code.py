@@ -1,8 +1,10 @@
-"""The inference code that README shows, run on a stack."""
+"""The inference code and the requests that README and the how-to show, run on a stack."""
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,13 +14,17 @@ from support.code import add_model
 from support.models import built_models
 from support.stack import RunningStack
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+HOW_TO = ROOT / "docs" / "how-to" / "inference-code.md"
+PORT_OF_README = "8081"
 RIGHT = "# input_fn and output_fn"
 
 
 @pytest.fixture(scope="module")
 def stack(start_stack: Callable[..., RunningStack], tmp_path_factory: pytest.TempPathFactory) -> RunningStack:
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    blocks = python_blocks(HOW_TO)
+    [short] = python_blocks(README)
     side_by_side = next(block for block in blocks if RIGHT in block)
     column = side_by_side.index(RIGHT)
     lines = side_by_side.splitlines()
@@ -32,7 +38,12 @@ def stack(start_stack: Callable[..., RunningStack], tmp_path_factory: pytest.Tem
     add_model(
         directory, "grpc", models / "echo", next(block for block in blocks if "context.channel" in block)
     )
+    add_model(directory, "readme", built_models() / "half_plus_two", short)
     return start_stack(directory, SAGEMAKER_MODEL_SERVER_WORKERS="1")
+
+
+def python_blocks(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
 
 
 @pytest.mark.parametrize("model", ["left", "right"])
@@ -43,3 +54,17 @@ def test_both_styles_do_the_same(stack: RunningStack, model: str) -> None:
 
 def test_grpc_from_a_handler(stack: RunningStack) -> None:
     assert stack.invoke("", attributes="tfs-model-name=grpc").json() == {"y": [1.0, 2.0]}
+
+
+def test_the_handler_of_readme(stack: RunningStack) -> None:
+    answer = stack.invoke('{"instances": [1.0, 5.0]}', attributes="tfs-model-name=readme")
+    assert answer.json() == {"best": 4.5}
+
+
+def test_the_requests_of_readme(plain_stack: RunningStack) -> None:
+    lines = [line for line in README.read_text().splitlines() if f"localhost:{PORT_OF_README}/" in line]
+    assert len(lines) == 2
+    for line in lines:
+        command = line.replace(f":{PORT_OF_README}", f":{plain_stack.port}")
+        answer = subprocess.run(["bash", "-c", command], capture_output=True, check=True).stdout
+        assert "predictions" in json.loads(answer)
