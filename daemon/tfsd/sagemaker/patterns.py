@@ -18,6 +18,10 @@ PROPERTIES = {
     "S": "$+<=>^`|~",
     "P": "!-#%-*,-/:;?@\\[-\\]_{}",
 }
+SURROGATES = (
+    r"\uD800\uDC00-\uDBFF\uDFFF",
+    r"\U00010000-\U0010ffff",
+)  # how Java writes what lies above U+FFFF
 TOKEN = re.compile(r"\\p\{(?P<property>\w+)\}|\\z|\\.|\[\^?\]?|\]|.", re.DOTALL)
 
 
@@ -33,7 +37,7 @@ def compiled(pattern: str) -> re.Pattern[str] | None:
 def _translated(pattern: str) -> str:
     parts = []
     in_class = False
-    for token in TOKEN.finditer(pattern):
+    for token in TOKEN.finditer(pattern.replace(*SURROGATES)):
         text = token.group()
         if token["property"]:
             characters = PROPERTIES.get(token["property"], r"\w\W")

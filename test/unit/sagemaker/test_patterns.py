@@ -15,9 +15,9 @@ def test_every_pattern_of_the_service_model_is_understood(service: str) -> None:
     from botocore.loaders import Loader
 
     shapes = Loader().load_service_model(service, "service-2")["shapes"]
-    for name, shape in shapes.items():
-        if "pattern" in shape:
-            assert patterns.compiled(shape["pattern"]), f"{name}: {shape['pattern']}"
+    patterns_of_shapes = {shape["pattern"] for shape in shapes.values() if "pattern" in shape}
+    not_understood = {pattern for pattern in patterns_of_shapes if patterns.compiled(pattern) is None}
+    assert all("${1," in pattern for pattern in not_understood), not_understood  # which Java refuses too
 
 
 @pytest.mark.parametrize(
