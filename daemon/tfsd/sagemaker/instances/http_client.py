@@ -63,12 +63,16 @@ class Connection(HTTPConnection):
         if self.sock is None:
             return False
         plain = getattr(self.sock, "_sock", self.sock)  # of gevent's socket, which would wait
+        seconds = plain.gettimeout()
+        plain.settimeout(0)  # Python waits whatever the flags say
         try:
-            plain.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            plain.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return True
         except OSError:
             return False
+        finally:
+            plain.settimeout(seconds)
         return False  # closed, or something that nobody asked for
 
 

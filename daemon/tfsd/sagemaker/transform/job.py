@@ -100,6 +100,8 @@ class Job:
         job = self.specification
         self._waiting.extend(input_objects(self._objects, job.input_type, job.input_uri))
         self._progress.started(len(self._waiting))
+        if self.stopping:  # before it began
+            return
         self._instances = [self._make_instance(number) for number in range(job.instances)]
         self._runs = [gevent.spawn(self._run, *numbered) for numbered in enumerate(self._instances)]
         try:
