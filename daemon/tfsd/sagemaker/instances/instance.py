@@ -181,6 +181,7 @@ class _Definition:
         self._ports.append(port)
         environment = {
             **containers.environment_of_host(),
+            "SAGEMAKER_TFS_BIND_ADDRESS": "127.0.0.1",
             **self._launcher.aws_environment,
             **self._record.get("Environment", {}),
             **self.environment,

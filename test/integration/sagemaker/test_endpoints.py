@@ -1,0 +1,268 @@
+"""Endpoints of real stacks: an update under load, a killed stack, a restart, a stream, many models, more clients."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from integration.conftest import linked
+from support.local_sagemaker import IMAGE, ROLE, LocalSageMaker
+
+SECONDS = 180
+STREAMING = """
+import time
+
+
+def handler(data, context):
+    def pieces():
+        for number in range(3):
+            yield f"piece {number}"
+            time.sleep(0.3)
+
+    return pieces(), "text/plain"
+"""
+
+
+def serve(sagemaker: LocalSageMaker, name: str, model: str, instances: int = 1) -> None:
+    """An endpoint in service, of a model that is there."""
+    client = sagemaker.client("sagemaker")
+    client.create_endpoint_config(
+        EndpointConfigName=name,
+        ProductionVariants=[
+            {
+                "VariantName": "v",
+                "ModelName": model,
+                "InitialInstanceCount": instances,
+                "InstanceType": "ml.c5.xlarge",
+            }
+        ],
+    )
+    client.create_endpoint(EndpointName=name, EndpointConfigName=name)
+    client.get_waiter("endpoint_in_service").wait(EndpointName=name)
+
+
+def delete(sagemaker: LocalSageMaker, name: str) -> None:
+    client = sagemaker.client("sagemaker")
+    client.delete_endpoint(EndpointName=name)
+    client.get_waiter("endpoint_deleted").wait(EndpointName=name)
+
+
+def predictions(sagemaker: LocalSageMaker, name: str) -> list[float]:
+    answer = sagemaker.client("sagemaker-runtime").invoke_endpoint(
+        EndpointName=name, Body=b'{"instances": [2.0]}', ContentType="application/json"
+    )
+    found: list[float] = json.loads(answer["Body"].read())["predictions"]
+    return found
+
+
+def wait_for(condition: Callable[[], Any], what: str) -> None:
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end, f"{what} does not come true"
+        time.sleep(0.2)
+
+
+class Load:
+    """Requests without a pause, from two clients; `answers` are the predictions, `failures` what else came."""
+
+    def __init__(self, sagemaker: LocalSageMaker, name: str) -> None:
+        self.answers: list[float] = []
+        self.failures: list[Exception] = []
+        self._sagemaker, self._name = sagemaker, name
+        self._ended = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(2)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        client = self._sagemaker.client("sagemaker-runtime")
+        body = {
+            "EndpointName": self._name,
+            "Body": b'{"instances": [2.0]}',
+            "ContentType": "application/json",
+        }
+        while not self._ended.is_set():
+            try:
+                answer = client.invoke_endpoint(**body)
+                self.answers += json.loads(answer["Body"].read())["predictions"]
+            except Exception as error:
+                self.failures.append(error)
+
+
+@pytest.fixture(scope="module")
+def made_models(sagemaker: LocalSageMaker, models: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """In S3 and as models: halves (2.0 → 3.0), thirds (2.0 → 4.0), streaming (user code)."""
+    for name, model in (("two", "half_plus_two"), ("three", "half_plus_three")):
+        sagemaker.create_model(name, linked(tmp_path_factory.mktemp(name), models, model))
+    streaming = linked(tmp_path_factory.mktemp("streaming"), models, "half_plus_two")
+    (streaming / "code").mkdir()
+    (streaming / "code" / "inference.py").write_text(STREAMING)
+    sagemaker.create_model("streaming", streaming)
+
+
+def test_updates_restarts_and_killed_stacks(sagemaker: LocalSageMaker, made_models: None) -> None:
+    serve(sagemaker, "e", "two")
+    client = sagemaker.client("sagemaker")
+    assert predictions(sagemaker, "e") == [3.0]
+    client.create_endpoint_config(
+        EndpointConfigName="e2",
+        ProductionVariants=[
+            {
+                "VariantName": "v",
+                "ModelName": "three",
+                "InitialInstanceCount": 1,
+                "InstanceType": "ml.g5.xlarge",
+            }
+        ],
+    )
+    with Load(sagemaker, "e") as load:
+        wait_for(lambda: 3.0 in load.answers, "an answer before the update")
+        client.update_endpoint(EndpointName="e", EndpointConfigName="e2")
+        client.get_waiter("endpoint_in_service").wait(EndpointName="e")
+        seen = len(load.answers)
+        wait_for(lambda: len(load.answers) > seen + 5, "answers after the update")
+    assert not load.failures, load.failures[:3]
+    assert set(load.answers) == {3.0, 4.0}
+    assert load.answers[-1] == 4.0
+
+    [stack] = [pid for pid, words in sagemaker.processes().items() if "tfsd.stack.supervisord" in words]
+    os.kill(stack, signal.SIGKILL)
+    wait_for(lambda: not Path(f"/proc/{stack}").exists(), "the end of the stack")
+
+    def answers_again() -> bool:
+        try:
+            return predictions(sagemaker, "e") == [4.0]
+        except client.exceptions.ClientError:
+            return False
+        except Exception as error:
+            return "ServiceUnavailable" not in str(error) and "ModelError" not in str(error)
+
+    wait_for(answers_again, "an answer of the stack's replacement")
+
+    sagemaker.kill()
+    sagemaker.start()
+    client.get_waiter("endpoint_in_service").wait(EndpointName="e")
+    assert predictions(sagemaker, "e") == [4.0]
+    assert len([words for words in sagemaker.processes().values() if "tfsd.stack.supervisord" in words]) == 1
+    delete(sagemaker, "e")
+    assert not [words for words in sagemaker.processes().values() if "tfsd" in words]
+
+
+def test_a_stream_arrives_piece_by_piece(sagemaker: LocalSageMaker, made_models: None) -> None:
+    serve(sagemaker, "streaming", "streaming")
+    answer = sagemaker.client("sagemaker-runtime").invoke_endpoint_with_response_stream(
+        EndpointName="streaming", Body=b"x", ContentType="text/plain"
+    )
+    assert answer["InvokedProductionVariant"] == "v"
+    assert answer["ContentType"].startswith("text/plain")
+    arrived = [(time.monotonic(), event["PayloadPart"]["Bytes"]) for event in answer["Body"]]
+    assert [piece for _, piece in arrived] == [b"piece 0", b"piece 1", b"piece 2"]
+    assert arrived[2][0] - arrived[0][0] > 0.3  # the handler sleeps twice as long between them
+    delete(sagemaker, "streaming")
+
+
+def test_many_models_of_a_real_stack(sagemaker: LocalSageMaker, models: Path, made_models: None) -> None:
+    """TargetModel fetches and loads what create_model has put into S3."""
+    client = sagemaker.client("sagemaker")
+    client.create_model(
+        ModelName="many",
+        ExecutionRoleArn=ROLE,
+        PrimaryContainer={"Image": IMAGE, "ModelDataUrl": "s3://models/", "Mode": "MultiModel"},
+    )
+    serve(sagemaker, "many", "many")
+    runtime = sagemaker.client("sagemaker-runtime")
+    body = {"EndpointName": "many", "Body": b'{"instances": [2.0]}', "ContentType": "application/json"}
+    for target, expected in (("two", 3.0), ("three", 4.0), ("two", 3.0)):
+        answer = runtime.invoke_endpoint(TargetModel=f"{target}/model.tar.gz", **body)
+        assert json.loads(answer["Body"].read())["predictions"] == [expected]
+    delete(sagemaker, "many")
+
+
+def test_a_script_mode_model_as_the_older_sdk_makes_it(
+    sagemaker: LocalSageMaker, models: Path, tmp_path: Path
+) -> None:
+    """SDK v1 of the Python-based endpoints: the script is an archive of its own in S3, named by the environment."""
+    import tarfile
+
+    script = tmp_path / "entry.py"
+    script.write_text('def output_fn(prediction_result, accepts):\n    return \'{"from": "entry.py"}\'\n')
+    (tmp_path / "requirements.txt").write_text("")
+    with tarfile.open(tmp_path / "sourcedir.tar.gz", "w:gz") as tar:
+        tar.add(script, "entry.py")
+        tar.add(tmp_path / "requirements.txt", "requirements.txt")
+    sagemaker.make_bucket("models")
+    sagemaker.client("s3").upload_file(
+        str(tmp_path / "sourcedir.tar.gz"), "models", "model_name/sourcedir.tar.gz"
+    )
+    servo = tmp_path / "export"
+    servo.mkdir()
+    (servo / "Servo").symlink_to(models / "half_plus_two")
+    directory = tmp_path / "model"
+    directory.mkdir()
+    (directory / "export").symlink_to(servo)
+    environment = {
+        "SAGEMAKER_PROGRAM": "entry.py",
+        "SAGEMAKER_SUBMIT_DIRECTORY": "s3://models/model_name/sourcedir.tar.gz",
+        "SAGEMAKER_REQUIREMENTS": "requirements.txt",
+        "SAGEMAKER_REGION": "us-west-2",
+        "SAGEMAKER_CONTAINER_LOG_LEVEL": "20",
+        "SAGEMAKER_ENABLE_CLOUDWATCH_METRICS": "false",
+    }
+    sagemaker.create_model("model-name", directory, **environment)
+    serve(sagemaker, "script-mode", "model-name")
+    answer = sagemaker.client("sagemaker-runtime").invoke_endpoint(
+        EndpointName="script-mode", Body=b"[1.0]", ContentType="application/json", Accept="application/json"
+    )
+    assert json.loads(answer["Body"].read()) == {"from": "entry.py"}
+    delete(sagemaker, "script-mode")
+
+
+CORE = """
+import sys
+from sagemaker_core.resources import Endpoint, EndpointConfig
+from sagemaker_core.shapes import ProductionVariant
+
+EndpointConfig.create(
+    endpoint_config_name="core",
+    production_variants=[
+        ProductionVariant(
+            variant_name="v", model_name="two", initial_instance_count=1, instance_type="ml.c5.xlarge"
+        )
+    ],
+)
+endpoint = Endpoint.create(endpoint_name="core", endpoint_config_name="core")
+endpoint.wait_for_status("InService")
+answer = endpoint.invoke(body='{"instances": [2.0]}', content_type="application/json")
+print(answer.body.read().decode(), file=sys.stderr)
+endpoint.delete()
+endpoint.wait_for_delete()
+"""
+
+
+def test_the_core_sdk_resources(sagemaker: LocalSageMaker, made_models: None, client_programs: Path) -> None:
+    done = subprocess.run(
+        [client_programs / "python", "-c", CORE],
+        env={**sagemaker.environ, **sagemaker.exports()},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "3.0" in done.stderr
