@@ -13,6 +13,7 @@ from typing import Any
 from tfsd.run_dir import RunDir, replace
 
 MAX_VERSION = 2**63 - 1  # TensorFlow Serving keeps versions as int64
+MAX_GRPC_CALLS = 64  # that a worker has under way with one model; more wait in the worker
 DEFAULT_POOL = "default"  # of the models that have no user code
 
 

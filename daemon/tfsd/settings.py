@@ -433,6 +433,12 @@ class Settings:
         "application/json",
         "Used when Accept is absent or `*/*`.",
     )
+    strict_accept: bool = _variable(
+        "SAGEMAKER_TFS_STRICT_ACCEPT",
+        _boolean,
+        False,
+        "Answer 406 when Accept names only what cannot be produced; otherwise that is answered in JSON.",
+    )
     grpc_timeout: float = _variable(
         "SAGEMAKER_TFS_GRPC_REQUEST_TIMEOUT",
         _seconds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -104,6 +105,31 @@ def listening_process(port: int) -> int:
             if str(link.readlink()) in sockets:
                 return int(link.parts[2])
     raise AssertionError(f"nothing listens on {port}")
+
+
+@pytest.mark.parametrize("clients", [16, 64])
+@pytest.mark.parametrize("body", ["{}", '{"own_channel": true}'])
+def test_many_calls_at_once_are_all_answered(stack: RunningStack, clients: int, body: str) -> None:
+    """The model server stands still until all of them are on their way: then it refuses what exceeds its threads."""
+    pid = listening_process(stack.plan().models["echo"].servers[0].grpc_port)
+    answer(stack)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(clients) as pool:
+            waiting = [
+                pool.submit(requests.post, stack.url("/invocations"), body, timeout=60)
+                for _ in range(clients)
+            ]
+            stack.wait_for(lambda: in_flight(stack) == clients, 30, "all under way")
+            os.kill(pid, signal.SIGCONT)
+            assert {found.result().status_code for found in waiting} == {200}
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def in_flight(stack: RunningStack) -> int:
+    beats = [json.loads(path.read_text()) for path in (stack.run_dir / "heartbeats").iterdir()]
+    return sum(sum(beat["in_flight"].values()) for beat in beats)
 
 
 def test_a_failed_call_is_answered_with_its_http_status(stack: RunningStack) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +28,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
         "PYTHONPATH": os.pathsep.join(str(Path(__file__).parents[2] / name) for name in ("daemon",)),
         "SAGEMAKER_MODEL_SERVER_WORKERS": "1",
         "SAGEMAKER_TFS_GRPC_REQUEST_TIMEOUT": "1.5",
+        "SAGEMAKER_MODEL_SERVER_TIMEOUT": "15",
     }
     with RunningStack(tmp_path_factory.mktemp("stack"), directory, environ) as running:
         yield running
@@ -74,3 +77,13 @@ def test_a_model_server_that_is_away(stack: RunningStack) -> None:
     assert "half_plus_two" in answer.json()["error"]
     stack.ctl("start", server.program)
     stack.wait_for(lambda: stack.invoke("[1]").status_code == 200, 30, "serving")
+
+
+def test_a_restart_does_not_count_against_a_call_that_has_not_been_sent(stack: RunningStack) -> None:
+    (server,) = stack.plan().models["half_plus_two"].servers
+    stack.ctl("stop", server.program)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(stack.invoke, "[1]")
+        time.sleep(4)  # more than the call's 1.5 s, less than the request's 15
+        stack.ctl("start", server.program)
+        assert waiting.result().status_code == 200

@@ -122,6 +122,7 @@ def test_defaults() -> None:
         submit_directory=None,
         requirements=None,
         default_accept="application/json",
+        strict_accept=False,
         grpc_timeout=10,
         accelerator_present=False,
         omp_num_threads=1,

@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tfsd.errors import StartError
-from tfsd.plan import Model, ModelServer
+from tfsd.plan import MAX_GRPC_CALLS, Model, ModelServer
 from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
 
 #: A version that cannot be loaded must not keep it from serving the others; the real server has no such flag.
+CONTROL_GRPC_THREADS = 16
 EMBEDDED = ("-m", "tfsd.model_server", "--start_despite_load_errors")
 
 #: Batching parameters that a model brings along: for all of its versions in place of the settings, or, by TensorFlow
@@ -76,6 +77,7 @@ def flags(
     given = [
         f"--port={server.grpc_port}",
         f"--rest_api_port={server.rest_port}",
+        f"--grpc_max_threads={_grpc_threads(settings, model)}",
         f"--rest_api_timeout_in_ms={int(settings.request_timeout * 1000)}",
         f"--model_config_file={models_conf}",
         f"--monitoring_config_file={run_dir.monitoring_conf}",
@@ -101,6 +103,12 @@ def _batching(run_dir: RunDir, model: Model | None) -> list[str]:
         if any((base / str(version) / VERSION_BATCHING_FILE).is_file() for version in model.versions):
             own = ["--enable_per_model_batching_parameters=true"]
     return ["--enable_batching=true", f"--batching_parameters_file={parameters}", *own]
+
+
+def _grpc_threads(settings: Settings, model: Model | None) -> int:
+    """One for each call that the workers may have under way; beyond that the model server would refuse calls."""
+    models = settings.models_per_process if model is None else 1
+    return settings.workers * MAX_GRPC_CALLS * models + CONTROL_GRPC_THREADS
 
 
 def _poll_seconds(settings: Settings) -> int:

@@ -6,21 +6,29 @@ of user code is another mode here and a line in `mode_of`.
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any
 
+import bottle
 import gevent
 
-from tfsd.errors import MODEL_SERVER
 from tfsd.settings import Settings
 from tfsd.worker.call import Call, Mode
 from tfsd.worker.context import Context
 from tfsd.worker.conversion.content_encoding import Inflater
-from tfsd.worker.conversion.convert import convert_request, convert_response, reader_of
+from tfsd.worker.conversion.convert import (
+    LINES,
+    convert_request,
+    convert_response,
+    error_text,
+    reader_of,
+    response_type,
+)
 from tfsd.worker.replies import BadResult, Reply, Stream, encode, from_error, from_result
 from tfsd.worker.script import Script
+from tfsd.worker.upstream.connection import Answer
+from tfsd.worker.upstream.last_answer import last_answer
 from tfsd.worker.upstream.response import ModelServerResponse
 
 
@@ -29,7 +37,7 @@ def mode_of(script: Script | None, settings: Settings) -> Mode:
     accept = settings.default_accept
     inflater = Inflater(settings.max_inflated_mb << 20)
     if script is None:
-        return Converter(accept, inflater)
+        return Converter(settings, inflater)
     if script.style == "handler":
         return SingleHandler(script.functions[0], accept)
     if script.style == "legacy":
@@ -46,22 +54,26 @@ def mode_of(script: Script | None, settings: Settings) -> Mode:
 class Converter:
     """No user code: the hosting contract, section 9."""
 
-    def __init__(self, default_accept: str, inflater: Inflater) -> None:
-        self._default_accept = default_accept
+    def __init__(self, settings: Settings, inflater: Inflater) -> None:
+        self._default_accept = settings.default_accept
+        self._strict = settings.strict_accept
+        # Batch transform puts a line end after each response itself (AssembleWith=Line).
+        self._in_batch = settings.batch and settings.batch_strategy is not None
         self._inflater = inflater
 
     def __call__(self, call: Call) -> Reply:
         environ = call.environ
-        reader_of(environ.get("CONTENT_TYPE"))
+        content_type, accept = environ.get("CONTENT_TYPE"), environ.get("HTTP_ACCEPT")
+        reader_of(content_type)
+        response_type(accept, self._default_accept, self._strict)  # refused before anything is computed
         with self._inflater.decoded(call.data.read(), environ.get("HTTP_CONTENT_ENCODING")) as data:
-            answer = call.post(convert_request(data, environ.get("CONTENT_TYPE")))
+            answer = call.post(convert_request(data, content_type))
         if answer.status != 200:
-            refused = from_error(answer.status, answer.body.decode("utf-8", "replace"))
-            return dataclasses.replace(refused, cause=MODEL_SERVER)
-        converted, content_type = convert_response(
-            answer.body, environ.get("HTTP_ACCEPT"), self._default_accept
-        )
-        return Reply(200, [("Content-Type", content_type)], converted)
+            return from_error(answer.status, error_text(answer.body, content_type))
+        converted, produced = convert_response(answer.body, accept, self._default_accept, self._strict)
+        if self._in_batch and produced in LINES:
+            converted = converted.removesuffix(b"\n")
+        return Reply(200, [("Content-Type", produced)], converted)
 
 
 class SingleHandler:
@@ -74,7 +86,8 @@ class SingleHandler:
     def __call__(self, call: Call) -> Reply:
         context = context_of(call, self._default_accept)
         gevent.sleep(0)
-        return from_result(self._handler(call.data, context))
+        last_answer.set(None)
+        return _with_status_kept(self._handler(call.data, context), last_answer.get())
 
 
 class HandlerPair:
@@ -95,7 +108,21 @@ class HandlerPair:
         started = time.monotonic()
         answer = call.post(body)
         response = ModelServerResponse(answer, "POST", context.rest_uri, time.monotonic() - started)
-        return from_result(self._output_handler(response, context))
+        return _with_status_kept(self._output_handler(response, context), answer)
+
+
+def _with_status_kept(result: Any, answer: Answer | None) -> Reply:
+    """The reply to a handler's result. An error of the model server whose content is returned as it is, and without
+    a status, stays that error: else a batch job writes it into its output."""
+    reply = from_result(result)
+    if (
+        answer is not None
+        and answer.status >= 400
+        and not isinstance(result, bottle.HTTPResponse)
+        and reply.body == answer.body
+    ):
+        reply.status = answer.status
+    return reply
 
 
 def context_of(call: Call, default_accept: str) -> Context:

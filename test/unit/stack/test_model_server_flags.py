@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tfsd.plan import Model, ModelServer
+from tfsd.plan import MAX_GRPC_CALLS, Model, ModelServer
 from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
 from tfsd.stack import model_server_flags
@@ -63,3 +63,10 @@ def test_versions_are_looked_for_again_only_where_models_come_later(
     environ: dict[str, str], seconds: str
 ) -> None:
     assert flags(None, **environ)["file_system_poll_wait_seconds"] == seconds
+
+
+def test_a_thread_for_each_grpc_call_of_the_workers() -> None:
+    environ = {"SAGEMAKER_GUNICORN_WORKERS": "3", "SAGEMAKER_TFS_MODELS_PER_PROCESS": "5"}
+    model = Model("m", "/models/m", (1,), (SERVER,))
+    assert int(flags(model, **environ)["grpc_max_threads"]) >= 3 * MAX_GRPC_CALLS
+    assert int(flags(None, **environ)["grpc_max_threads"]) >= 5 * 3 * MAX_GRPC_CALLS

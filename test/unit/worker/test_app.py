@@ -6,6 +6,7 @@ import logging
 import bottle
 import gevent
 import pytest
+import requests
 from stub_model_server import PREDICTIONS, answer
 
 from tfsd.worker import script
@@ -326,6 +327,52 @@ def test_a_handlers_headers(serve):
     assert response.body == b"body"
     assert response.headers["Content-Type"] == "text/plain"
     assert response.headers["X-Amzn-SageMaker-New-Session-Id"] == "abc; Expires=2030-01-01T00:00:00Z"
+
+
+def test_no_blank_lines_in_a_batch_job_s_output(serve, stub):
+    batch = {"SAGEMAKER_BATCH": "true", "SAGEMAKER_BATCH_STRATEGY": "MultiRecord"}
+    for environ, end in (({}, b"\n"), (batch, b"")):
+        client = serve(environ=environ)
+        assert client.invoke(b"[1]", Accept="text/csv").body == b"3.5\n4.0\n5.5" + end
+        assert client.invoke(b"[1]", Accept="application/x-ndjson").body == b"3.5\n4.0\n5.5" + end
+        assert client.invoke(b"[1]").body == PREDICTIONS
+
+
+def test_nothing_is_computed_for_a_type_that_is_not_produced(serve, stub):
+    response = serve(environ={"SAGEMAKER_TFS_STRICT_ACCEPT": "true"}).invoke(b"[1]", Accept="image/png")
+    assert (response.status, "image/png" in response.json()["error"]) == (406, True)
+    assert not stub.requests
+
+
+REFUSAL = b'{ "error": "no such signature" }'
+
+
+@pytest.mark.parametrize(
+    ("output_handler", "status"),
+    [
+        (lambda response, context: response.content, 404),
+        (lambda response, context: (response.content, "application/json"), 404),
+        (lambda response, context: (response.text, "application/json", {"X-A": "b"}), 404),
+        (lambda response, context: bottle.HTTPResponse(response.content, 200), 200),
+        (lambda response, context: response.json(), 200),
+        (lambda response, context: b"mine", 200),
+    ],
+)
+def test_an_error_that_is_passed_on_unchanged_stays_one(serve, stub, output_handler, status):
+    stub.usual = answer(REFUSAL, "404 Not Found")
+    client = serve(lambda data, context: "{}", output_handler)
+    assert client.invoke().status == status
+
+
+def test_an_error_that_a_handler_asked_for_itself_stays_one(serve, stub):
+    client = serve(lambda data, context: requests.post(context.rest_uri, data.read()).content)
+    uninstall = requests_patch.install(client.servers, 5.0)
+    try:
+        for status, expected in (("400 Bad Request", 400), ("200 OK", 200)):
+            stub.usual = answer(REFUSAL, status)
+            assert (client.invoke().status, client.invoke().body) == (expected, REFUSAL)
+    finally:
+        uninstall()
 
 
 @pytest.mark.parametrize("body", ["a body", iter(["a", "body"])])

@@ -8,6 +8,16 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tfsd.errors import HttpError
+
+
+class NotAcceptable(HttpError):
+    """406: an answer that cannot be given in the form that was asked for."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(406, message)
+
+
 _QUALITY = re.compile(r";[ \t]*q[ \t]*=[ \t]*([01](?:\.[0-9]*)?)[ \t]*(?:;|$)", re.IGNORECASE).search
 
 

@@ -9,9 +9,14 @@ from collections.abc import Callable, Mapping
 
 from tfsd.errors import BadRequest, UnsupportedMediaType
 from tfsd.worker.conversion import csv_instances, json_documents, limits, media_type, predictions
-from tfsd.worker.conversion.accept import choose
+from tfsd.worker.conversion.accept import NotAcceptable, acceptable, choose
 
 JSON = "application/json"
+CSV = "text/csv"
+CSV_WITH_HEADER = "text/csv; header=present"
+LINES = (CSV, CSV_WITH_HEADER, "application/x-ndjson")  # types with a line for each prediction
+SEVERAL_INPUTS = "multiple input tensors required"  # of TensorFlow Serving's message
+_NEVER_JSON = ("application/x-npy", "application/x-npz")
 
 _Reader = Callable[[bytes, Mapping[str, str]], bytes]
 _Writer = Callable[[bytes], bytes | None]
@@ -46,7 +51,9 @@ def reader_of(content_type: str | None) -> _Reader:
     return reader
 
 
-def convert_response(body: bytes, accept: str | None, default_accept: str) -> tuple[bytes, str]:
+def convert_response(
+    body: bytes, accept: str | None, default_accept: str, strict: bool = False
+) -> tuple[bytes, str]:
     """Turn the body of a model server's 200 into what the client prefers; returns it and its content type.
 
     An answer that has no form in that type (outputs without a common first dimension, as lines) stays JSON.
@@ -54,15 +61,59 @@ def convert_response(body: bytes, accept: str | None, default_accept: str) -> tu
     Args:
         accept: the request's Accept header.
         default_accept: what an absent Accept or `*/*` means (SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT).
+        strict: whether NotAcceptable is raised where JSON would take the place of what was asked for.
     """
-    content_type = response_type(accept, default_accept)
+    content_type = response_type(accept, default_accept, strict)
     converted = _WRITERS[content_type](body)
-    return (body, JSON) if converted is None else (converted, content_type)
+    if converted is None:
+        if strict:
+            raise NotAcceptable(f"The model's answer has no form as {content_type}; ask for {JSON}.")
+        return body, JSON
+    if content_type == CSV and _wants_header(accept, default_accept):
+        header = predictions.csv_header(body)
+        if header is not None:
+            return header + converted, CSV_WITH_HEADER
+    return converted, content_type
 
 
-def response_type(accept: str | None, default_accept: str) -> str:
-    """Return the content type that `accept` asks for, out of those that are produced here."""
-    return choose(accept, tuple(_WRITERS), choose(default_accept, tuple(_WRITERS), JSON))
+def response_type(accept: str | None, default_accept: str, strict: bool = False) -> str:
+    """Return the content type that `accept` asks for, out of those that are produced here.
+
+    JSON takes the place of what is not; but raises NotAcceptable if `strict`, and for types of arrays, which
+    nobody reads as JSON.
+    """
+    offered = tuple(_WRITERS)
+    found = acceptable(accept, offered, choose(default_accept, offered, JSON))
+    if found is None:
+        asked = accept or default_accept
+        if strict or any(name in asked.lower() for name in _NEVER_JSON):
+            raise NotAcceptable(
+                f"Accept {asked[:100]!r} is not produced here; ask for one of {', '.join(offered)}."
+            )
+        return JSON
+    return found
+
+
+def error_text(body: bytes, content_type: str | None) -> str:
+    """What the client is told of a model server's error. A CSV without names, for a model that needs them, gets to
+    know how to send them: the model server speaks of JSON."""
+    text = body.decode("utf-8", "replace")
+    if SEVERAL_INPUTS not in text or media_type.parse(content_type or JSON).name != CSV:
+        return text
+    return (
+        "The model has several inputs, and the CSV does not name its columns: send Content-Type: text/csv; "
+        "header=present and the inputs' names in the first row."
+    )
+
+
+def _wants_header(accept: str | None, default_accept: str) -> bool:
+    asked = default_accept if not accept or accept == "*/*" else accept
+    if ";" not in asked:
+        return False
+    members = [media_type.parse(member) for member in asked.split(",")]
+    return any(
+        member.name == CSV and member.parameters.get("header", "").lower() == "present" for member in members
+    )
 
 
 def _read_json(text: bytes, _: Mapping[str, str]) -> bytes:
@@ -88,12 +139,12 @@ _READERS: Mapping[str, _Reader] = {
     "application/jsons": _read_json_lines,
     "application/x-ndjson": _read_json_lines,
     "application/jsonl": _read_json_lines,
-    "text/csv": _read_csv,
+    CSV: _read_csv,
 }
 _WRITERS: Mapping[str, _Writer] = {
     JSON: lambda body: body,
     "application/jsonlines": predictions.to_one_line,
     "application/jsons": predictions.to_one_line,
     "application/x-ndjson": predictions.to_json_lines,
-    "text/csv": predictions.to_csv,
+    CSV: predictions.to_csv,
 }

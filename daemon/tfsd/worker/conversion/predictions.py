@@ -13,6 +13,7 @@ import orjson
 
 from tfsd.worker.conversion import csv_instances
 
+UNNAMED = "prediction"  # of a column: the model server does not name a model's only output
 _RAW_BYTES = "surrogateescape"
 
 _line_break = re.compile(rb"[\r\n][ \t\r\n]*")
@@ -65,6 +66,33 @@ def to_csv(answer: bytes) -> bytes | None:
     return _write_fast(answer, _numeric_fields) or _write(
         answer, lambda prediction: ",".join(_fields(prediction))
     )
+
+
+def csv_header(answer: bytes) -> bytes | None:
+    """The header row for `to_csv`, ended by LF, after the first prediction; None where there is none.
+
+    An object's columns are named as its values, in the order of their names; what has no name is `prediction`. The
+    elements of a list are numbered: `scores_0`, `scores_1`, `prediction_0_1`.
+    """
+    try:
+        predictions = _predictions(_parse(answer.decode(errors=_RAW_BYTES)))
+    except (ValueError, RecursionError):
+        return None
+    if not predictions:
+        return None
+    names = map(csv_instances.to_field, _columns("", predictions[0]))
+    return (",".join(names) + "\n").encode(errors=_RAW_BYTES)
+
+
+def _columns(name: str, value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key in sorted(value):
+            yield from _columns(f"{name}_{key}" if name else key, value[key])
+    elif isinstance(value, list):
+        for index, element in enumerate(value):
+            yield from _columns(f"{name or UNNAMED}_{index}", element)
+    else:
+        yield name or UNNAMED
 
 
 def _numeric_tensor(answer: bytes) -> tuple[bytes, int] | None:

@@ -14,9 +14,10 @@ from bottle import HTTPResponse
 from tfsd.errors import UnsupportedMediaType
 from tfsd.worker.call import Call
 from tfsd.worker.conversion import media_type
+from tfsd.worker.conversion.accept import NotAcceptable
 from tfsd.worker.conversion.content_encoding import Inflater
 from tfsd.worker.legacy.inputs import JSON, TEXT_TYPES, default_input_fn, to_request
-from tfsd.worker.legacy.outputs import NotAcceptable, default_output_fn
+from tfsd.worker.legacy.outputs import default_output_fn
 from tfsd.worker.legacy.prediction_service import PredictionService, Signature
 from tfsd.worker.replies import BadResult, Reply, from_result
 

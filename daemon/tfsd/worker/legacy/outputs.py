@@ -11,20 +11,13 @@ from typing import Any
 from google.protobuf import json_format
 from tensorflow_serving.apis import predict_pb2, regression_pb2
 
-from tfsd.errors import HttpError
 from tfsd.worker.conversion import accept, csv_instances
+from tfsd.worker.conversion.accept import NotAcceptable
 from tfsd.worker.legacy.inputs import CSV, JSON, PROTOBUF
 from tfsd.worker.legacy.tensors import to_array
 
 _RAW_BYTES = "surrogateescape"  # text that is not UTF-8 keeps its bytes
 OFFERED = (JSON, PROTOBUF, CSV)
-
-
-class NotAcceptable(HttpError):
-    """406: an answer that cannot be given in the form that was asked for."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(406, message)
 
 
 def default_output_fn(response: Any, accepts: str) -> tuple[bytes, str]:

@@ -5,6 +5,7 @@ Owns the choice of the verb, the time limit of a call and the cache of signature
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import socket
 import time
@@ -38,6 +39,8 @@ VERBS: dict[type, str] = {
     inference_pb2.MultiInferenceRequest: "MultiInference",
 }
 PROBE_SECONDS = 1.0
+PROBE_PAUSE_SECONDS = 0.1
+LAST_SECONDS = 0.5  # of a request's time: there is just enough left to say why it fails
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -108,24 +111,31 @@ class PredictionService:
         if stub is None:
             stub = prediction_service_pb2_grpc.PredictionServiceStub(group.channel)
             self._stubs[group] = stub
-        timeout = max(0.0, min(self._timeout, deadline - time.monotonic()))
-        try:
-            return getattr(stub, verb)(request, timeout=timeout)
-        except grpc.RpcError as error:
-            raise self._http_error(error, group) from None
+        while True:
+            timeout = max(0.0, min(self._timeout, deadline - time.monotonic()))
+            try:
+                return getattr(stub, verb)(request, timeout=timeout)
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                    raise as_http_error(error) or HttpError(500, str(error)) from None
+            if _listens(group):
+                raise HttpError(
+                    504,
+                    f"The model server did not answer within {self._timeout:g} s; "
+                    "SAGEMAKER_TFS_GRPC_REQUEST_TIMEOUT sets the limit.",
+                )
+            _wait_until_back(
+                group, deadline
+            )  # the call has not been sent: a restart does not count against it
 
-    def _http_error(self, error: grpc.RpcError, group: Group) -> HttpError:
-        """A call waits for a model server that is down, so that only its time limit ends it."""
-        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-            if not any(_listens(backend.server.grpc_port) for backend in group.backends):
-                text = f"No model server of {group.name!r} answered. It is being restarted; try again."
-                return HttpError(503, text, {"Retry-After": "1"})
-            text = (
-                f"The model server did not answer within {self._timeout:g} s; SAGEMAKER_TFS_GRPC_REQUEST_TIMEOUT "
-                "sets the limit."
-            )
-            return HttpError(504, text)
-        return as_http_error(error) or HttpError(500, str(error))
+
+def _wait_until_back(group: Group, deadline: float) -> None:
+    """Raise HttpError when none of the model servers listens in time for an answer."""
+    while not _listens(group):
+        if time.monotonic() + LAST_SECONDS >= deadline:
+            text = f"No model server of {group.name!r} answered. It is being restarted; try again."
+            raise HttpError(503, text, {"Retry-After": "1"})
+        time.sleep(PROBE_PAUSE_SECONDS)
 
 
 def _name_model(spec: Any, target: Target) -> None:
@@ -152,9 +162,10 @@ def _shape(proto: Any) -> Shape:
     return None if proto.unknown_rank else tuple(dim.size for dim in proto.dim)
 
 
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), PROBE_SECONDS).close()
-    except OSError:
-        return False
-    return True
+def _listens(group: Group) -> bool:
+    """Whether any of the model servers does, by gRPC."""
+    for backend in group.backends:
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", backend.server.grpc_port), PROBE_SECONDS).close()
+            return True
+    return False

@@ -11,6 +11,8 @@ from typing import Any
 
 import grpc
 
+from tfsd.worker.upstream.grpc_queue import QueueingChannel
+
 LARGEST_MESSAGE_BYTES = 2**31 - 1  # protobuf's own limit
 ATTEMPTS = 3  # a request that kills its model server must not go on doing so
 FIRST_PAUSE_SECONDS = 0.05
@@ -35,7 +37,7 @@ def connect(ports: Sequence[int], wait: bool = True) -> grpc.Channel:
         ("grpc.max_reconnect_backoff_ms", int(LONGEST_PAUSE_SECONDS * 1000)),
         ("grpc.enable_http_proxy", 0),  # http_proxy in the environment is for other hosts
     ]
-    return grpc.insecure_channel(f"ipv4:{addresses}", options)
+    return QueueingChannel(grpc.insecure_channel(f"ipv4:{addresses}", options))
 
 
 def _service_config(wait: bool) -> dict[str, object]:

@@ -20,6 +20,7 @@ import requests
 
 from tfsd.worker.upstream.client import Group, ModelServerDown, ModelServers
 from tfsd.worker.upstream.deadline import current_deadline
+from tfsd.worker.upstream.last_answer import last_answer
 from tfsd.worker.upstream.response import ModelServerResponse
 
 SIMPLE = {"data", "json", "headers", "timeout", "params"}
@@ -111,6 +112,7 @@ class Pool:
         finally:
             if timer is not None:
                 timer.close()
+        last_answer.set(answer)
         return ModelServerResponse(answer, method.upper(), url, time.monotonic() - started)
 
     def _find_route(self, url: str) -> Route | None:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tfsd.worker.conversion.accept import NotAcceptable
 from tfsd.worker.conversion.convert import response_type
 
 JSON, LINES, NDJSON, CSV = "application/json", "application/jsonlines", "application/x-ndjson", "text/csv"
@@ -34,7 +35,6 @@ JSON, LINES, NDJSON, CSV = "application/json", "application/jsonlines", "applica
         ("application/json;q=0, application/*", LINES),
         ("*/*;q=0", JSON),
         ("text/csv; q=high", CSV),
-        ("application/x-npy", JSON),
         ("application/x-npy, text/csv;q=0.1", CSV),
         ("image/png", JSON),
         ("text/csvx", JSON),
@@ -63,6 +63,22 @@ def test_preference(accept: str | None, expected: str) -> None:
 )
 def test_default_is_for_who_has_no_preference(accept: str | None, default: str, expected: str) -> None:
     assert response_type(accept, default) == expected
+
+
+@pytest.mark.parametrize(
+    ("accept", "strict"),
+    [
+        ("application/x-npy", False),
+        ("image/png, Application/X-NPY;q=0.5", False),
+        ("image/png", True),
+        ("*/*;q=0", True),
+        ("application/x-npy", True),
+    ],
+)
+def test_what_is_not_produced_is_not_acceptable(accept: str, strict: bool) -> None:
+    with pytest.raises(NotAcceptable, match="text/csv") as refused:
+        response_type(accept, JSON, strict)
+    assert refused.value.status == 406
 
 
 @given(st.one_of(st.text(), st.text(alphabet="*/;,=q.01 atext/csv")), st.text())

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfsd.worker.conversion import convert, csv_instances, predictions
+from tfsd.worker.conversion.accept import NotAcceptable
 
 JSON, LINES, NDJSON, CSV = "application/json", "application/jsonlines", "application/x-ndjson", "text/csv"
 ROWS = '{\n    "predictions": [3.5, 4.0, 5.5\n    ]\n}'
@@ -140,3 +141,36 @@ def test_csv_is_read_back_as_it_was(rows: list[list[Any]]) -> None:
 def test_one_json_value_a_line(values: list[Any]) -> None:
     written, _ = convert.convert_response(json.dumps({"predictions": values}).encode(), NDJSON, JSON)
     assert [json.loads(line) for line in written.split(b"\n")[:-1]] == values
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (b'{"predictions": [3.5, 4.0]}', "prediction\n3.5\n4.0\n"),
+        (b'{"predictions": [[1, 2], [3, 4]]}', "prediction_0,prediction_1\n1,2\n3,4\n"),
+        (b'{"predictions": [[[1], [2]]]}', "prediction_0_0,prediction_1_0\n1,2\n"),
+        (b'{"predictions": [{"b": [1, 2], "a": "x"}]}', "a,b_0,b_1\nx,1,2\n"),
+        (b'{"outputs": {"y": [1, 2], "x": [NaN, 4]}}', "x,y\nNaN,1\n4,2\n"),
+        (b'{"predictions": [{"a,b": 1}]}', '"a,b"\n1\n'),
+        (b'{"predictions": []}', ""),
+    ],
+)
+@pytest.mark.parametrize("accept", ["text/csv; header=present", "image/png, text/csv;HEADER=Present;q=0.5"])
+def test_csv_with_a_header(answer: bytes, expected: str, accept: str) -> None:
+    written, content_type = convert.convert_response(answer, accept, JSON)
+    assert written.decode() == expected
+    assert content_type == ("text/csv; header=present" if expected else CSV)
+
+
+def test_a_form_that_there_is_not() -> None:
+    answer = b'{"outputs": {"a": 1, "b": [1, 2]}}'
+    assert convert.convert_response(answer, CSV, JSON) == (answer, JSON)
+    with pytest.raises(NotAcceptable):
+        convert.convert_response(answer, CSV, JSON, strict=True)
+
+
+def test_an_error_about_several_inputs_speaks_of_csv_to_whom_sent_csv() -> None:
+    error = b'{"error": "instances is a plain list, but expecting multiple input tensors required"}'
+    assert "header=present" in convert.error_text(error, "text/csv")
+    assert convert.error_text(error, JSON) == error.decode()
+    assert convert.error_text(b'{"error": "other"}', "text/csv") == '{"error": "other"}'
