@@ -45,7 +45,11 @@ class BuildInfo:
     def _ask(self) -> None:
         try:
             said = subprocess.run(
-                [*self._command, "--version"], capture_output=True, text=True, timeout=VERSION_SECONDS
+                [*self._command, "--version"],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=VERSION_SECONDS,
             ).stdout
         except (OSError, subprocess.SubprocessError):
             return
