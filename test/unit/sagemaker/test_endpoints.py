@@ -232,8 +232,13 @@ def test_a_serverless_variant_has_its_concurrency(api: Api) -> None:
     with pytest.raises(ClientError) as error:
         api.invoke("e")
     assert error.value.response["Error"]["Code"] == "ThrottlingException"
-    live.leave()
+    api.client("sagemaker").update_endpoint_weights_and_capacities(
+        EndpointName="e",
+        DesiredWeightsAndCapacities=[{"VariantName": "m", "ServerlessUpdateConfig": {"MaxConcurrency": 2}}],
+    )
+    api.describe("e")
     api.invoke("e")
+    live.leave()
     assert "CurrentInstanceCount" not in api.describe("e")["ProductionVariants"][0]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfsd.sagemaker.call import Call
+from tfsd.sagemaker.endpoints.variant import Variant
 from tfsd.sagemaker.errors import ValidationException
 from tfsd.sagemaker.resources import ENDPOINT
 
@@ -24,7 +25,17 @@ def run(call: Call, request: dict[str, Any]) -> dict[str, Any]:
         change = {
             "InitialVariantWeight": desired.get("DesiredWeight"),
             "InitialInstanceCount": desired.get("DesiredInstanceCount"),
+            "ServerlessConfig": _serverless(endpoint.deployment.variants[name], desired),
         }
         changes[name] = {member: value for member, value in change.items() if value is not None}
     call.emulator.endpoints.scale(endpoint, changes)
     return record
+
+
+def _serverless(variant: Variant, desired: dict[str, Any]) -> dict[str, Any] | None:
+    update = desired.get("ServerlessUpdateConfig")
+    if update is None:
+        return None
+    if variant.serverless is None:
+        raise ValidationException(f"The variant {variant.name} is not serverless.")
+    return {**variant.serverless, **update}

@@ -53,7 +53,7 @@ class Endpoints:
         self._begin(endpoint, "Updating", self._redeploy, snapshot)
 
     def scale(self, endpoint: Endpoint, changes: dict[str, dict[str, Any]]) -> None:
-        """Change weights (at once) and instance counts of variants: InitialVariantWeight, InitialInstanceCount."""
+        """Change weights and serverless limits (at once) and instance counts; `changes` are by variant, then member."""
         self._refuse_under_way(endpoint)
         self._begin(endpoint, "Updating", self._scale, changes)
 
@@ -152,6 +152,7 @@ class Endpoints:
             variant = deployment.variants[name]
             variant.weight = change.get("InitialVariantWeight", variant.weight)
             variant.desired_count = change.get("InitialInstanceCount", variant.desired_count)
+            variant.serverless = change.get("ServerlessConfig", variant.serverless)
             variant.definition.update(change)
         failure = None
         for variant in deployment.variants.values():
