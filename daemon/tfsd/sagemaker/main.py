@@ -18,7 +18,7 @@ from gevent.event import Event
 from tfsd import logs
 from tfsd.sagemaker.call import ACCOUNT
 from tfsd.sagemaker.emulator import Emulator
-from tfsd.sagemaker.server import DEFAULT_REGION, Application
+from tfsd.sagemaker.server import DEFAULT_REGION, Application, Handler
 from tfsd.sagemaker.transform.progress import Display
 
 DEFAULT_PORT = 4566
@@ -51,7 +51,11 @@ def _serve(directory: Path, port: int, region: str, display: Display) -> int:
     os.environ.update(exports)  # moto signs nothing, but boto3 inside of it looks for credentials
     emulator = Emulator(directory, exports, display)
     server = pywsgi.WSGIServer(
-        ("127.0.0.1", port), Application(emulator, region), log=None, error_log=logging.getLogger("http")
+        ("127.0.0.1", port),
+        Application(emulator, region),
+        handler_class=Handler,
+        log=None,
+        error_log=logging.getLogger("http"),
     )
     try:
         server.start()

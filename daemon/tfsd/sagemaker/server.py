@@ -7,12 +7,14 @@ held requests cost a greenlet each.
 from __future__ import annotations
 
 import logging
+import socket
 import uuid
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
 from botocore.loaders import Loader
+from gevent import pywsgi
 
 from tfsd.sagemaker import actions
 from tfsd.sagemaker.call import Call
@@ -25,6 +27,14 @@ DEFAULT_REGION = "us-east-1"
 PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 log = logging.getLogger(__name__)
+
+
+class Handler(pywsgi.WSGIHandler):
+    """A connection, whose answers leave at once: the head waits for an acknowledgement otherwise, 40 ms."""
+
+    def handle(self) -> None:
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        super().handle()
 
 
 class Application:
