@@ -31,8 +31,14 @@ class Servable(Protocol):
     def signature(self, name: str) -> Any | None:
         """The `SignatureDef` of that exact name, or None. An empty name is not mapped to a default."""
 
+    def input_dtypes(self, signature_name: str) -> Mapping[str, int] | None:
+        """Input alias -> number of the dtype that the signature declares; None when there is no such signature."""
+
     def output_dtypes(self, signature_name: str) -> Mapping[str, int]:
         """Output alias -> number of its dtype in the graph; arrays do not tell quantized integers from plain ones."""
+
+    def is_short(self, signature_name: str, inputs: Mapping[str, np.ndarray], timeout_ms: int | None) -> bool:
+        """Whether computing all outputs is known to take so little time that nobody minds waiting for it."""
 
     def run(
         self,

@@ -6,8 +6,8 @@ Owns how bodies, the codec and the core fit together. Never sees paths, headers 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, Self
 
 from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2
@@ -48,25 +48,15 @@ class RestVerbs:
 
     def predict(self, spec: ModelSpec, body: Body) -> bytes:
         """Run a signature on the tensors of a JSON body."""
-        with ExitStack() as leases:
-            held: list[Servable] = []
-
-            def find_inputs(signature_name: str) -> Inputs:
-                if not held:
-                    held.append(leases.enter_context(self._core.servable(spec)))
-                name = signature_name or inference.DEFAULT_SIGNATURE
-                signature = held[0].signature(name)
-                if signature is None:
-                    raise invalid(f'Serving signature name: "{name}" not found in signature def')
-                return {alias: info.dtype for alias, info in signature.inputs.items()}
-
-            signature_name, row_format, inputs = decode_predict(body, find_inputs)
+        with _Lookup(self._core, spec) as lookup:
+            signature_name, row_format, inputs = decode_predict(body, lookup.inputs)
             name = signature_name or inference.DEFAULT_SIGNATURE
-            signature = held[0].signature_defs[name]
-            inference.check_predict(held[0], signature)
-            self._before_run()
-            outputs = held[0].run(name, inputs, timeout_ms=self._timeout_ms)
-            dtypes = held[0].output_dtypes(name)
+            servable = lookup.servable()
+            inference.check_predict(servable, servable.signature_defs[name])
+            if not servable.is_short(name, inputs, self._timeout_ms):
+                self._before_run()
+            outputs = servable.run(name, inputs, timeout_ms=self._timeout_ms)
+            dtypes = servable.output_dtypes(name)
         return encode_predictions(outputs, row_format, dtypes)
 
     def classify(self, spec: ModelSpec, body: Body) -> bytes:
@@ -101,6 +91,40 @@ class RestVerbs:
             _proto_json(answered),
             _proto_json(signatures),
         )
+
+
+class _Lookup:
+    """The servable of a request, looked up when its body is known to be JSON, and held until the context ends."""
+
+    __slots__ = ("_core", "_lease", "_servable", "_spec")
+
+    def __init__(self, core: ServerCore, spec: ModelSpec) -> None:
+        self._core = core
+        self._spec = spec
+        self._lease: AbstractContextManager[Servable] | None = None
+        self._servable: Servable | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._lease is not None:
+            self._lease.__exit__(None, None, None)
+
+    def servable(self) -> Servable:
+        """Raises ServingError: there is none."""
+        if self._servable is None:
+            lease = self._core.servable(self._spec)
+            self._servable, self._lease = lease.__enter__(), lease
+        return self._servable
+
+    def inputs(self, signature_name: str) -> Inputs:
+        """The declared dtypes of a signature's inputs. Raises ServingError: no servable, or no such signature."""
+        name = signature_name or inference.DEFAULT_SIGNATURE
+        dtypes = self.servable().input_dtypes(name)
+        if dtypes is None:
+            raise invalid(f'Serving signature name: "{name}" not found in signature def')
+        return dtypes
 
 
 def _proto_json(message: Any) -> bytes:

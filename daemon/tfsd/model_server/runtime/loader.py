@@ -16,7 +16,7 @@ from tfsd.model_server.batching.parameters import BatchParameters, from_proto
 from tfsd.model_server.batching.queues import BatchThreads
 from tfsd.model_server.metrics import Metrics
 from tfsd.model_server.protos import message_class, read_text_proto
-from tfsd.model_server.runtime import warmup
+from tfsd.model_server.runtime import calls, warmup
 from tfsd.model_server.runtime.load_errors import load_error
 from tfsd.model_server.runtime.session import SessionServable
 
@@ -61,9 +61,16 @@ class Loader:
         Raises ServingError: DATA_LOSS, NOT_FOUND or what TensorFlow says.
         """
         batching = self._batching(path)
-        session, signature_defs = self._open(path)
+        session, meta_graph = self._open(path)
         servable = SessionServable(
-            name, version, session, signature_defs, self._metrics, batching, self._options.check_method_names
+            name,
+            version,
+            session,
+            dict(meta_graph.signature_def),
+            self._metrics,
+            batching,
+            self._options.check_method_names,
+            calls.is_bounded(meta_graph.graph_def),
         )
         try:
             if self._options.warmup_iterations:
@@ -89,7 +96,8 @@ class Loader:
         parameters.check()
         return options.batch_threads, parameters
 
-    def _open(self, path: str) -> tuple[Any, dict[str, Any]]:
+    def _open(self, path: str) -> tuple[Any, Any]:
+        """A Session, and the MetaGraphDef in it."""
         started = time.perf_counter()
         graph = tf.Graph()
         session = tf.compat.v1.Session(graph=graph, config=self._options.session_config)
@@ -101,7 +109,7 @@ class Loader:
             self._metrics.loaded(path, None)
             raise load_error(error, path, self._options.tags) from None
         self._metrics.loaded(path, time.perf_counter() - started)
-        return session, dict(meta_graph.signature_def)
+        return session, meta_graph
 
 
 def list_directory(path: str) -> list[str] | None:

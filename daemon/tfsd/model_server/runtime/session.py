@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import config_pb2
 
 from tfsd.model_server.batching.parameters import BatchParameters
 from tfsd.model_server.batching.queues import BatchQueue, BatchThreads
 from tfsd.model_server.errors import Code, ServingError, invalid
 from tfsd.model_server.metrics import Metrics
+from tfsd.model_server.runtime.calls import Call
 from tfsd.model_server.runtime.tensors import decode
 from tfsd.model_server.servable import Arrays
 
@@ -37,8 +38,14 @@ def type_name(dtype: Any) -> str:
     return _CPP_NAMES.get(name, name)
 
 
+@cache
+def _array_dtype(dtype: int) -> np.dtype:
+    """The dtype of the arrays for a tensor; other ones of the same type are taken as well."""
+    return np.dtype(tf.as_dtype(dtype).as_numpy_dtype)
+
+
 class SessionServable:
-    """A loaded version (see `servable.Servable`)."""
+    """A loaded version (see `servable.Servable`). `bounded`: see `calls.is_bounded`."""
 
     def __init__(
         self,
@@ -49,31 +56,45 @@ class SessionServable:
         metrics: Metrics,
         batching: tuple[BatchThreads, BatchParameters] | None = None,
         check_method_names: bool = False,
+        bounded: bool = False,
     ) -> None:
         self.name = name
         self.version = version
         self.signature_defs = signature_defs
         self.check_method_names = check_method_names
         self._session = session
+        self._bounded = bounded
         self._metrics = metrics
         self._feeds = {
             key: [(alias, info.name, self._dtype(info)) for alias, info in sorted(signature.inputs.items())]
+            for key, signature in signature_defs.items()
+        }
+        self._input_dtypes = {
+            key: {alias: info.dtype for alias, info in signature.inputs.items()}
             for key, signature in signature_defs.items()
         }
         self._output_dtypes = {
             key: {alias: self._dtype(info) for alias, info in sorted(signature.outputs.items())}
             for key, signature in signature_defs.items()
         }
+        self._outputs = {key: tuple(dtypes) for key, dtypes in self._output_dtypes.items()}
         self._batching = batching
         self._lock = threading.Lock()
-        self._callables: dict[Any, Callable[..., list[Any]]] = {}
+        self._calls: dict[Any, Call] = {}
         self._queues: dict[Any, BatchQueue] = {}
 
     def signature(self, name: str) -> Any | None:
         return self.signature_defs.get(name)
 
+    def input_dtypes(self, signature_name: str) -> Mapping[str, int] | None:
+        return self._input_dtypes.get(signature_name)
+
     def output_dtypes(self, signature_name: str) -> Mapping[str, int]:
         return self._output_dtypes[signature_name]
+
+    def is_short(self, signature_name: str, inputs: Mapping[str, np.ndarray], timeout_ms: int | None) -> bool:
+        call = self._calls.get((signature_name, self._outputs[signature_name], timeout_ms))
+        return call is not None and self._batching is None and call.is_short(inputs.values())
 
     def run(
         self,
@@ -84,9 +105,7 @@ class SessionServable:
         api: str = "Predict",
     ) -> Arrays:
         inputs = self._checked(signature_name, inputs)
-        outputs = tuple(
-            self._output_dtypes[signature_name] if output_names is None else sorted(set(output_names))
-        )
+        outputs = self._outputs[signature_name] if output_names is None else tuple(sorted(set(output_names)))
         started = time.perf_counter()
         if self._batching is None:
             computed = self._compute(signature_name, inputs, outputs, timeout_ms)
@@ -99,7 +118,7 @@ class SessionServable:
 
     def close(self) -> None:
         """Free the Session; nobody may be running."""
-        self._callables.clear()
+        self._calls.clear()
         self._queues.clear()
         self._session.close()
 
@@ -119,10 +138,11 @@ class SessionServable:
             array = inputs.get(alias)
             if array is None:
                 array = decode(self.signature_defs[signature_name].defaults[alias], alias)
-            kind = tf.string if array.dtype.kind == "O" else tf.as_dtype(array.dtype)
-            if kind.as_datatype_enum != dtype:
-                want = type_name(dtype)
-                raise invalid(f"Expects arg[{index}] to be {want} but {type_name(kind)} is provided")
+            if array.dtype != _array_dtype(dtype):
+                kind = tf.string if array.dtype.kind == "O" else tf.as_dtype(array.dtype)
+                if kind.as_datatype_enum != dtype:
+                    want = type_name(dtype)
+                    raise invalid(f"Expects arg[{index}] to be {want} but {type_name(kind)} is provided")
             checked[alias] = array
         return checked
 
@@ -136,27 +156,23 @@ class SessionServable:
         """Run the Session. Calls release the interpreter lock, so several run at once."""
         key = (signature_name, outputs, timeout)
         try:
-            call = self._callables.get(key) or self._make_callable(key)
+            call = self._calls.get(key) or self._prepare(key)
             started = time.perf_counter()
-            values = call(*inputs.values())
+            values = call(list(inputs.values()))
             self._metrics.graph_ran(time.perf_counter() - started)
         except Exception as error:
             raise serving_error(error) from None
         return {alias: _array(value) for alias, value in zip(outputs, values, strict=True)}
 
-    def _make_callable(self, key: tuple[str, tuple[str, ...], int | None]) -> Callable[..., list[Any]]:
+    def _prepare(self, key: tuple[str, tuple[str, ...], int | None]) -> Call:
         signature_name, outputs, timeout = key
         signature = self.signature_defs[signature_name]
-        options = config_pb2.CallableOptions()
-        options.feed.extend(name for _, name, _ in self._feeds[signature_name])
-        options.fetch.extend(signature.outputs[alias].name for alias in outputs)
-        if timeout is not None:
-            options.run_options.timeout_in_ms = timeout
+        feeds = [name for _, name, _ in self._feeds[signature_name]]
+        fetches = [signature.outputs[alias].name for alias in outputs]
         with self._lock:
-            if key not in self._callables:
-                # Session.make_callable() cannot set a time limit without the slow path through Session.run()
-                self._callables[key] = self._session._make_callable_from_options(options)
-            return self._callables[key]
+            if key not in self._calls:
+                self._calls[key] = Call(self._session, feeds, fetches, timeout, self._bounded)
+            return self._calls[key]
 
     def _queue(self, signature_name: str, outputs: tuple[str, ...]) -> BatchQueue:
         key = (signature_name, outputs)

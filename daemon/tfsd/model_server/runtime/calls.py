@@ -1,0 +1,110 @@
+"""Prepared calls of a Session: on TensorFlow's threads, or in the caller's own where that is known to be short.
+
+Waking a thread of TensorFlow's costs several times what a small model computes. Which inputs are computed in a
+short time is learnt from the calls themselves. Knows no signature.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from tensorflow.core.framework import graph_pb2
+from tensorflow.core.protobuf import config_pb2
+
+#: Seconds: a call of less is short, and one of more is not what was expected of a short one.
+SHORT, LONG = 200e-6, 5e-3
+MAX_SURPRISES = 10
+#: Parts of the names of operations that may wait, or go on for as long as their input says.
+_UNBOUNDED = (
+    "While",
+    "NextIteration",
+    "PyFunc",
+    "Queue",
+    "Dequeue",
+    "Barrier",
+    "Dataset",
+    "Iterator",
+    "Batch",
+    "Recv",
+)
+_UNKNOWN = math.inf  # bytes of strings
+_CALLERS_THREAD = -1  # RunOptions.inter_op_thread_pool
+
+Run = Callable[..., list[Any]]
+
+
+def is_bounded(graph: graph_pb2.GraphDef) -> bool:
+    """Whether how long a graph computes is bounded by the sizes of its inputs, as far as its operations tell."""
+    nodes = [graph.node, *(function.node_def for function in graph.library.function)]
+    operations = {node.op for listed in nodes for node in listed}
+    return not any(part in operation for operation in operations for part in _UNBOUNDED)
+
+
+class Call:
+    """One call, prepared once.
+
+    Args:
+        session: the Session.
+        feeds, fetches: names of tensors.
+        timeout_ms: time limit; None for none. A call in the caller's thread cannot be stopped: it is tried only for
+            inputs no larger than some that were computed in `SHORT`. One that takes `LONG` is a surprise, after
+            which that must be seen again, and after `MAX_SURPRISES` it is not tried any more.
+        bounded: whether calls in the caller's thread may be tried at all.
+    """
+
+    def __init__(
+        self,
+        session: Any,
+        feeds: Iterable[str],
+        fetches: Iterable[str],
+        timeout_ms: int | None,
+        bounded: bool,
+    ) -> None:
+        options = config_pb2.CallableOptions()
+        options.feed.extend(feeds)
+        options.fetch.extend(fetches)
+        if timeout_ms is not None:
+            options.run_options.timeout_in_ms = timeout_ms
+        self._session = session
+        self._options = options
+        # Session.make_callable() cannot set a time limit without the slow path through Session.run()
+        self._on_threads: Run = session._make_callable_from_options(options)
+        self._here: Run | None = None
+        self._short_size: float = -1
+        self._surprises = 0 if bounded else MAX_SURPRISES
+
+    def __call__(self, arrays: Sequence[np.ndarray]) -> list[Any]:
+        """The values fetched. Other Python threads go on meanwhile."""
+        size, here = self._size(arrays), self._here
+        started, computed = time.perf_counter(), time.thread_time()
+        if here is None or size > self._short_size:
+            values = self._on_threads(*arrays)
+            if time.perf_counter() - started < SHORT and size < _UNKNOWN and self._surprises < MAX_SURPRISES:
+                self._learn(size)
+            return values
+        values = here(*arrays)
+        # On a busy machine a thread waits for a CPU as well: that says nothing of the model.
+        if time.perf_counter() - started > LONG and time.thread_time() - computed > LONG:
+            self._surprises += 1
+            self._short_size = -1
+        return values
+
+    def is_short(self, arrays: Iterable[np.ndarray]) -> bool:
+        """Whether a call with these inputs will be made in the caller's thread."""
+        return self._size(arrays) <= self._short_size
+
+    @staticmethod
+    def _size(arrays: Iterable[np.ndarray]) -> float:
+        return sum(array.nbytes if array.dtype.kind != "O" else _UNKNOWN for array in arrays)
+
+    def _learn(self, size: float) -> None:
+        """Inputs of so many bytes were computed in a short time."""
+        if self._here is None:
+            options = config_pb2.CallableOptions.FromString(self._options.SerializeToString())
+            options.run_options.inter_op_thread_pool = _CALLERS_THREAD
+            self._here = self._session._make_callable_from_options(options)
+        self._short_size = max(self._short_size, size)
