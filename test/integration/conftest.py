@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,8 +39,15 @@ def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def quick_model_server(preloaded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An executable for SAGEMAKER_TFS_BINARY: the embedded model server, with TensorFlow loaded already."""
+def quick_model_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An executable for SAGEMAKER_TFS_BINARY: the one that the variable names already, such as a real
+    tensorflow_model_server, else the embedded model server, with TensorFlow loaded already."""
+    named = os.environ.get("SAGEMAKER_TFS_BINARY")
+    if named:
+        found = shutil.which(named)
+        assert found, f"SAGEMAKER_TFS_BINARY={named} cannot be executed"
+        return Path(found).absolute()
+    preloaded = request.getfixturevalue("preloaded")
     executable = tmp_path_factory.mktemp("quick") / "model_server"
     words = [sys.executable, "-S", preloaded_model_server.__file__, "run", str(preloaded), *EMBEDDED[2:]]
     executable.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
