@@ -148,7 +148,7 @@ class LocalSageMaker:
         """Make a model of a directory's contents, by way of an archive in S3."""
         self.make_bucket("models")
         archive = self.directory / f"{name}.tar.gz"
-        with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
+        with tarfile.open(archive, "w:gz", compresslevel=1, dereference=True) as tar:
             for path in sorted(model_dir.iterdir()):
                 tar.add(path, path.name)
         self.client("s3").upload_file(str(archive), "models", f"{name}/model.tar.gz")

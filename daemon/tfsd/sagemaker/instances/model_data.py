@@ -43,11 +43,11 @@ def fetch_archive(objects: ObjectStore, uri: str, directory: Path) -> None:
     """Unpack the `.tar.gz` at `uri` into `directory`, in a thread: the server goes on meanwhile."""
     try:
         with objects.open(*_location(uri)) as file:
-            gevent.get_hub().threadpool.apply(_unpack, (file, directory))
+            failure = gevent.get_hub().threadpool.apply(_unpack, (file, directory))
     except ObjectStoreError as error:
         raise ModelDataError(f"Could not find model data at {uri}.") from error
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise ModelDataError(f"Model data at {uri} cannot be unpacked: {error}.") from error
+    if failure:
+        raise ModelDataError(f"Model data at {uri} cannot be unpacked: {failure}.")
 
 
 def exists(objects: ObjectStore, uri: str) -> bool:
@@ -58,9 +58,14 @@ def exists(objects: ObjectStore, uri: str) -> bool:
         return False
 
 
-def _unpack(file: BinaryIO, directory: Path) -> None:
-    with tarfile.open(fileobj=file) as archive:
-        archive.extractall(directory, filter="data")
+def _unpack(file: BinaryIO, directory: Path) -> Exception | None:
+    """Returns what went wrong: the pool prints what a thread raises."""
+    try:
+        with tarfile.open(fileobj=file) as archive:
+            archive.extractall(directory, filter="data")
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        return error
+    return None
 
 
 def _copy_prefix(objects: ObjectStore, uri: str, directory: Path, whole: bool) -> None:
