@@ -30,12 +30,12 @@ from tfsd.control.health.poller import Poller
 from tfsd.control.health.unloadable import UnloadableVersions
 from tfsd.control.metrics.build_info import BuildInfo
 from tfsd.control.metrics.direct_in_flight import DirectInFlight
-from tfsd.control.metrics.page import render, stack_metrics
+from tfsd.control.metrics.page import memory_metrics, render, stack_metrics
 from tfsd.control.metrics.request_log import RequestLog, signal_nginx
 from tfsd.control.metrics.saved_counters import Memory
 from tfsd.control.metrics.scrape import model_server_metrics
 from tfsd.control.models.api import SocketHandler, add_routes
-from tfsd.control.models.capacity import EMBEDDED_SERVER_BYTES, REAL_SERVER_BYTES
+from tfsd.control.models.capacity import EMBEDDED_SERVER_BYTES, REAL_SERVER_BYTES, free_memory
 from tfsd.control.models.hosts import Hosts
 from tfsd.control.models.loading import EXPECTED, Models
 from tfsd.control.models.programs import Programs
@@ -119,7 +119,8 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
 
     def metrics() -> bytes:
         own = stack_metrics(memory, health, in_flight(), direct.by_model())
-        return render([*build.metrics(), *own, *model_server_metrics(health.plan)])
+        memory_left = memory_metrics(free_memory(), machine.memory_bytes())
+        return render([*build.metrics(), *memory_left, *own, *model_server_metrics(health.plan)])
 
     listener = gevent.socket.socket(fileno=os.dup(0))
     app = make_app(settings, missing, health.degraded, metrics)

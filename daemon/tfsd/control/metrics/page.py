@@ -112,6 +112,16 @@ def _left_out(health: Health) -> Metric:
     return left_out
 
 
+def memory_metrics(available: int, limit: int) -> Iterator[Metric]:
+    """What the container may use of memory, and what of it is left, in bytes."""
+    yield GaugeMetricFamily("tfsd_memory_limit_bytes", "Memory that the container may use.", limit)
+    yield GaugeMetricFamily(
+        "tfsd_memory_available_bytes",
+        "Memory that is left of it; what the kernel gives back on demand counts as left.",
+        available,
+    )
+
+
 def _histogram(
     name: str, documentation: str, labels: Sequence[str], latencies: Mapping[Any, Latency]
 ) -> Metric:
