@@ -174,7 +174,7 @@ class Settings:
         "SAGEMAKER_SAFE_PORT_RANGE",
         _port_range,
         None,
-        "Inclusive range `LOW-HIGH` for the model servers' REST and gRPC ports.",
+        "Inclusive range `LOW-HIGH` for the model servers' ports; the first one is the first model's gRPC port.",
         shown_default="any free port",
     )
     multi_model: bool = _variable(
@@ -438,6 +438,12 @@ class Settings:
         _boolean,
         False,
         "Answer 406 when Accept names only what cannot be produced; otherwise that is answered in JSON.",
+    )
+    python_endpoint: bool = _variable(
+        "SAGEMAKER_TFS_PYTHON_ENDPOINT",
+        _boolean,
+        False,
+        "Serve models without a script by the `input_fn`/`output_fn` endpoint with its defaults.",
     )
     grpc_timeout: float = _variable(
         "SAGEMAKER_TFS_GRPC_REQUEST_TIMEOUT",

@@ -123,6 +123,7 @@ def test_defaults() -> None:
         requirements=None,
         default_accept="application/json",
         strict_accept=False,
+        python_endpoint=False,
         grpc_timeout=10,
         accelerator_present=False,
         omp_num_threads=1,

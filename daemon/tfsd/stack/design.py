@@ -154,6 +154,8 @@ class Stack:
 
     def _direct_models(self) -> dict[str, Model]:
         """Models that need no user code, by the name of their nginx upstream."""
+        if self.settings.python_endpoint:
+            return {}
         return {
             f"model_{index}": model
             for index, model in enumerate(self.plan.models.values())
@@ -204,7 +206,10 @@ def design(
     planned = {}
     for model in models:
         programs = program_names("model", model.name, count)
-        servers = tuple(ModelServer(program, next(numbers), next(numbers)) for program in programs)
+        # gRPC comes first: scripts of AWS's images count on SAGEMAKER_SAFE_PORT_RANGE's first port for it
+        servers = tuple(
+            ModelServer(program, grpc_port=next(numbers), rest_port=next(numbers)) for program in programs
+        )
         pool = pool_name(model.name) if model.name in codes else DEFAULT_POOL
         planned[model.name] = Model(model.name, str(model.base_path), model.versions, servers, pool)
     pools = {}

@@ -36,6 +36,8 @@ def mode_of(script: Script | None, settings: Settings) -> Mode:
     """The mode for a pool's script; None means the converter."""
     accept = settings.default_accept
     inflater = Inflater(settings.max_inflated_mb << 20)
+    if script is None and settings.python_endpoint:
+        script = Script("legacy", (None, None, None))
     if script is None:
         return Converter(settings, inflater)
     if script.style == "handler":

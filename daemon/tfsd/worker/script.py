@@ -16,6 +16,13 @@ from typing import Any
 HANDLER = "handler"
 PAIR = ("input_handler", "output_handler")
 LEGACY = ("input_fn", "output_fn", "transform_fn")
+TRAINING = (
+    "estimator_fn",
+    "keras_model_fn",
+    "model_fn",
+    "serving_input_fn",
+    "train_input_fn",
+)  # of a training script
 USABLE = (
     "`handler(data, context)`, or `input_handler(data, context)` with `output_handler(response, context)`, or "
     "`input_fn(serialized_input, content_type)` and `output_fn(prediction_result, accepts)`"
@@ -57,6 +64,8 @@ def choose(module: ModuleType, file_name: str) -> Script:
             f"{file_name} defines {_names(current)} and {_names(legacy)}, which are two ways to do the same; "
             "keep one of them."
         )
+    if not found and any(callable(getattr(module, name, None)) for name in TRAINING):
+        return Script("legacy", (None,) * len(LEGACY))  # the endpoint's defaults serve what it has trained
     if legacy:
         return Script("legacy", tuple(getattr(module, name, None) for name in LEGACY))
     if HANDLER in current:

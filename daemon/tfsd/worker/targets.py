@@ -15,6 +15,7 @@ from tfsd.errors import BadRequest, NotFound
 from tfsd.plan import Model, Plan
 from tfsd.worker.upstream.client import Group, ModelServers, Unloadable
 
+GENERIC = "generic_model"  # what the AWS images of the Python endpoint called their only model
 CACHED_HEADERS = 512  # distinct values of the attributes header whose target is remembered
 
 
@@ -47,6 +48,7 @@ class Targets:
 
     def __init__(self, plan: Plan, pool: str, servers: ModelServers) -> None:
         self._models = {name: model for name, model in plan.models.items() if model.pool == pool}
+        self._only = next(iter(plan.models)) if len(plan.models) == 1 else None
         self._elsewhere = plan.models.keys() - self._models.keys()
         self._names = ", ".join(repr(name) for name in sorted(plan.models)) or "none"
         self._default = plan.default_model
@@ -74,6 +76,8 @@ class Targets:
 
     def _model(self, name: str | None) -> Model:
         wanted = self._default if name is None else name
+        if wanted == GENERIC and self._only is not None:
+            wanted = self._only
         model = self._models.get(wanted) if wanted is not None else None
         if wanted in self._elsewhere:
             raise BadRequest(  # nginx, which chooses the workers, could not read what was meant

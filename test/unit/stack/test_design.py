@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from support.designs import ODD_NAMES, design_stack, own_code
 from tfsd.plan import DEFAULT_POOL, Plan
 from tfsd.run_dir import RunDirError
+from tfsd.stack import ports
 from tfsd.stack.design import Stack, StackError, program_names
 from tfsd.stack.ports import PortError
 
@@ -76,6 +77,19 @@ class TestPlan:
         servers = design({"a": (1,), "b": (2,)}, environ).plan.models["b"].servers
         for port in (servers[0].rest_port, servers[0].grpc_port):
             assert free_port < port <= free_port + 40
+
+    def test_the_first_port_of_the_range_is_grpc_s(self, design: DesignStack, free_port: int) -> None:
+        """Scripts that were written for AWS's images connect to it by themselves."""
+        environ = {"SAGEMAKER_SAFE_PORT_RANGE": f"{free_port}-{free_port + 40}"}
+        (server,) = design({"a": (1,)}, environ).plan.models["a"].servers
+        assert server.grpc_port < server.rest_port
+        assert server.grpc_port == ports.allocate(1, (free_port, free_port + 40))[0]
+
+    def test_no_model_is_reached_directly_when_all_have_the_python_endpoint(
+        self, design: DesignStack
+    ) -> None:
+        stack = design({"a": (1,)}, {"SAGEMAKER_TFS_PYTHON_ENDPOINT": "true"})
+        assert "js_import" not in stack.files()[stack.run_dir.nginx_conf]
 
     def test_a_range_that_is_too_small(self, design: DesignStack) -> None:
         with pytest.raises(PortError, match=r"need 4 ports.*9000-9002 has 3"):

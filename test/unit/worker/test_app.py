@@ -9,8 +9,12 @@ import pytest
 import requests
 from stub_model_server import PREDICTIONS, answer
 
+from tfsd.errors import NotFound
+from tfsd.plan import Model, ModelServer, Plan
 from tfsd.worker import script
+from tfsd.worker.targets import Targets
 from tfsd.worker.upstream import requests_patch
+from tfsd.worker.upstream.client import ModelServers
 
 
 def echo_context(data, context):
@@ -103,6 +107,19 @@ def test_a_request_for_what_is_not_there(serve, stub, attributes, status, said):
     assert response.status == status
     assert all(text in response.json()["error"] for text in said)
     assert not stub.requests
+
+
+def test_the_only_model_is_the_generic_one(stub):
+    server = ModelServer("model-m", stub.port, 9000)
+    models = {name: Model(name, "/", (1,), (server,), "mine") for name in ("m", "n")}
+    for names, found in ((["m"], "m"), (["m", "n"], None)):
+        plan = Plan({name: models[name] for name in names}, {}, "m")
+        targets = Targets(plan, "mine", ModelServers(plan.models))
+        if found:
+            assert targets.find("tfs-model-name=generic_model").name == found
+        else:
+            with pytest.raises(NotFound, match="generic_model"):
+                targets.find("tfs-model-name=generic_model")
 
 
 def test_a_models_name_cannot_leave_its_place_in_the_uri(serve, stub):

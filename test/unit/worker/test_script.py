@@ -41,6 +41,19 @@ def test_legacy_functions_in_their_order(names):
     assert script.functions == tuple(function if name in names else None for name in wanted)
 
 
+@pytest.mark.parametrize(
+    "names", [["estimator_fn", "train_input_fn"], ["keras_model_fn"], ["model_fn", "serving_input_fn"]]
+)
+def test_a_training_script_is_served_with_the_defaults(names):
+    script = choose(SimpleNamespace(**dict.fromkeys(names, function)), "train.py")
+    assert (script.style, script.functions) == ("legacy", (None, None, None))
+    both = choose(SimpleNamespace(**dict.fromkeys([*names, "output_fn"], function)), "train.py")
+    assert both.functions == (None, function, None)
+    assert (
+        choose(SimpleNamespace(**dict.fromkeys([*names, "handler"], function)), "train.py").style == "handler"
+    )
+
+
 def test_input_comes_first():
     module = SimpleNamespace(output_handler=print, input_handler=len)
     assert choose(module, "inference.py").functions == (len, print)

@@ -125,7 +125,7 @@ def _predict_request(value: Any, inputs: Mapping[str, Input]) -> Any:
             raise BadRequest(f"The model has no input {name!r}; its inputs are {_listed(inputs)}.")
         if isinstance(item, tensor_pb2.TensorProto):
             check_size(item, name)
-            tensor = with_fitted_shape(item, known.shape, name)
+            tensor = with_fitted_shape(item, known.shape)
         else:
             tensor = to_tensor(item, known.dtype, known.shape, name)
         request.inputs[name].CopyFrom(tensor)

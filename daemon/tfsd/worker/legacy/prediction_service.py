@@ -25,7 +25,7 @@ from tensorflow_serving.apis import (
 
 from tfsd.errors import BadRequest, HttpError
 from tfsd.worker.legacy.tensors import Shape
-from tfsd.worker.targets import Target
+from tfsd.worker.targets import GENERIC, Target
 from tfsd.worker.upstream.client import Group
 from tfsd.worker.upstream.grpc_errors import as_http_error
 
@@ -86,7 +86,7 @@ class PredictionService:
         """
         tasks = getattr(request, "tasks", None)
         for spec in [request.model_spec] if tasks is None else [task.model_spec for task in tasks]:
-            if not spec.name:
+            if spec.name in ("", GENERIC):
                 _name_model(spec, target)
         try:
             response = self._call(VERBS[type(request)], request, target, deadline)

@@ -53,7 +53,7 @@ _INT_FIELD = "int_val"  # of all integers with 32 bits or less
 
 
 class ShapeMismatch(HttpError):
-    """412: a value whose shape does not fit (the status is that of the AWS image)."""
+    """412: a value that has no shape, since its rows differ (the status is that of the AWS image)."""
 
     def __init__(self, message: str) -> None:
         super().__init__(412, message)
@@ -70,7 +70,7 @@ def to_tensor(value: Any, dtype: int, shape: Shape, name: str) -> Any:
     Raises BadRequest (values that the dtype cannot hold), ShapeMismatch.
     """
     array = _array(value, dtype, name)
-    sizes = fitted(array.shape, shape, name)
+    sizes = fitted(array.shape, shape)
     tensor = tensor_pb2.TensorProto(dtype=dtype)
     for size in sizes:
         tensor.tensor_shape.dim.add(size=size)
@@ -95,12 +95,12 @@ def check_size(tensor: Any, name: str) -> None:
         )
 
 
-def with_fitted_shape(tensor: Any, shape: Shape, name: str) -> Any:
-    """A TensorProto with the shape that `fitted` gives it. Raises ShapeMismatch."""
+def with_fitted_shape(tensor: Any, shape: Shape) -> Any:
+    """A TensorProto with the shape that `fitted` gives it."""
     if tensor.tensor_shape.unknown_rank:
         return tensor
     sizes = [dim.size for dim in tensor.tensor_shape.dim]
-    wanted = fitted(sizes, shape, name)
+    wanted = fitted(sizes, shape)
     if len(wanted) == len(sizes):
         return tensor
     copy = tensor_pb2.TensorProto()
@@ -111,21 +111,13 @@ def with_fitted_shape(tensor: Any, shape: Shape, name: str) -> Any:
     return copy
 
 
-def fitted(sizes: Sequence[int], shape: Shape, name: str) -> tuple[int, ...]:
-    """The sizes of a value for an input of `shape`: as they are, or after a leading 1. Raises ShapeMismatch."""
+def fitted(sizes: Sequence[int], shape: Shape) -> tuple[int, ...]:
+    """The sizes of a value for an input of `shape`: after a leading 1 if they are one dimension less, else as they are.
+
+    Whether they fit is the model server's judgement: a graph may well reshape its input.
+    """
     found = tuple(sizes)
-    if shape is None:
-        return found
-    if len(found) == len(shape) - 1:
-        found = (1, *found)
-    if len(found) != len(shape) or any(
-        wanted not in (-1, size) for size, wanted in zip(found, shape, strict=True)
-    ):
-        wanted_text = ", ".join("?" if size == -1 else str(size) for size in shape)
-        raise ShapeMismatch(
-            f"A value of shape {list(sizes)} does not fit the model's input {name!r}, whose shape is [{wanted_text}]."
-        )
-    return found
+    return (1, *found) if shape is not None and len(found) == len(shape) - 1 else found
 
 
 def to_array(tensor: Any) -> Any:
