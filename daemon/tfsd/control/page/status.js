@@ -126,6 +126,7 @@ function draw(status) {
   verdict.className = status.healthy ? "good" : "bad";
   const since = status.since === null ? "" : `For ${duration(status.time - status.since)}, since ${new Date(status.since * 1000).toLocaleString()}.`;
   byId("since").textContent = since;
+  byId("degraded").replaceChildren(...status.degraded.map((text) => element("li", text)));
   byId("models").replaceChildren(...status.models.map(modelCard));
   if (!status.models.length) byId("models").append(element("p", "No model is loaded.", "quiet"));
   byId("processes").replaceChildren(...status.processes.map((process) => row([
