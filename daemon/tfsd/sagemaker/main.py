@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import gevent
 from gevent import pywsgi
 from gevent.event import Event
 
@@ -64,7 +65,7 @@ def _serve(directory: Path, port: int, region: str, display: Display) -> int:
         return 1
     stopped = Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stopped.set())
+        gevent.signal_handler(number, stopped.set)
     emulator.restore()
     _show(exports, directory)
     stopped.wait()
