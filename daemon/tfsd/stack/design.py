@@ -146,6 +146,7 @@ class Stack:
                 for model in plan.models.values()
                 if model.pool != default_pool
             ],
+            keep_direct=model_server_flags.is_embedded(self.model_server_command),
             direct_models=[
                 {"upstream": upstream, "ports": [server.rest_port for server in model.servers]}
                 for upstream, model in self._direct_models().items()
