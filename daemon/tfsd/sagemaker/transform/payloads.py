@@ -22,10 +22,10 @@ SEPARATORS = {"Line": b"\n"}
 
 @dataclasses.dataclass(frozen=True)
 class Payload:
-    """The body is what is sent; `records` are its records before any filter, `count` says how many."""
+    """The body is what is sent. `records` are those before any filter (None: the body's lines), `count` how many."""
 
     content: bytes
-    records: list[bytes]
+    records: list[bytes] | None
     count: int
     chunked: bool
 
@@ -33,7 +33,7 @@ class Payload:
         return iter([self.content]) if self.chunked else self.content
 
     def inputs(self) -> Iterable[bytes]:
-        return self.records
+        return self.content.split(b"\n") if self.records is None else self.records
 
 
 @dataclasses.dataclass
@@ -131,7 +131,7 @@ class Packing:
         with open_object() as file:
             assert self._limit is not None
             for lines, count in line_blocks(decompressed(file) if self.gzip else file, self._limit):
-                yield Payload(lines, lines.split(b"\n") if self._joins else [], count, False)
+                yield Payload(lines, None, count, False)
 
     def _with_contents(self, records: Iterator[bytes]) -> Iterator[tuple[bytes, bytes]]:
         """Each record, and what of it is sent."""
@@ -148,9 +148,10 @@ class Packing:
         """Records where there are some, so that they are counted and filtered; else the object in pieces."""
 
         def contents() -> Iterator[bytes]:
-            separator = SEPARATORS.get(self.split_type, b"")
+            separator, between = b"", SEPARATORS.get(self.split_type, b"")
             for _, content in self._with_contents(self._records(open_object)):
-                yield content + separator
+                yield separator + content
+                separator = between
 
         def pieces() -> Iterator[bytes]:
             with open_object() as file:
