@@ -1,3 +1,3 @@
 """Serve TensorFlow SavedModels under SageMaker's hosting contract: nginx, gevent workers, model servers."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

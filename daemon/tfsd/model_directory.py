@@ -197,7 +197,7 @@ def find_user_code(default_dir: Path, settings: Settings) -> UserCode | None:
     source_dir = Path((settings.submit_directory or str(default_dir)).removeprefix("file://"))
     if source_dir != default_dir and not source_dir.is_dir():
         raise ModelError(
-            f"SAGEMAKER_SUBMIT_DIRECTORY={settings.submit_directory} is no directory and no archive"
+            f"SAGEMAKER_SUBMIT_DIRECTORY={settings.submit_directory} is neither a directory nor an archive"
         )
     script = source_dir / settings.program
     if not script.is_file():

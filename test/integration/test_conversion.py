@@ -126,12 +126,12 @@ def test_no_content_type_is_json(plain_stack: RunningStack) -> None:
 @pytest.mark.parametrize(
     ("content_type", "body", "status", "told"),
     [
-        ("text/csv", "1,2,3\n4,5\n", 400, "line 2"),
-        ("text/csv", "1,2,3\n4,,6\n", 400, "line 2"),
-        ("text/csv", b"1,2,3\n4,\xff,6\n", 400, "line 2"),
+        ("text/csv", "1,2,3\n4,5\n", 400, "Line 2"),
+        ("text/csv", "1,2,3\n4,,6\n", 400, "Line 2"),
+        ("text/csv", b"1,2,3\n4,\xff,6\n", 400, "Line 2"),
         ("text/csv", "", 400, "no row"),
         ("text/csv; header=maybe", "1,2,3\n", 400, "present or absent"),
-        ("application/jsonlines", '{"a": 1}\n{"a" 2}\n', 400, "line 2"),
+        ("application/jsonlines", '{"a": 1}\n{"a" 2}\n', 400, "Line 2"),
         ("application/json", "", 400, "empty"),
         ("application/json; charset=utf-99", "1", 415, "utf-99"),
         ("image/png", b"\x89PNG", 415, "text/csv"),

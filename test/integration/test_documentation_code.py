@@ -58,7 +58,7 @@ def test_grpc_from_a_handler(stack: RunningStack) -> None:
 
 def test_the_handler_of_readme(stack: RunningStack) -> None:
     answer = stack.invoke('{"instances": [1.0, 5.0]}', attributes="tfs-model-name=readme")
-    assert answer.json() == {"best": 4.5}
+    assert answer.json() == {"best": 5.5}
 
 
 def test_the_requests_of_readme(plain_stack: RunningStack) -> None:

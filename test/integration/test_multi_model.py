@@ -160,7 +160,7 @@ def test_bad_requests_say_what_is_wrong(stack: MultiModelStack, models: Path, tm
         ("empty", 400, "net.h5 is a Keras file"),
         ("nothing", 404, "nothing lies at"),
         ("nowhere", 404, "nothing lies at"),
-        ("x" * 5000, 400, "is no path"),
+        ("x" * 5000, 400, "is not a path"),
     ):
         answer = stack.load("m", str(stack.models_dir / place))
         assert (answer.status_code, part in answer.json()["error"]) == (status, True), answer.text

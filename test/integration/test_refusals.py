@@ -132,7 +132,7 @@ def test_bad_variables_are_listed_all_together(lay: Callable[..., Path], tmp_pat
         ),
         (
             {"SAGEMAKER_TFS_DEFAULT_MODEL_NAME": "nope"},
-            "SAGEMAKER_TFS_DEFAULT_MODEL_NAME=nope is no model; there are half_plus_two",
+            "SAGEMAKER_TFS_DEFAULT_MODEL_NAME=nope is not one of the models: half_plus_two",
         ),
         (
             {"SAGEMAKER_PROGRAM": "other.py"},

@@ -45,15 +45,17 @@ def shared(directory: Path) -> Iterator[Path]:
 
 def _start(directory: Path) -> None:
     daemon = Path(__file__).parents[2] / "daemon"
-    server = subprocess.Popen(
-        [sys.executable, __file__, "server", str(directory)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | {"PYTHONPATH": str(daemon), "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
+    log = directory / "log"
+    with log.open("wb") as errors:
+        server = subprocess.Popen(
+            [sys.executable, __file__, "server", str(directory)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=os.environ | {"PYTHONPATH": str(daemon), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
     assert server.stdout
-    assert server.stdout.readline() == b"ready\n"
+    assert server.stdout.readline() == b"ready\n", log.read_text()
 
 
 class Fork:

@@ -22,6 +22,13 @@ def test_every_metric_of_ours_is_described() -> None:
     assert {name for name in families if f"`{name}" not in page} == set()
 
 
+def test_every_alert_is_in_the_runbook() -> None:
+    page = (DOCS / "runbook" / "alerts.md").read_text()
+    alerts = re.findall(r"alert: (\w+)", (ROOT / "deploy" / "monitoring" / "rules.yml").read_text())
+    assert alerts
+    assert [name for name in alerts if f"`{name}`" not in page] == []
+
+
 def test_the_help_of_bin_local_is_the_one_that_it_prints() -> None:
     page = (DOCS / "reference" / "command-line.md").read_text()
     printed = subprocess.run(

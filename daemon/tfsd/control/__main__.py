@@ -62,7 +62,8 @@ def main() -> int:
     logs.setup("control", settings.log_level, form=settings.log_format)
     if not stat.S_ISSOCK(os.fstat(0).st_mode):
         print(
-            "control: fd 0 is no socket; supervisord's [fcgi-program:control] hands it one", file=sys.stderr
+            "control: file descriptor 0 is not a socket; supervisord starts it with one ([fcgi-program:control]).",
+            file=sys.stderr,
         )
         return 2
     return serve(run_dir, settings)

@@ -200,7 +200,7 @@ def design(
     names = [model.name for model in models]
     if default_model and default_model not in names:
         raise StackError(
-            f"SAGEMAKER_TFS_DEFAULT_MODEL_NAME={default_model} is no model; there are {', '.join(names)}"
+            f"SAGEMAKER_TFS_DEFAULT_MODEL_NAME={default_model} is not one of the models: {', '.join(names)}"
         )
     count = settings.instance_count
     numbers = iter(ports.allocate(2 * count * len(models), settings.safe_port_range, {settings.port}))

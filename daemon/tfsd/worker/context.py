@@ -52,6 +52,10 @@ class Context(_Fields):
         asked for; it outlives restarts of the model server, which calls wait for, and must not be closed."""
         return self._group.channel
 
+    def channel_to(self, model_name: str) -> Any:
+        """The same for another model of this endpoint. Raises LookupError when there is none of that name."""
+        return self._group.other(model_name).channel
+
     @property
     def timeout(self) -> float:
         """Seconds that are left of the request's time limit; never negative."""

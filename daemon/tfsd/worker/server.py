@@ -48,7 +48,7 @@ class Headers:
                 self.status = f"it has more than {MAX_HEADERS} headers"
                 return
             if not name or not colon or line[-1:] != b"\n" or name[0] in " \t":
-                self.status = f"line {len(self.pairs) + 1} of its headers is none"
+                self.status = f"line {len(self.pairs) + 1} of its headers is malformed"
                 return
             self.pairs.append((name, value := value.strip()))
             self._values[name.lower()] = value

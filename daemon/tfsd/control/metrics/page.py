@@ -77,7 +77,7 @@ def _request_metrics(memory: Memory) -> Iterator[Metric]:
     yield requests
     yield _histogram(
         "tfsd_request_duration_seconds",
-        "Time from a request's first byte to its answer's last.",
+        "Time from the first byte of a request to the last byte of its response.",
         ("route", "model"),
         counts.latencies,
     )
@@ -96,7 +96,9 @@ def _request_metrics(memory: Memory) -> Iterator[Metric]:
         refused.add_metric([model, cause], number)
     yield refused
     yield CounterMetricFamily(
-        "tfsd_request_log_malformed_lines", "Lines of the log of requests that were none.", counts.malformed
+        "tfsd_request_log_malformed_lines",
+        "Lines of the request log that could not be read.",
+        counts.malformed,
     )
 
 

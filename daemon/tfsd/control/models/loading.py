@@ -146,7 +146,7 @@ class Models:
             log.warning("model %s is not loaded (%d): %s", name, error.status, error.message)
             raise
         except gevent.GreenletExit:
-            log.warning("model %s is not loaded: who asked for it has gone", name)
+            log.warning("model %s is not loaded: the client closed the connection", name)
             raise
         finally:
             self._leave(name, transition)
@@ -384,9 +384,13 @@ class Models:
             directory = Path(url).resolve()
             directory.exists()
         except (OSError, ValueError, RuntimeError):  # a zero byte; too long; links that go round
-            raise BadRequest(f"url {url!r} is no path.") from None
+            raise BadRequest(
+                f"The url {url!r} is not a path; give the absolute path of a model directory."
+            ) from None
         if not Path(url).is_absolute() or root not in directory.parents:
-            raise BadRequest(f"url {url!r} is not below {root}, where the platform lays models.")
+            raise BadRequest(
+                f"The url {url!r} is not below {root}; put the model there, and give its absolute path."
+            )
         return directory
 
 
@@ -406,4 +410,6 @@ def _token_of(name: str) -> str:
 def _name_of(token: str) -> str:
     with contextlib.suppress(binascii.Error, ValueError):
         return base64.b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True).decode()
-    raise BadRequest(f"next_page_token {token[:100]!r} is none that this endpoint has given.")
+    raise BadRequest(
+        f"Unknown next_page_token {token[:100]!r}; use the nextPageToken of a response, as it is."
+    )

@@ -65,7 +65,7 @@ def decode(body: bytes, content_encoding: str | None, max_size: int) -> bytes:
         return body
     if codings not in (["gzip"], ["x-gzip"]):
         raise UnsupportedMediaType(
-            f"Content-Encoding {content_encoding[:60]!r} is not supported; send gzip, or no encoding"
+            f"Content-Encoding {content_encoding[:60]!r} is not supported; send gzip, or no encoding."
         )
     return _gunzip(body, max_size)
 
@@ -86,19 +86,19 @@ def _gunzip(body: bytes, max_size: int) -> bytes:
             except zlib.error as error:
                 raise BadRequest(
                     f"Content-Encoding is gzip but the body is not valid gzip ({error});"
-                    " compress it again, or leave the header out"
+                    " compress it again, or leave the header out."
                 ) from None
             inflated.append(data)
             untouched = False
             room -= len(data)
             if room < 0:
                 raise PayloadTooLarge(
-                    f"the body inflates to more than {max_size} bytes; send less at a time, or raise"
-                    " SAGEMAKER_TFS_MAX_INFLATED_MB"
+                    f"The body inflates to more than {max_size} bytes; send less at a time, or raise"
+                    " SAGEMAKER_TFS_MAX_INFLATED_MB."
                 )
             piece = member.unused_data
             if member.eof:
                 member, untouched = zlib.decompressobj(_GZIP), True
     if not untouched or not inflated:
-        raise BadRequest("Content-Encoding is gzip but the body is cut short; send all of it")
+        raise BadRequest("Content-Encoding is gzip, but the body is cut short; send all of it.")
     return b"".join(inflated)

@@ -67,7 +67,9 @@ def convert_response(
     converted = _WRITERS[content_type](body)
     if converted is None:
         if strict:
-            raise NotAcceptable(f"The model's answer has no form as {content_type}; ask for {JSON}.")
+            raise NotAcceptable(
+                f"The model's response cannot be converted to {content_type}; ask for {JSON}."
+            )
         return body, JSON
     if content_type == CSV and _wants_header(accept, default_accept):
         header = predictions.csv_header(body)
@@ -88,7 +90,7 @@ def response_type(accept: str | None, default_accept: str, strict: bool = False)
         asked = accept or default_accept
         if strict or any(name in asked.lower() for name in _NEVER_JSON):
             raise NotAcceptable(
-                f"Accept {asked[:100]!r} is not produced here; ask for one of {', '.join(offered)}."
+                f"Accept {asked[:100]!r} is not supported; ask for one of {', '.join(offered)}."
             )
         return JSON
     return found
@@ -128,7 +130,7 @@ def _read_csv(text: bytes, parameters: Mapping[str, str]) -> bytes:
     header = parameters.get("header", "absent").lower()
     if header not in ("present", "absent"):
         raise BadRequest(
-            f"Content-Type parameter header={header[:40]!r} is unknown; it is present or absent (RFC 4180)"
+            f"Content-Type parameter header={header[:40]!r} is unknown; use present or absent (RFC 4180)."
         )
     return csv_instances.to_instances(text, header == "present")
 

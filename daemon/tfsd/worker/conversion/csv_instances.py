@@ -44,7 +44,7 @@ def to_instances(text: bytes, header: bool) -> bytes:
     if converted is None:
         instances = ",".join(_instances(text.decode(), header))
         if not instances:
-            raise BadRequest("line 1: the body holds no row; send at least one line of CSV")
+            raise BadRequest("Line 1: the body has no rows; send at least one line of CSV.")
         converted = f'{{"instances":[{instances}]}}'.encode()
     return converted
 
@@ -92,8 +92,8 @@ def _instances(text: str, header: bool) -> Iterator[str]:
             if len(fields) == 1 and not fields[0].strip(" \t"):
                 continue
             raise BadRequest(
-                f"line {line}: a row of {len(fields)} where line {first_line} has {width}; every row needs"
-                " as many fields as the first"
+                f"Line {line} has {len(fields)} fields and line {first_line} has {width}; every row needs"
+                " as many fields as the first."
             )
         values = _row(fields, line)
         if names is not None:
@@ -118,8 +118,8 @@ def _row(fields: list[str], line: int) -> list[str]:
         numbers = [value for value in values if value and value[0] != '"']
         if numbers and len(numbers) + values.count("") == len(values):
             raise BadRequest(
-                f"line {line}, field {values.index('') + 1}: empty in a row of numbers; write a number, or"
-                ' NaN for a missing one, or "" for empty text'
+                f"Line {line}, field {values.index('') + 1}: empty in a row of numbers; write a number, or"
+                ' NaN for a missing one, or "" for empty text.'
             )
         values = [value or json_string(field) for value, field in zip(values, fields, strict=True)]
     return values
@@ -150,9 +150,11 @@ def _column_names(fields: list[str], line: int) -> list[str]:
     for name in names:
         if not name:
             raise BadRequest(
-                f"line {line}: column {len(seen) + 1} has no name; header=present needs all names"
+                f"Line {line}: column {len(seen) + 1} has no name; header=present needs all names."
             )
         if name in seen:
-            raise BadRequest(f"line {line}: two columns are named {name[:100]!r}; each needs its own name")
+            raise BadRequest(
+                f"Line {line}: two columns are named {name[:100]!r}; each needs a name of its own."
+            )
         seen.add(name)
     return names

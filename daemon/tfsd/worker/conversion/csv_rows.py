@@ -67,8 +67,8 @@ def _fields_over_lines(text: str, position: int, number: int) -> tuple[list[str]
         if quoted is None and _opens_quotes(plain):
             line = number + sum(map(_count_line_ends, fields))
             raise BadRequest(
-                f"line {line}, field {len(fields) + 1}: its quotes do not end the field. Close the quotes"
-                ' before the comma or the end of the line, and write a quote inside them as ""'
+                f"Line {line}, field {len(fields) + 1}: its quotes do not end the field. Close the quotes"
+                ' before the comma or the end of the line, and write a quote inside them as "".'
             )
         fields.append(plain if quoted is None else _unescaped(quoted))
         position = match.end()

@@ -49,7 +49,7 @@ def to_instances(text: bytes, spread: bool) -> bytes:
         BadRequest: no document, or text that is not JSON; the message names the line.
     """
     if not text.strip(_BLANK):
-        raise BadRequest("line 1: the body is empty; send a JSON document")
+        raise BadRequest("Line 1: the body is empty; send a JSON document.")
     try:
         return _to_instances(text, spread)
     except RecursionError:
@@ -177,15 +177,15 @@ def _may_be_wrapped(document: bytes) -> bool:
 
 def _second_document(line: int) -> BadRequest:
     return BadRequest(
-        f'line {line}: a document with the key "instances" must be the only one of a request. Send one such'
+        f'Line {line}: a document with the key "instances" must be the only one of a request. Send one such'
         ' document a request, or all instances in one, or one instance a line without "instances" around it'
-        " (for batch transform: no SplitType)"
+        " (for batch transform: no SplitType)."
     )
 
 
 def _not_json(text: bytes, offset: int, reason: str) -> BadRequest:
     column = offset - max(text.rfind(b"\n", 0, offset), text.rfind(b"\r", 0, offset))
     return BadRequest(
-        f"line {line_at(text, offset)}, column {column}: the body is not JSON ({reason}). Send one JSON"
-        " document, or one after another; for CSV send Content-Type: text/csv"
+        f"Line {line_at(text, offset)}, column {column}: the body is not JSON ({reason}). Send one JSON"
+        " document, or one after another; for CSV send Content-Type: text/csv."
     )

@@ -60,13 +60,13 @@ def to_utf8(body: bytes, charset: str | None) -> bytes:
         return body.decode(codec).removeprefix("\ufeff").encode()
     except UnicodeDecodeError as error:
         line = line_at(body, error.start) if codec == "utf-8" else None
-        where = f"line {line}: " if line else ""
+        where = f"Line {line}: byte" if line else "Byte"
         raise BadRequest(
-            f"{where}byte {error.start} of the body is not {codec} ({error.reason}); send {codec},"
-            " or name the body's encoding in Content-Type, for example 'charset=iso-8859-1'"
+            f"{where} {error.start} of the body is not {codec} ({error.reason}); send {codec},"
+            " or name the body's encoding in Content-Type, for example 'charset=iso-8859-1'."
         ) from None
     except (UnicodeError, LookupError):
-        raise BadRequest(f"the body is not valid {codec}; name its encoding in Content-Type") from None
+        raise BadRequest(f"The body is not valid {codec}; name its encoding in Content-Type.") from None
 
 
 def line_at(body: bytes, offset: int) -> int:
@@ -92,5 +92,5 @@ def _codec(charset: str | None) -> str:
     except (LookupError, UnicodeError):
         name = "undefined"
     if name.replace("-", "_") in _NO_CHARSETS:
-        raise UnsupportedMediaType(f"charset {charset[:40]!r} in Content-Type is unknown; send UTF-8")
+        raise UnsupportedMediaType(f"Charset {charset[:40]!r} in Content-Type is unknown; send UTF-8.")
     return name

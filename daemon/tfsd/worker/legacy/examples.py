@@ -38,7 +38,7 @@ def _example(features: Mapping[Any, Any]) -> Any:
     example = example_pb2.Example()
     for name, value in features.items():
         if not isinstance(name, str):
-            raise BadRequest(f"A feature's name is text; {name!r} is none.")
+            raise BadRequest(f"A feature's name must be text, not {name!r}.")
         example.features.feature[name].CopyFrom(_feature(name, value))
     return example
 

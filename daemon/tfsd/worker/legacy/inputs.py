@@ -47,7 +47,7 @@ def default_input_fn(serialized: Any, content_type: str, signature: Signature) -
         try:
             request.ParseFromString(serialized)
         except DecodeError:
-            raise BadRequest(f"The body is no serialized {type(request).__name__}.") from None
+            raise BadRequest(f"The body is not a serialized {type(request).__name__}.") from None
         return request
     raise UnsupportedMediaType(
         f"Content type {content_type!r} is not supported; send {JSON}, {CSV} or {PROTOBUF}, or define input_fn."
@@ -81,13 +81,14 @@ def parse_csv(text: str) -> list[Any]:
         try:
             rows.append([float(field.removeprefix(csv_rows.QUOTED)) for field in fields])
         except ValueError as error:
-            raise BadRequest(
-                f"line {line}: {error}; CSV is rows of numbers here, or define input_fn"
-            ) from None
+            raise BadRequest(f"Line {line}: {error}; send rows of numbers, or define input_fn.") from None
         if len(fields) != len(rows[0]):
-            raise BadRequest(f"line {line}: a row of {len(fields)} where the first has {len(rows[0])}")
+            raise BadRequest(
+                f"Line {line} has {len(fields)} fields and the first row has {len(rows[0])}; every row needs "
+                "as many fields as the first."
+            )
     if not rows:
-        raise BadRequest("line 1: the body holds no row; send at least one line of CSV")
+        raise BadRequest("Line 1: the body has no rows; send at least one line of CSV.")
     return rows[0] if len(rows) == 1 else rows
 
 

@@ -50,7 +50,7 @@ def to_csv(response: Any) -> bytes:
     if isinstance(response, regression_pb2.RegressionResponse):
         return _lines([[regression.value] for regression in response.result.regressions])
     if not isinstance(response, predict_pb2.PredictResponse):
-        raise NotAcceptable(f"A {type(response).__name__} has no CSV form; ask for {JSON}.")
+        raise NotAcceptable(f"A {type(response).__name__} cannot be converted to CSV; ask for {JSON}.")
     if len(response.outputs) != 1:
         names = ", ".join(repr(name) for name in sorted(response.outputs))
         raise NotAcceptable(
@@ -60,7 +60,7 @@ def to_csv(response: Any) -> bytes:
     try:
         array = to_array(tensor)
     except ValueError as error:
-        raise NotAcceptable(f"The output has no CSV form: {error}; ask for {JSON}.") from None
+        raise NotAcceptable(f"The output cannot be converted to CSV: {error}; ask for {JSON}.") from None
     return _lines(array.reshape(array.shape[0] if array.ndim else 1, -1) if array.size else [])
 
 

@@ -162,12 +162,12 @@ def _array(value: Any, dtype: int, name: str) -> Any:
         return array.astype(kind)
     real = np.dtype(kind).kind != "c"
     if array.dtype.kind not in ("biuf" if real else "biufc"):
-        raise BadRequest(f"The value for input {name!r}, which takes {np.dtype(kind)}, is not numeric.")
+        raise BadRequest(f"Input {name!r} expects {np.dtype(kind)}; the value is not numeric.")
     with np.errstate(all="ignore"):
         converted = array.astype(kind)
         exact = np.dtype(kind).kind in "fc" or np.array_equal(converted, array)
     if not exact:
-        raise BadRequest(f"Input {name!r} takes {np.dtype(kind)}; some of its values are none.")
+        raise BadRequest(f"Input {name!r} expects {np.dtype(kind)}; some values do not fit.")
     return converted
 
 
@@ -182,7 +182,7 @@ def _strings(value: Any, name: str) -> Any:
         try:
             array = np.array(value, np.object_)
         except ValueError:
-            raise ShapeMismatch(f"The rows of the value for input {name!r} are not alike.") from None
+            raise ShapeMismatch(f"The rows of the value for input {name!r} differ in shape.") from None
     encoded = np.empty(array.shape, np.object_)
     for index, item in np.ndenumerate(array):
         if isinstance(item, str):
@@ -192,5 +192,5 @@ def _strings(value: Any, name: str) -> Any:
         elif isinstance(item, (list, tuple)):
             raise ShapeMismatch(f"The rows of the value for input {name!r} are not of the same length.")
         else:
-            raise BadRequest(f"Input {name!r} takes text; {item!r} is none.")
+            raise BadRequest(f"Input {name!r} expects text, not {item!r}.")
     return encoded

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -102,10 +102,18 @@ class Group:
     """The model servers of one model; `name` is the model's.
 
     `patience` is how long (seconds) a request waits for a model server that is down; None: up to its deadline.
+    `others` are the groups of all models by name, for code that asks several.
     """
 
-    def __init__(self, name: str, backends: tuple[Backend, ...], patience: float | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        backends: tuple[Backend, ...],
+        patience: float | None = None,
+        others: Callable[[str], Group] | None = None,
+    ) -> None:
         self.name = name
+        self._others = others
         self.backends = backends
         self._patience = patience
         self._turn = 0
@@ -148,6 +156,13 @@ class Group:
                         f"The model server of {self.name!r} closed the connection {cut_off} times while it "
                         "worked on this request; its log says why."
                     ) from None
+
+    def other(self, name: str) -> Group:
+        """The model servers of another model. Raises LookupError when there is no such model."""
+        try:
+            return self if name == self.name or self._others is None else self._others(name)
+        except KeyError:
+            raise LookupError(f"there is no model {name!r} here") from None
 
     @cached_property
     def channel(self) -> Any:
@@ -206,7 +221,9 @@ class ModelServers:
     def _group(self, model: Model, before: Group | None) -> Group:
         if before and tuple(backend.server for backend in before.backends) == model.servers:
             return before
-        return Group(model.name, tuple(Backend(server) for server in model.servers), self._patience)
+        return Group(
+            model.name, tuple(Backend(server) for server in model.servers), self._patience, self.of_model
+        )
 
     @property
     def groups(self) -> Iterable[Group]:

@@ -82,7 +82,7 @@ def test_any_text_is_csv_or_a_400_with_its_line(text):
     try:
         parsed = parse_csv(text)
     except BadRequest as error:
-        assert "line " in error.message  # noqa: PT017
+        assert "Line " in error.message  # noqa: PT017
     else:
         rows = parsed if isinstance(parsed[0], list) else [parsed]
         assert len({len(row) for row in rows}) == 1
