@@ -101,6 +101,18 @@ class RunDir:
         return self.path / "requests.log"
 
     @property
+    def dropped_lines(self) -> Path:
+        """How many lines of the log supervisord has dropped, since nobody read them."""
+        return self.path / "dropped_lines"
+
+    def count_of_dropped_lines(self) -> int:
+        """What stands there; 0 when nothing does."""
+        try:
+            return int(self.dropped_lines.read_text())
+        except (OSError, ValueError):
+            return 0
+
+    @property
     def saved_counters(self) -> Path:
         return self.path / "control.state.json"
 
@@ -256,6 +268,7 @@ class RunDir:
         """Remove what an earlier stack left that would mislead the next one; make the directory if need be."""
         self.path.mkdir(parents=True, exist_ok=True)
         self.remove_sockets()
+        remove(self.dropped_lines)
         for directory in (*self._directories, *self._multi_model_directories):
             remove(directory)
 

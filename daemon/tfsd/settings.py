@@ -370,6 +370,12 @@ class Settings:
         60.0,
         "One request's time limit, answered 504; every other timeout is derived from it.",
     )
+    stop_time: float = _variable(
+        "SAGEMAKER_TFS_STOP_SECONDS",
+        _seconds,
+        30.0,
+        "Time that the platform leaves between SIGTERM and SIGKILL; requests in flight are finished within it.",
+    )
     log_level: int = _variable(
         "SAGEMAKER_GUNICORN_LOGLEVEL SAGEMAKER_CONTAINER_LOG_LEVEL",
         _log_level,

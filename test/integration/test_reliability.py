@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -52,6 +54,11 @@ def kill_and_wait(stack: RunningStack, program: str) -> None:
     """kill -9 a program and wait until supervisord has it running again."""
     before = stack.kill(program)
     stack.wait_for(lambda: stack.pid(program) not in (0, before), 20, f"restarted: {program}")
+
+
+def refuses_connections(stack: RunningStack) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", stack.port)) == errno.ECONNREFUSED
 
 
 def nginx_workers(stack: RunningStack) -> set[int]:
@@ -208,6 +215,10 @@ def test_stopping_finishes_what_is_in_flight(models: Path, tmp_path: Path) -> No
         stack.wait_for(
             lambda: in_flight in requests.get(stack.url("/metrics"), timeout=10).text, 30, "in flight"
         )
+        assert stack.process
+        stack.process.send_signal(signal.SIGTERM)
+        stack.wait_for(lambda: refuses_connections(stack), 3, "closed")
+        assert not answers  # the port closes while they are still being worked on
         assert stack.stop() == 0
         for thread in threads:
             thread.join()

@@ -46,6 +46,7 @@ from tfsd.control.supervisor_client import Process, SupervisorClient
 from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
 from tfsd.stack.model_server_flags import find_command, is_embedded
+from tfsd.stop_times import stop_times
 
 READ_SECONDS = 1.0
 BREATH_SECONDS = 0.001
@@ -81,7 +82,7 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
         load_timeout=settings.load_timeout,
         observer=memory.loads,
     )
-    supervisor = SupervisorClient(run_dir)
+    supervisor = SupervisorClient(run_dir, stop_seconds=stop_times(settings).worker)
     seen: dict[str, Process] = {}
 
     def remember(processes: Mapping[str, Process]) -> None:
@@ -119,7 +120,7 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
         return health.missing()
 
     def metrics() -> bytes:
-        own = stack_metrics(memory, health, in_flight(), direct.by_model())
+        own = stack_metrics(memory, health, in_flight(), direct.by_model(), run_dir.count_of_dropped_lines())
         memory_left = memory_metrics(free_memory(), machine.memory_bytes())
         return render([*build.metrics(), *memory_left, *own, *model_server_metrics(health.plan)])
 

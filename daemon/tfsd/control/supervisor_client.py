@@ -17,7 +17,7 @@ from tfsd.run_dir import RunDir
 RUNNING = "RUNNING"
 
 
-STOP_SECONDS = 30.0  # more than any program's stopwaitsecs
+STOP_MARGIN_SECONDS = 10.0  # for the answer, beyond the time that a program has to stop
 BAD_NAME, NOT_RUNNING, ALREADY_ADDED = 10, 70, 90  # of supervisor.xmlrpc.Faults
 
 
@@ -51,9 +51,10 @@ class Process:
 class SupervisorClient:
     """Calls to the supervisord that listens on `RUN/supervisor.sock`, each on a connection of its own."""
 
-    def __init__(self, run_dir: RunDir, timeout: float = 4.0) -> None:
+    def __init__(self, run_dir: RunDir, timeout: float = 4.0, stop_seconds: float = 30.0) -> None:
         self.socket_path = run_dir.supervisor_socket
         self._timeout = timeout
+        self._stop_timeout = stop_seconds + STOP_MARGIN_SECONDS
 
     def processes(self) -> dict[str, Process]:
         """All processes by program name. Raises SupervisorError."""
@@ -83,7 +84,7 @@ class SupervisorClient:
 
         A group that is not there is no error.
         """
-        self._tolerant(BAD_NAME, "stopProcessGroup", name, timeout=STOP_SECONDS)
+        self._tolerant(BAD_NAME, "stopProcessGroup", name, timeout=self._stop_timeout)
         self._tolerant(BAD_NAME, "removeProcessGroup", name)
 
     def _tolerant(self, code: int, method: str, *arguments: Any, timeout: float | None = None) -> None:

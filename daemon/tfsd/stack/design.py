@@ -22,6 +22,7 @@ from tfsd.settings import Settings
 from tfsd.stack import model_server_flags, ports
 from tfsd.stack.nginx import Nginx
 from tfsd.stack.templates import render
+from tfsd.stop_times import stop_times
 
 LONE_SOCKET_COPIES = 3
 
@@ -85,6 +86,7 @@ class Stack:
             address=self.settings.bind_address,
             port=self.settings.port,
             multi_model=self.settings.multi_model,
+            stops=stop_times(self.settings),
             model_servers=self._model_servers(),
             workers=[
                 self._worker(pool, worker) for pool in self.plan.pools.values() for worker in pool.workers
@@ -130,6 +132,7 @@ class Stack:
             run_dir=self.run_dir,
             root=self.machine.root,
             settings=self.settings,
+            stops=stop_times(self.settings),
             port=self.settings.port,
             cpus=self.machine.cpus,
             open_files=self.machine.open_files,

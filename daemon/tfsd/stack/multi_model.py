@@ -17,6 +17,7 @@ from tfsd.settings import Settings
 from tfsd.stack import model_server_flags
 from tfsd.stack.design import pool_name, program_names, worker_command
 from tfsd.stack.templates import render
+from tfsd.stop_times import stop_times
 
 MAX_PLAIN_NAME = 40
 PLAIN_NAME = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_PLAIN_NAME}}}")
@@ -60,7 +61,7 @@ def pool_group(pool: Pool) -> str:
     return program_names("worker", pool.name, 1)[0]
 
 
-def pool_program(run_dir: RunDir, pool: Pool) -> str:
+def pool_program(settings: Settings, run_dir: RunDir, pool: Pool) -> str:
     """The section of supervisord's configuration that runs a pool's workers on one socket."""
     worker = {
         "program": pool_group(pool),
@@ -68,7 +69,7 @@ def pool_program(run_dir: RunDir, pool: Pool) -> str:
         "command": worker_command(run_dir, pool),
         "processes": len(pool.workers),
     }
-    return render("programs.conf", model_servers=[], workers=[worker])
+    return render("programs.conf", stops=stop_times(settings), model_servers=[], workers=[worker])
 
 
 def server_programs(
@@ -99,7 +100,7 @@ def server_programs(
                 "environment": environment,
             }
         )
-    return render("programs.conf", model_servers=described, workers=[])
+    return render("programs.conf", stops=stop_times(settings), model_servers=described, workers=[])
 
 
 def models_text(models: Sequence[Model]) -> str:

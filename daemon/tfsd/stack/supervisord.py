@@ -5,7 +5,7 @@ next: clients in the backlog are cut off, new ones refused meanwhile. Here a soc
 itself stops, or its group is removed, so they wait. The endpoint's own may be open already: then it is inherited.
 
 supervisor opens `/dev/fd/1` anew for every program's log, which fails where that is a socket (systemd's journal) or a
-pipe of another user (`su`). Here the descriptor itself is written to.
+pipe of another user (`su`). Here the descriptor itself is written to, and nobody waits for who reads it (`outlet`).
 
 Owns nothing else; the configuration is `stack`'s.
 """
@@ -17,6 +17,7 @@ import functools
 import json
 import os
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,12 @@ from supervisor.socket_manager import SocketManager
 from supervisor.states import SupervisorStates
 
 from tfsd.run_dir import RunDir, replace
+from tfsd.stack.outlet import Outlet
 from tfsd.stack.ports import LISTENER
+from tfsd.stop_times import AFTER_NGINX
 
+NGINX = "nginx"
+LAST_WORDS_SECONDS = 0.5
 SAID_BYTES = 16 * 1024  # of a process's last output that are noted with its end
 
 
@@ -60,16 +65,35 @@ class LastingSocketManager(SocketManager):
     def _close(self) -> None:
         """Called when no process has the socket any more."""
         if self.options.mood < SupervisorStates.RUNNING:
+            self.close()
+
+    def close(self) -> None:
+        """Close the socket here; processes that inherited it still have it."""
+        if self.prepared:
             super()._close()
 
     def remove(self) -> None:
         """Close the socket for good, and delete its file if it has one."""
-        if self.prepared:
-            super()._close()
+        self.close()
         path = getattr(self.socket_config, "path", None)
         if path:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
+
+
+class OrderlyGroup(process.ProcessGroup):
+    """The processes of a [program]. When the whole stack stops, nginx has finished what was in flight before them."""
+
+    def stop_all(self) -> None:
+        _hurry(self)
+        super().stop_all()
+
+
+def _hurry(group: process.ProcessGroupBase) -> None:
+    """Give the processes of a group less time to stop when there is nothing left that they could finish."""
+    for each in group.processes.values():
+        if each.config.options.mood < SupervisorStates.RUNNING and each.config.name != NGINX:
+            each.config.stopwaitsecs = min(each.config.stopwaitsecs, AFTER_NGINX)
 
 
 class LastingGroup(process.FastCGIProcessGroup):
@@ -78,6 +102,16 @@ class LastingGroup(process.FastCGIProcessGroup):
     def __init__(self, config: FastCGIGroupConfig):
         manager = functools.partial(LastingSocketManager, config.options)
         super().__init__(config, socketManager=manager)
+
+    def stop_all(self) -> None:
+        """Called again and again while the whole stack stops, and when the group is stopped for itself.
+
+        In the first case nobody will accept again: connections are refused from now on, rather than left hanging.
+        """
+        _hurry(self)
+        if self.config.options.mood < SupervisorStates.RUNNING:
+            self.socket_manager.close()
+        super().stop_all()
 
     def before_remove(self) -> None:
         """Called when the group is removed from the running supervisord, its processes being stopped."""
@@ -96,17 +130,21 @@ def keep_output(record: Callable[..., None]) -> Callable[..., None]:
     return keeping
 
 
-class DescriptorHandler(loggers.FileHandler):
-    """Writes to a descriptor that is open already, and never closes it."""
+class OutletHandler(loggers.FileHandler):
+    """Writes to a descriptor that is open already, and never closes it or waits for it."""
 
-    def __init__(self, descriptor: int):
-        loggers.Handler.__init__(self, os.fdopen(descriptor, "wb", buffering=0, closefd=False))
+    def __init__(self, outlet: Outlet):
+        loggers.Handler.__init__(self, None)
+        self.outlet = outlet
 
     def emit(self, record: loggers.LogRecord) -> None:
         """A line that cannot be written is lost; supervisord goes on without its reader."""
-        line = record.msg if isinstance(record.msg, bytes) else (self.fmt % record.asdict()).encode()
-        with contextlib.suppress(OSError):
-            self.stream.write(line)
+        self.outlet.write(
+            record.msg if isinstance(record.msg, bytes) else (self.fmt % record.asdict()).encode()
+        )
+
+    def flush(self) -> None:
+        """Nothing to do."""
 
     def close(self) -> None:
         """Nothing to do: the descriptor is supervisord's own stdout or stderr."""
@@ -114,20 +152,50 @@ class DescriptorHandler(loggers.FileHandler):
     reopen = remove = close
 
 
-def handle_descriptors(handle_file: Callable[..., None]) -> Callable[..., None]:
-    """supervisor's `loggers.handle_file`, with `/dev/fd/N` meaning the descriptor and not a path."""
+class Outlets:
+    """supervisord's stdout and stderr, for its own log and for what all processes write."""
 
-    def handle(logger: loggers.Logger, filename: str, fmt: str, *more: Any, **named: Any) -> None:
+    def __init__(self, run_dir: RunDir) -> None:
+        self._run_dir = run_dir
+        self._outlets: dict[int, Outlet] = {}
+
+    def handle_file(
+        self,
+        handle_file: Callable[..., None],
+        logger: loggers.Logger,
+        filename: str,
+        fmt: str,
+        *more: Any,
+        **named: Any,
+    ) -> None:
+        """supervisor's `loggers.handle_file`, with `/dev/fd/N` meaning the descriptor and not a path."""
         number = filename.removeprefix("/dev/fd/")
         if number == filename or not number.isdigit():
             handle_file(logger, filename, fmt, *more, **named)
-            return
-        handler = DescriptorHandler(int(number))
+        else:
+            self._add(logger, int(number), fmt)
+
+    def handle_stdout(self, logger: loggers.Logger, fmt: str) -> None:
+        """supervisor's `loggers.handle_stdout`."""
+        self._add(logger, 1, fmt)
+
+    def close(self) -> None:
+        """Write what is left, if somebody reads it."""
+        for outlet in self._outlets.values():
+            outlet.close(LAST_WORDS_SECONDS)
+
+    def _note_dropped(self, _: int) -> None:
+        """Tell control how many lines were dropped, for its metrics."""
+        with contextlib.suppress(OSError):
+            replace(self._run_dir.dropped_lines, str(sum(each.dropped for each in self._outlets.values())))
+
+    def _add(self, logger: loggers.Logger, descriptor: int, fmt: str) -> None:
+        if descriptor not in self._outlets:
+            self._outlets[descriptor] = Outlet(descriptor, self._note_dropped)
+        handler = OutletHandler(self._outlets[descriptor])
         handler.setFormat(fmt)
         handler.setLevel(logger.level)
         logger.addHandler(handler)
-
-    return handle
 
 
 def note_ends(finish: Callable[..., None]) -> Callable[..., None]:
@@ -154,10 +222,16 @@ def main() -> None:
     dispatchers.POutputDispatcher.record_output = keep_output(dispatchers.POutputDispatcher.record_output)
     listener = os.environ.pop(LISTENER, None)
     LastingSocketManager.listener = int(listener) if listener else None
-    loggers.handle_file = handle_descriptors(loggers.handle_file)
+    outlets = Outlets(RunDir(Path(sys.argv[sys.argv.index("-c") + 1]).parent))
+    loggers.handle_file = functools.partial(outlets.handle_file, loggers.handle_file)
+    loggers.handle_stdout = outlets.handle_stdout
     process.Subprocess.finish = note_ends(process.Subprocess.finish)
     process.FastCGIProcessGroup = LastingGroup
-    supervisord.main()
+    process.ProcessGroup = OrderlyGroup
+    try:
+        supervisord.main()
+    finally:
+        outlets.close()
 
 
 if __name__ == "__main__":

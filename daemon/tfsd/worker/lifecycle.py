@@ -14,8 +14,6 @@ from gevent.event import Event
 from tfsd.run_dir import RunDir, replace
 
 BEAT_SECONDS = 1.0
-DRAIN_SECONDS = 10.0
-STUCK_SECONDS = 12  # after SIGTERM; a little more than draining takes
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +41,8 @@ class Heartbeat:
             gevent.sleep(BEAT_SECONDS)
 
 
-def stop_on_sigterm() -> Event:
-    """An event that SIGTERM sets. If the process still runs some time later, the kernel ends it, even when
+def stop_on_sigterm(seconds: int) -> Event:
+    """An event that SIGTERM sets. If the process still runs `seconds` later, the kernel ends it, even when
     user code never returns to the event loop."""
     stop = Event()
     wake = gevent.get_hub().loop.async_()
@@ -52,7 +50,7 @@ def stop_on_sigterm() -> Event:
 
     def on_sigterm(_number: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(STUCK_SECONDS)
+        signal.alarm(seconds)
         wake.send()
 
     signal.signal(signal.SIGTERM, on_sigterm)

@@ -18,12 +18,13 @@ from tfsd.plan import Plan, Pool
 from tfsd.protos import packages
 from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
+from tfsd.stop_times import KILL_MARGIN, stop_times
 from tfsd.worker import script
 from tfsd.worker.app import Invocations, make_app
 from tfsd.worker.check import check, in_script
 from tfsd.worker.error_reports import ErrorReports
 from tfsd.worker.in_flight import InFlight
-from tfsd.worker.lifecycle import DRAIN_SECONDS, Heartbeat, stop_on_sigterm
+from tfsd.worker.lifecycle import Heartbeat, stop_on_sigterm
 from tfsd.worker.live_targets import LiveTargets
 from tfsd.worker.modes import mode_of
 from tfsd.worker.server import Server, inherited_listener
@@ -48,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def serve(plan: Plan, pool: Pool, program: str, run_dir: RunDir, settings: Settings) -> int:
     """Serve `pool` on the listening socket that is file descriptor 0, until SIGTERM."""
-    stop = stop_on_sigterm()
+    drain = stop_times(settings).worker_drain
+    stop = stop_on_sigterm(drain + KILL_MARGIN)
     listener = inherited_listener(_take_stdin())
     servers = ModelServers(plan.models, patience=0 if settings.multi_model else None)
     requests_patch.install(servers, settings.request_timeout)
@@ -82,9 +84,9 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: RunDir, settings: Setti
     log.info("ready: pool %s, %s", pool.name, loaded.style if loaded else "no user code")
     stop.wait()
     log.info("stopping, %d requests in flight", server.in_flight)
-    unfinished = server.drain(DRAIN_SECONDS)
+    unfinished = server.drain(drain)
     if unfinished:
-        log.error("%d requests did not finish within %g s", unfinished, DRAIN_SECONDS)
+        log.error("%d requests did not finish within %g s", unfinished, drain)
     return 0
 
 

@@ -16,6 +16,7 @@ from support.designs import ODD_NAMES, design_stack, groups, own_code, processes
 from tfsd.model_server.protos import message_class
 from tfsd.plan import DEFAULT_POOL
 from tfsd.stack.design import Machine, Stack
+from tfsd.stop_times import AFTER_NGINX
 
 MODELS = dict.fromkeys(ODD_NAMES, (1,))
 
@@ -90,10 +91,24 @@ class TestSupervisord:
         priority = {name: process.priority for name, process in processes(design({"half": (1,)})).items()}
         assert priority["nginx"] > priority["worker-default-0"] > priority["control"] > priority["model-half"]
 
-    def test_draining_fits_into_the_platforms_thirty_seconds(self, design: DesignStack) -> None:
-        found = processes(design({"half": (1,)}))
-        kinds = [found[name] for name in ("nginx", "worker-default-0", "control", "model-half")]
-        assert sum(process.stopwaitsecs for process in kinds) <= 25
+    @pytest.mark.parametrize(
+        ("request_limit", "platform"), [("5", "30"), ("60", "30"), ("3600", "120"), ("60", "3")]
+    )
+    def test_draining_fits_into_what_the_platform_allows(
+        self, design: DesignStack, request_limit: str, platform: str
+    ) -> None:
+        environ = {
+            "SAGEMAKER_MODEL_SERVER_TIMEOUT": request_limit,
+            "SAGEMAKER_TFS_STOP_SECONDS": platform,
+        }
+        found = processes(design({"half": (1,)}, environ))
+        waits = {name: found[name].stopwaitsecs for name in found}
+        others = (min(waits[name], AFTER_NGINX) for name in ("worker-default-0", "control", "model-half"))
+        assert waits["nginx"] + sum(others) < max(int(platform), 10)
+        if int(platform) == 30:
+            assert waits["nginx"] > min(int(request_limit), 20)
+        for name in ("worker-default-0", "model-half"):
+            assert waits[name] >= waits["nginx"]
 
     def test_sockets_outlive_their_processes(self, design: DesignStack) -> None:
         stack = design({"half": (1,)})

@@ -42,9 +42,13 @@ def stack_metrics(
     health: Health,
     in_flight: Mapping[str, int],
     direct: Mapping[str, float] = MappingProxyType({}),
+    dropped_lines: int = 0,
 ) -> Iterator[Metric]:
-    """Everything that control knows itself, and the requests `in_flight` in the workers and on the `direct` route,
-    by model."""
+    """Everything that control knows itself, the requests `in_flight` in the workers and on the `direct` route, by
+    model, and how many lines of the log were dropped."""
+    yield CounterMetricFamily(
+        "tfsd_log_lines_dropped", "Lines of the log that were dropped, since nobody read them.", dropped_lines
+    )
     yield from _request_metrics(memory)
     restarts = CounterMetricFamily(
         "tfsd_process_restarts", "Processes that were started again, by program.", labels=["program"]

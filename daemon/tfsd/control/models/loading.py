@@ -246,7 +246,7 @@ class Models:
         pool = multi_model.own_pool(self._run_dir, name, ready, self._settings.workers)
         self._change_plan(pool=pool)  # the workers find themselves there
         group = multi_model.pool_group(pool)
-        self._programs.add(group, multi_model.pool_program(self._run_dir, pool), [group])
+        self._programs.add(group, multi_model.pool_program(self._settings, self._run_dir, pool), [group])
         wait_for_pool(pool, self._programs)
         self._run_dir.pool_mark(multi_model.socket_id(name)).touch()
 

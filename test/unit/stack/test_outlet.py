@@ -1,0 +1,44 @@
+"""A log whose reader has stopped: nobody waits, lines are dropped and counted, and it goes on afterwards."""
+
+from __future__ import annotations
+
+import os
+
+from tfsd.stack.outlet import Outlet
+
+
+def test_what_is_written_arrives() -> None:
+    reading, writing = os.pipe()
+    outlet = Outlet(writing)
+    outlet.write(b"one\n")
+    outlet.write(b"two\n")
+    outlet.close(10)
+    assert os.read(reading, 100) == b"one\ntwo\n"
+    assert outlet.dropped == 0
+
+
+def test_a_reader_that_stops_reading_holds_up_nobody() -> None:
+    reading, writing = os.pipe()
+    reported: list[int] = []
+    outlet = Outlet(writing, reported.append, buffer_bytes=100_000)
+    line = b"x" * 999 + b"\n"
+    for _ in range(1000):
+        outlet.write(line)  # a pipe takes 64 kB
+    assert outlet.dropped > 700
+    assert reported
+    total = b""
+    while b"were dropped here" not in total:
+        total += os.read(reading, 1 << 16)
+    assert total.count(line) + outlet.dropped == 1000
+    assert reported[-1] == outlet.dropped
+    outlet.write(b"again\n")
+    outlet.close(10)
+    assert os.read(reading, 100).endswith(b"again\n")
+
+
+def test_the_end_does_not_wait_for_a_reader_that_never_comes() -> None:
+    reading, writing = os.pipe()
+    outlet = Outlet(writing)
+    outlet.write(b"x" * 200_000)
+    outlet.close(0.01)
+    os.close(reading)
