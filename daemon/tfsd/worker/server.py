@@ -74,6 +74,11 @@ class Handler(pywsgi.WSGIHandler):
 
     server: Server
 
+    def handle(self) -> None:
+        """All requests of the connection. That nginx closed it, its client being gone, is no event for the log."""
+        with contextlib.suppress(ConnectionError):
+            super().handle()
+
     def MessageClass(self, stream: BinaryIO, _seekable: int) -> Headers:
         return Headers(stream)
 
