@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tfsd.sagemaker.endpoints.endpoint import Invocation
+from tfsd.sagemaker.errors import ModelError
+
 from .conftest import IMAGE, ROLE, Api, archive, wait_for
 
 
@@ -184,3 +187,14 @@ def test_an_endpoint_that_is_being_created_is_waited_for(api: Api) -> None:
     api.client("sagemaker").create_endpoint(EndpointName="e", EndpointConfigName="c")
     assert api.invoke("e")["name"] == "m"
     wait_for(lambda: api.describe("e")["EndpointStatus"] == "InService")
+
+
+def test_a_container_has_its_time(api: Api) -> None:
+    api.make_model("m")
+    api.make_endpoint("e", {"ModelName": "m"})
+    endpoint = api.emulator.endpoints.find("e")
+    assert endpoint
+    with pytest.raises(ModelError) as error:
+        endpoint.invoke(Invocation(b"sleep 30", {}, seconds=0.3))
+    assert error.value.members["OriginalStatusCode"] == 0
+    assert "Your invocation timed out while waiting for a response" in error.value.message
