@@ -115,3 +115,13 @@ def test_the_sdk_blocks(
     said = run(sagemaker, client_programs, directory, "python", "-c", "\n".join(script))
     assert said.splitlines()[-1].endswith("digit 7")  # after the SDK's dashes
     assert transformed(sagemaker) == 7
+
+
+def test_the_ten_lines_of_our_own_page(
+    sagemaker: LocalSageMaker, client_programs: Path, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs" / "reference" / "local-sagemaker.md").read_text()
+    [flow] = [code for kind, code in BLOCK.findall(page) if "create-endpoint-config" in code]
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    run(sagemaker, client_programs, tmp_path, "bash", "-euc", flow)
+    assert json.loads((tmp_path / "answer.json").read_text())["digit"] == 7
