@@ -138,7 +138,10 @@ def test_bad_variables_are_listed_all_together(lay: Callable[..., Path], tmp_pat
             {"SAGEMAKER_PROGRAM": "other.py"},
             "SAGEMAKER_PROGRAM=other.py is not in .*/code, which has inference.py",
         ),
-        ({"SAGEMAKER_SUBMIT_DIRECTORY": "/no/such"}, "SAGEMAKER_SUBMIT_DIRECTORY=/no/such is neither a directory"),
+        (
+            {"SAGEMAKER_SUBMIT_DIRECTORY": "/no/such"},
+            "SAGEMAKER_SUBMIT_DIRECTORY=/no/such is neither a directory",
+        ),
         ({"SAGEMAKER_REQUIREMENTS": "my.txt"}, "SAGEMAKER_REQUIREMENTS=my.txt is not in .*/code"),
         (
             {"SAGEMAKER_SAFE_PORT_RANGE": "40000-40002", "SAGEMAKER_TFS_INSTANCE_COUNT": "2"},
