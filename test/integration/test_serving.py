@@ -307,7 +307,9 @@ def test_access_log_has_requests_but_no_pings_and_no_secrets(plain_stack: Runnin
     plain_stack.ping()
     wanted = '"POST /invocations HTTP/1.1" 400'
     plain_stack.wait_for(
-        lambda: re.search(rf"{wanted} .*route=direct model=multi .*id=shown-id ", plain_stack.log_text()), 5, "logged"
+        lambda: re.search(rf"{wanted} .*route=direct model=multi .*id=shown-id ", plain_stack.log_text()),
+        5,
+        "logged",
     )
     log = plain_stack.log_text()
     assert not re.search(r'"(GET|POST|HEAD) /ping HTTP/1.1" [235]', log)
