@@ -23,6 +23,7 @@ DEFAULT_SAGEMAKER_DATA = ROOT / ".sagemaker"
 EXAMPLE = ROOT / "examples" / "digits"
 EXAMPLE_REQUEST = Request("application/x-image", EXAMPLE / "sample.png")
 CHECKS = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], ["lint-imports", "--no-logo"])
+TEST_PROCESSES = 2
 BENCHMARKS = ROOT / "test" / "bench"
 
 
@@ -69,7 +70,13 @@ def _sagemaker(words: list[str]) -> int:
 
 
 def _test(words: list[str]) -> int:
-    return subprocess.call([sys.executable, "-m", "pytest", *words], cwd=ROOT)
+    """All tests, or those that the arguments name, two at a time. With COVERAGE_DIRECTORY what they run is noted."""
+    command = [sys.executable, "-m", "pytest"]
+    if os.environ.get("COVERAGE_DIRECTORY"):
+        command = [sys.executable, "-m", "coverage", "run", "-m", "pytest"]
+    if not any(word.startswith(("-n", "--numprocesses")) for word in words):
+        command.append(f"--numprocesses={min(TEST_PROCESSES, len(os.sched_getaffinity(0)))}")
+    return subprocess.call([*command, *words], cwd=ROOT)
 
 
 def _check(words: list[str]) -> int:
