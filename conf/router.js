@@ -45,6 +45,11 @@ function target(attributes) {
     return {model: model, uri: model.uri + (version === undefined ? '' : '/versions/' + version) + ':' + method};
 }
 
+// Only a worker captures.
+function sampled(r) {
+    return routes.captures && r.variables.tfsd_sampled === 'yes';
+}
+
 // The body is judged by a pattern in nginx.conf, which matches none that lies in a file.
 function direct(r) {
     const headers = r.headersIn;
@@ -59,7 +64,7 @@ function direct(r) {
 function route(r) {
     let found = null;
     try {
-        found = direct(r);
+        found = sampled(r) ? null : direct(r);
     } catch (e) {  // njs 0.9 cannot read repeated headers that are not UTF-8; a worker can
     }
     if (found === null) {

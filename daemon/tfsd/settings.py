@@ -59,6 +59,24 @@ def _fraction(text: str) -> float:
     return value
 
 
+def _percent(text: str) -> float:
+    """nginx's split_clients takes no finer steps."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100 or round(value, 2) != value:
+        raise ValueError("must be a number from 0 to 100 with at most two decimals")
+    return value
+
+
+def _absolute(text: str) -> Path:
+    """Processes of the stack have working directories of their own."""
+    if not text.startswith("/"):
+        raise ValueError("must be an absolute path")
+    return Path(text)
+
+
 def _seconds(text: str) -> float:
     try:
         value = float(text)
@@ -402,6 +420,25 @@ class Settings:
         False,
         "Show the status page at `/` and `/status.json`; `bin/local serve` does.",
     )
+    capture_dir: Path | None = _variable(
+        "SAGEMAKER_TFS_CAPTURE_DIR",
+        _absolute,
+        None,
+        "Absolute path of a directory for a sample of requests and answers, in SageMaker's data capture format.",
+        shown_default="nothing is captured",
+    )
+    capture_percent: float = _variable(
+        "SAGEMAKER_TFS_CAPTURE_PERCENT",
+        _percent,
+        100.0,
+        "How many of a hundred requests are captured, such as `5` or `0.25`.",
+    )
+    capture_max_mb: int = _variable(
+        "SAGEMAKER_TFS_CAPTURE_MAX_MB",
+        _integer(1),
+        1024,
+        "What the capture directory may hold; the oldest files are deleted first.",
+    )
     universal_bucket: str | None = _variable(
         "SAGEMAKER_MULTI_MODEL_UNIVERSAL_BUCKET",
         str,
@@ -516,6 +553,11 @@ class Settings:
     def models_dir(self) -> Path:
         """Where the platform lays the models of a multi-model endpoint (contract section 4)."""
         return self.base_dir / "models"
+
+    @property
+    def captures(self) -> bool:
+        """Whether any request is captured."""
+        return self.capture_dir is not None and self.capture_percent > 0
 
     @property
     def universal_code_dirs(self) -> tuple[Path, ...]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tfsd.errors import StartError, os_problem
+from tfsd.local import replay, warmup
 from tfsd.local.first_request import Request
 from tfsd.local.stack import LocalError, serve
 from tfsd.run_dir import RunDir
@@ -135,6 +136,8 @@ def _exec(words: list[str]) -> int:
 
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "serve": _serve,
+    "replay": replay.main,
+    "warmup": warmup.main,
     "sagemaker": _sagemaker,
     "test": _test,
     "check": _check,

@@ -23,9 +23,16 @@ ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / "bin" / "python"
 LOG = ENVIRONMENT / "pip.log"
 CONSTRAINTS = ROOT / "constraints.txt"
-VERBS = ("serve", "sagemaker", "test", "check", "docs", "ctl", "bench", "exec")
+VERBS = ("serve", "replay", "warmup", "sagemaker", "test", "check", "docs", "ctl", "bench", "exec")
 EVERYTHING = ["embedded", "nginx", "test"]
-NEEDED_EXTRAS = {"test": EVERYTHING, "check": EVERYTHING, "bench": EVERYTHING, "docs": ["docs"]}
+NEEDED_EXTRAS = {
+    "replay": [],
+    "warmup": ["embedded"],
+    "test": EVERYTHING,
+    "check": EVERYTHING,
+    "bench": EVERYTHING,
+    "docs": ["docs"],
+}
 
 
 class SetUpError(Exception):

@@ -172,6 +172,7 @@ class Stack:
             "json_by_default": self.settings.default_accept.lower() in ("application/json", "*/*"),
             "default_model": self.plan.default_model,
             "methods": attributes.METHODS,
+            "captures": self.settings.captures,
             "models": {
                 f"model {model.name}": {
                     "upstream": upstream,

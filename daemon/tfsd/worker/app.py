@@ -17,6 +17,7 @@ from tfsd.errors import CODE, MODEL_SERVER, REQUEST, TIME_LIMIT, UNAVAILABLE, Ht
 from tfsd.logs import request_id
 from tfsd.worker import replies
 from tfsd.worker.call import Call, Mode
+from tfsd.worker.capture import Capture, Sampled
 from tfsd.worker.error_reports import ErrorReports
 from tfsd.worker.in_flight import InFlight
 from tfsd.worker.live_targets import LiveTargets, Unreached
@@ -51,12 +52,14 @@ class Invocations:
         limit: float,
         in_flight: InFlight | None = None,
         reports: ErrorReports | None = None,
+        capture: Capture | None = None,
     ) -> None:
         """`limit` is a request's time limit in seconds (SAGEMAKER_GUNICORN_TIMEOUT_SECONDS).
 
         `in_flight` learns which model a request is for; whoever runs the application tells it of the end.
-        `reports` learns of the errors that are answered.
+        `reports` learns of the errors that are answered, `capture` of the requests that nginx has sampled.
         """
+        self._capture = capture
         self._reports = reports
         self._targets = targets
         self._in_flight = in_flight or InFlight()
@@ -74,8 +77,11 @@ class Invocations:
         current_deadline.set(deadline)
         request_id.set(environ.get(REQUEST_ID, ""))
         target: Target | None = None
+        sampled: Sampled | None = None
         timer = gevent.Timeout.start_new(self._limit)
         try:
+            if self._capture is not None:
+                sampled = self._capture.sample(environ, model_name)
             target = self._targets.find(environ.get(ATTRIBUTES), model_name)
             if UNREACHED in environ:  # two workers of this pool itself were tried
                 raise Unreached(target.name)
@@ -103,6 +109,8 @@ class Invocations:
             reply.headers.append(("X-Tfsd-Cause", cause))
             if self._reports is not None:
                 self._reports.send(request_id.get(), reply)
+        if sampled is not None:
+            sampled.answered(reply)
         if isinstance(reply.body, Stream):
             reply.headers.append(("X-Accel-Buffering", "no"))  # nginx passes each piece on as it comes
             reply.body = Stream(self._pieces(reply.body), reply.body.close)

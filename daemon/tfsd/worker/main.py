@@ -21,6 +21,7 @@ from tfsd.settings import Settings
 from tfsd.stop_times import KILL_MARGIN, stop_times
 from tfsd.worker import script
 from tfsd.worker.app import Invocations, make_app
+from tfsd.worker.capture import Capture
 from tfsd.worker.check import check, in_script
 from tfsd.worker.error_reports import ErrorReports
 from tfsd.worker.in_flight import InFlight
@@ -68,7 +69,10 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: RunDir, settings: Setti
     mode = mode_of(loaded, settings)
     targets = LiveTargets(run_dir, pool.name, servers)
     in_flight = InFlight()
-    invocations = Invocations(targets, mode, settings.request_timeout, in_flight, ErrorReports(run_dir))
+    capture = Capture.from_settings(settings, program)
+    invocations = Invocations(
+        targets, mode, settings.request_timeout, in_flight, ErrorReports(run_dir), capture
+    )
     shared = len(pool.workers) > len({worker.socket for worker in pool.workers})
     server = Server(listener, make_app(invocations, settings.multi_model), in_flight, shared=shared)
     server.start()
@@ -87,6 +91,8 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: RunDir, settings: Setti
     unfinished = server.drain(drain)
     if unfinished:
         log.error("%d requests did not finish within %g s", unfinished, drain)
+    if capture is not None:
+        capture.close()
     return 0
 
 

@@ -51,6 +51,19 @@ class TestTheWhole:
     def test_one_model(self, design: DesignStack, any_nginx: Nginx, environ: dict[str, str]) -> None:
         self.accepted(any_nginx, design({"half": (1,)}, environ, nginx=any_nginx, machine=self.machine()))
 
+    @pytest.mark.parametrize("percent", ["100", "0.25", "0"])
+    @pytest.mark.parametrize("multi_model", ["true", "false"])
+    def test_capture(
+        self, design: DesignStack, any_nginx: Nginx, environ: dict[str, str], percent: str, multi_model: str
+    ) -> None:
+        environ |= {"SAGEMAKER_TFS_CAPTURE_DIR": "/captured", "SAGEMAKER_TFS_CAPTURE_PERCENT": percent}
+        environ["SAGEMAKER_MULTI_MODEL"] = multi_model
+        models = {} if multi_model == "true" else {"half": (1,)}
+        stack = design(models, environ, nginx=any_nginx, machine=self.machine())
+        self.accepted(any_nginx, stack)
+        rendered = (stack.run_dir.path / "nginx.conf").read_text()
+        assert (f" {percent}% yes;" in rendered) == ("X-Tfsd-Sampled" in rendered) == (percent != "0")
+
     def test_odd_names(self, design: DesignStack, any_nginx: Nginx, environ: dict[str, str]) -> None:
         """Half of the models have code of their own, and of the others there are two instances each."""
         codes = {name: own_code(name) for name in ODD_NAMES[::2]}

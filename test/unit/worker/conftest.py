@@ -49,6 +49,7 @@ def serve(tmp_path, stub):
         limit=20.0,
         default_accept="application/json",
         environ=(),
+        capture=None,
         **plan,
     ):
         if functions:
@@ -61,11 +62,11 @@ def serve(tmp_path, stub):
         servers = ModelServers(made.models)
         environ = {"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": default_accept, **dict(environ)}
         mode = mode_of(script, Settings.from_environ(environ, cpus=1))
-        invocations = Invocations(Targets(made, "mine", servers), mode, limit)
+        invocations = Invocations(Targets(made, "mine", servers), mode, limit, capture=capture)
         server = Server(listener, make_app(invocations))
         server.start()
         client = Client(path)
-        client.server, client.servers = server, servers
+        client.server, client.servers, client.capture = server, servers, capture
         started.append(client)
         return client
 

@@ -6,8 +6,6 @@ Owns what has been captured and not stored yet. Lines of one endpoint and varian
 
 from __future__ import annotations
 
-import base64
-import dataclasses
 import json
 import logging
 import random
@@ -18,20 +16,13 @@ from typing import Any
 
 import gevent
 
+from tfsd.capture_format import INPUT, OUTPUT, Body, event, side
 from tfsd.sagemaker.object_store import ObjectStore, ObjectStoreError, split_uri
 
 STORE_SECONDS = 2
 MAX_LINES = 5000
 
 log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class Captured:
-    """One side of an invocation: the body and its content type, which may not be known."""
-
-    body: bytes
-    content_type: str | None
 
 
 class DataCapture:
@@ -53,8 +44,8 @@ class DataCapture:
         config: dict[str, Any],
         endpoint: str,
         variant: str,
-        request: Captured,
-        response: Captured,
+        request: Body,
+        response: Body,
         *,
         inference_id: str | None = None,
         custom_attributes: str | None = None,
@@ -66,19 +57,11 @@ class DataCapture:
         ):
             return
         now = self._clock()
-        metadata = {
-            "eventId": str(uuid.uuid4()),
-            "customAttributes": [custom_attributes] if custom_attributes else None,
-            "inferenceId": inference_id,
-            "inferenceTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
-        }
-        event = {
-            "captureData": captured_data(config, request, response),
-            "eventMetadata": {name: value for name, value in metadata.items() if value is not None},
-            "eventVersion": "0",
-        }
+        captured = event(captured_data(config, request, response), inference_id, custom_attributes, now)
         hour = time.strftime("%Y/%m/%d/%H", time.gmtime(now))
-        self._add(f"{config['DestinationS3Uri'].rstrip('/')}/{endpoint}/{variant}/{hour}", json.dumps(event))
+        self._add(
+            f"{config['DestinationS3Uri'].rstrip('/')}/{endpoint}/{variant}/{hour}", json.dumps(captured)
+        )
 
     def store(self) -> None:
         """Store everything that has been captured, now."""
@@ -110,25 +93,17 @@ class DataCapture:
             log.error("captured data is lost: %s", error)
 
 
-def captured_data(config: dict[str, Any], request: Captured, response: Captured) -> dict[str, Any]:
-    """`captureData`: the sides that CaptureOptions name."""
+def captured_data(config: dict[str, Any], request: Body, response: Body) -> dict[str, Any]:
+    """`captureData`: the sides that CaptureOptions name, as text for the content types that the configuration names."""
     modes = {option["CaptureMode"] for option in config["CaptureOptions"]}
     both = "InputAndOutput" in modes
     headers = config.get("CaptureContentTypeHeader", {})
+    csv_types, json_types = (
+        [known.lower() for known in headers.get(name, ())] for name in ("CsvContentTypes", "JsonContentTypes")
+    )
     data = {}
     if both or "Input" in modes:
-        data["endpointInput"] = _side(headers, request, "INPUT")
+        data["endpointInput"] = side(INPUT, request, csv_types, json_types)
     if both or "Output" in modes:
-        data["endpointOutput"] = _side(headers, response, "OUTPUT")
+        data["endpointOutput"] = side(OUTPUT, response, csv_types, json_types)
     return data
-
-
-def _side(headers: dict[str, list[str]], captured: Captured, mode: str) -> dict[str, Any]:
-    """Text for the content types that the configuration names, Base64 for all others."""
-    encoding, data = "BASE64", base64.b64encode(captured.body).decode()
-    media_type = (captured.content_type or "").partition(";")[0].strip().lower()
-    for kind, types in (("CSV", "CsvContentTypes"), ("JSON", "JsonContentTypes")):
-        if media_type in (known.lower() for known in headers.get(types, ())):
-            encoding, data = kind, captured.body.decode("utf-8", "replace")
-    side = {"observedContentType": captured.content_type, "mode": mode, "data": data, "encoding": encoding}
-    return {name: value for name, value in side.items() if value is not None}

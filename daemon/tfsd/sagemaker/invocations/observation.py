@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from tfsd.capture_format import Body
 from tfsd.sagemaker.call import Call
 from tfsd.sagemaker.endpoints.endpoint import Endpoint
 from tfsd.sagemaker.errors import ModelError
 from tfsd.sagemaker.instances.http_client import Response
-from tfsd.sagemaker.invocations.data_capture import Captured
 
 
 class Observation:
@@ -39,8 +39,8 @@ class Observation:
                 config,
                 self._endpoint.record["EndpointName"],
                 variant,
-                Captured(self._request["Body"], self._request.get("ContentType")),
-                Captured(body, response.headers.get("Content-Type")),
+                Body(self._request["Body"], self._request.get("ContentType")),
+                Body(body, response.headers.get("Content-Type")),
                 inference_id=self._request.get("InferenceId"),
                 custom_attributes=self._request.get("CustomAttributes"),
             )

@@ -6,7 +6,8 @@ import base64
 import json
 from typing import Any
 
-from tfsd.sagemaker.invocations.data_capture import Captured, DataCapture, captured_data
+from tfsd.capture_format import Body
+from tfsd.sagemaker.invocations.data_capture import DataCapture, captured_data
 from tfsd.sagemaker.object_store import ObjectStoreError
 
 MOMENT = 1644859549.25  # 2022-02-14T17:25:49Z
@@ -16,7 +17,7 @@ CONFIG: dict[str, Any] = {
     "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
     "CaptureContentTypeHeader": {"CsvContentTypes": ["text/csv"], "JsonContentTypes": ["application/json"]},
 }
-REQUEST, RESPONSE = Captured(b"1,2\n", "text/csv"), Captured(b"0.5", "text/csv; charset=utf-8")
+REQUEST, RESPONSE = Body(b"1,2\n", "text/csv"), Body(b"0.5", "text/csv; charset=utf-8")
 
 
 class Objects:
@@ -63,7 +64,7 @@ def test_the_example_of_the_guide() -> None:
 
 def test_types_that_the_configuration_does_not_name_are_base64() -> None:
     config = {**CONFIG, "CaptureContentTypeHeader": {}, "CaptureOptions": [{"CaptureMode": "InputAndOutput"}]}
-    data = captured_data(config, REQUEST, Captured(b"\xff\x00", None))
+    data = captured_data(config, REQUEST, Body(b"\xff\x00", None))
     assert data["endpointInput"]["encoding"] == "BASE64"
     assert base64.b64decode(data["endpointOutput"]["data"]) == b"\xff\x00"
     assert "observedContentType" not in data["endpointOutput"]

@@ -1,0 +1,152 @@
+"""Capture of a sample of requests with their answers. nginx samples; a worker hands what it served to a thread.
+
+Owns the backlog. No request ever waits for a disk: what the thread has not come to, beyond a bound, is not captured.
+"""
+
+from __future__ import annotations
+
+import collections
+import io
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+from gevent.event import Event
+from gevent.threadpool import ThreadPool
+
+from tfsd.capture_format import Body, Invocation, line
+from tfsd.errors import os_problem
+from tfsd.settings import Settings
+from tfsd.worker.capture_files import CaptureFiles
+from tfsd.worker.replies import Reply
+
+SAMPLED = "HTTP_X_TFSD_SAMPLED"  # set by nginx
+MAX_BODY_BYTES = 6 << 20  # what SageMaker takes in real time; a larger body is not captured
+MAX_BACKLOG_BYTES = 32 << 20
+REPORT_SECONDS = 60.0
+CLOSE_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class Sampled:
+    """A sampled request, whose body has been read; it is captured once it is answered."""
+
+    def __init__(
+        self, capture: Capture, environ: dict[str, Any], body: bytes, target_model: str | None
+    ) -> None:
+        self._capture = capture
+        self._request = Body(body, environ.get("CONTENT_TYPE"), environ.get("HTTP_CONTENT_ENCODING"))
+        self._id = environ.get("HTTP_X_TFSD_REQUEST_ID")
+        self._attributes = environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES")
+        self._target_model = target_model
+
+    def answered(self, reply: Reply) -> None:
+        """Hand the request and its answer over; of a stream, and of an answer that is too large, only the request."""
+        response = None
+        if isinstance(reply.body, bytes) and len(reply.body) <= MAX_BODY_BYTES:
+            headers = {name.lower(): value for name, value in reply.headers}
+            response = Body(reply.body, headers.get("content-type"), headers.get("content-encoding"))
+        self._capture.take(
+            Invocation(self._request, response, self._id, self._attributes, self._target_model)
+        )
+
+
+class Capture:
+    """Writes invocations to files in a thread, in order; says at most once a minute how many were lost, and why."""
+
+    def __init__(
+        self,
+        files: CaptureFiles,
+        max_backlog_bytes: int = MAX_BACKLOG_BYTES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._files = files
+        self._max_backlog_bytes = max_backlog_bytes
+        self._clock = clock
+        self._waiting: list[tuple[Invocation, float]] = []
+        self._bytes = 0
+        self._wake, self._idle = Event(), Event()
+        self._lost: collections.Counter[str] = collections.Counter()
+        self._report_at = 0.0
+        self._thread = ThreadPool(1)
+        self._greenlet = gevent.spawn(self._run)
+
+    @classmethod
+    def from_settings(cls, settings: Settings, program: str) -> Capture | None:
+        """The capture of a worker, None when nothing is captured."""
+        if settings.capture_dir is None or not settings.captures:
+            return None
+        return cls(CaptureFiles(settings.capture_dir, program, settings.capture_max_mb << 20))
+
+    def sample(self, environ: dict[str, Any], target_model: str | None) -> Sampled | None:
+        """Read the body of a request that nginx sampled, and leave a copy for whoever serves it; None for all others.
+
+        Raises OSError: the body cannot be read.
+        """
+        if environ.get(SAMPLED) != "yes":
+            return None
+        length = environ.get("CONTENT_LENGTH") or "0"
+        if not length.isdigit() or int(length) > MAX_BODY_BYTES:
+            self._lose("the body has more than 6 MiB")
+            return None
+        body = environ["wsgi.input"].read()
+        environ["wsgi.input"] = io.BytesIO(body)
+        return Sampled(self, environ, body, target_model)
+
+    def take(self, invocation: Invocation) -> None:
+        """Have an invocation written soon, unless too much waits already."""
+        size = _size(invocation)
+        if self._bytes + size > self._max_backlog_bytes:
+            self._lose("the disk is too slow")
+            return
+        self._bytes += size
+        self._waiting.append((invocation, time.time()))
+        self._idle.clear()
+        self._wake.set()
+
+    def close(self, seconds: float = CLOSE_SECONDS) -> None:
+        """Wait for what is being written, but not for long, and stop."""
+        if self._waiting or self._bytes:
+            self._idle.wait(seconds)
+        self._greenlet.kill(block=False)
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            waiting, self._waiting = self._waiting, []
+            for reason, count in self._thread.apply(self._write, (waiting,)).items():
+                self._lose(reason, count)
+            self._bytes -= sum(_size(invocation) for invocation, _ in waiting)
+            if not self._waiting:
+                self._idle.set()
+
+    def _write(self, waiting: list[tuple[Invocation, float]]) -> collections.Counter[str]:
+        """In the thread: write, and return how many could not be written for each reason."""
+        lost: collections.Counter[str] = collections.Counter()
+        for invocation, moment in waiting:
+            try:
+                self._files.append(line(invocation, moment), moment)
+            except OSError as error:
+                lost[os_problem(error)] += 1
+            except Exception as error:  # whatever it is, capture goes on
+                lost[repr(error)] += 1
+        return lost
+
+    def _lose(self, reason: str, count: int = 1) -> None:
+        self._lost[reason] += count
+        now = self._clock()
+        if now < self._report_at:
+            return
+        self._report_at = now + REPORT_SECONDS
+        for text, number in self._lost.items():
+            log.warning("capture: %d sampled requests were not captured: %s", number, text)
+        self._lost.clear()
+
+
+def _size(invocation: Invocation) -> int:
+    response = invocation.response
+    return 1000 + len(invocation.request.data) + (len(response.data) if response is not None else 0)

@@ -1,0 +1,100 @@
+"""The files of captured requests: `YYYY/MM/DD/HH/PROGRAM-MM.jsonl`, within a bound that all workers keep together.
+
+Owns names, sizes and what is deleted. Everything here may block, so it runs in a thread of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+FILES = "/".join(("[0-9]" * 4, *["[0-9]" * 2] * 3, "*.jsonl"))
+FILES_IN_BOUND = 64  # so much of the bound is one file at the most
+KEPT = 3 / 4  # of the bound, when room is made: the rest is for the files that are being written meanwhile
+
+
+class CaptureFiles:
+    """Appends lines to files of one program below `directory`; `max_bytes` is what all files there may have."""
+
+    def __init__(self, directory: Path, program: str, max_bytes: int) -> None:
+        self._directory = directory
+        self._program = program
+        self._max_bytes = max_bytes
+        self._file_bytes = max_bytes // FILES_IN_BOUND
+        self._descriptor: int | None = None
+        self._folder: Path | None = None
+        self._size = 0
+
+    def append(self, line: str, moment: float) -> None:
+        """Write a line of the time `moment` (Unix). Raises OSError; then nothing of it stays in the file."""
+        data = line.encode() + b"\n"
+        if len(data) > self._max_bytes * (1 - KEPT):
+            raise OSError(
+                errno.EFBIG, f"{len(data)} bytes are more than a quarter of SAGEMAKER_TFS_CAPTURE_MAX_MB"
+            )
+        folder = self._directory / time.strftime("%Y/%m/%d/%H", time.gmtime(moment))
+        descriptor = self._file(folder, len(data), moment)
+        try:
+            _write(descriptor, data)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, self._size)
+            raise
+        self._size += len(data)
+
+    def close(self) -> None:
+        """Close the file that is open; the next line opens one again."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _file(self, folder: Path, wanted: int, moment: float) -> int:
+        """The open file for so many bytes more: the one of the last line, as long as it may grow and is there."""
+        if self._descriptor is not None:
+            deleted = os.fstat(self._descriptor).st_nlink == 0
+            if not deleted and folder == self._folder and self._size + wanted <= self._file_bytes:
+                return self._descriptor
+            self.close()
+        self._make_room(max(wanted, self._file_bytes))
+        folder.mkdir(parents=True, exist_ok=True)
+        minute = time.strftime("%M", time.gmtime(moment))
+        for number in itertools.count():
+            path = folder / f"{self._program}-{minute}{f'-{number}' if number else ''}.jsonl"
+            self._size = path.stat().st_size if path.exists() else 0
+            if not self._size or self._size + wanted <= self._file_bytes:
+                break
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        self._folder = folder
+        return self._descriptor
+
+    def _make_room(self, wanted: int) -> None:
+        """Delete the oldest files, whoever wrote them, until so many bytes fit."""
+        files = sorted(_sizes(self._directory.glob(FILES)))
+        total = sum(size for _, size, _ in files)
+        for _, size, path in files:
+            if total + wanted <= self._max_bytes * KEPT:
+                return
+            path.unlink(missing_ok=True)
+            total -= size
+            with contextlib.suppress(OSError):  # they are not empty
+                for folder in list(path.parents)[:4]:
+                    folder.rmdir()
+
+
+def _sizes(paths: Iterable[Path]) -> Iterable[tuple[int, int, Path]]:
+    """(time of the last change, bytes, path) of the files that are still there."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            found = path.stat()
+            yield found.st_mtime_ns, found.st_size, path
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]

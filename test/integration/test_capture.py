@@ -1,0 +1,152 @@
+"""Captured requests of a real stack, replayed against it, and made into warm-up requests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from integration.conftest import StartStack
+from support.code import add_model
+from support.stack import RunningStack
+from tfsd.capture_format import Body, Invocation
+from tfsd.local.captures import CaptureError, invocations
+
+HANDLER = """
+def handler(data, context):
+    return data.read() + b"!", "text/csv"
+"""
+JSON = "application/json"
+NATIVE = '{"instances": [1.0, 2.0]}'
+
+
+@pytest.fixture(scope="module")
+def model_dir(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One model that requests reach directly, one with a handler; copies, since warm-up requests are written."""
+    directory = tmp_path_factory.mktemp("models")
+    add_model(directory, "coded", models / "half_plus_two", HANDLER)
+    (directory / "plain").mkdir()
+    for version in (models / "half_plus_three").iterdir():
+        subprocess.run(["cp", "-rL", version, directory / "plain"], check=True)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def captured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("captured")
+
+
+@pytest.fixture(scope="module")
+def stack(model_dir: Path, captured: Path, start_stack: StartStack) -> RunningStack:
+    return start_stack(
+        model_dir,
+        SAGEMAKER_TFS_CAPTURE_DIR=str(captured),
+        SAGEMAKER_TFS_DEFAULT_MODEL_NAME="plain",
+        SAGEMAKER_GUNICORN_WORKERS="1",
+    )
+
+
+@pytest.fixture(scope="module")
+def requests_of_both_kinds(stack: RunningStack, captured: Path) -> list[Invocation]:
+    """What is captured of four requests, by their ids."""
+    coded = "tfs-model-name=coded"
+    answers = [
+        stack.invoke(NATIVE, JSON, X_Amzn_SageMaker_Inference_Id="1-direct"),
+        stack.invoke("5.0\n", "text/csv", X_Amzn_SageMaker_Inference_Id="2-converted", Accept=JSON),
+        stack.invoke(
+            b"\x89PNG", "application/x-image", X_Amzn_SageMaker_Inference_Id="3-handler", attributes=coded
+        ),
+        stack.invoke('{"instances": ["x"]}', JSON, X_Amzn_SageMaker_Inference_Id="4-refused"),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 400]
+    found: list[Invocation] = []
+
+    def all_there() -> bool:
+        try:
+            found[:] = list(invocations(captured))
+        except CaptureError:
+            return False
+        return len(found) >= len(answers)
+
+    stack.wait_for(all_there, 30, "captured")
+    return sorted(found, key=lambda invocation: invocation.inference_id or "")
+
+
+def run_local(*words: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tfsd.local", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environ})
+
+
+def test_requests_on_every_route_are_captured(requests_of_both_kinds: list[Invocation]) -> None:
+    direct, converted, handler, refused = requests_of_both_kinds
+    assert direct.inference_id == "1-direct"
+    assert direct.request == Body(NATIVE.encode(), JSON)
+    assert direct.response is not None
+    assert direct.response.content_type == JSON
+    assert b"3.5" in direct.response.data
+    assert converted.request == Body(b"5.0\n", "text/csv")
+    assert handler == Invocation(
+        Body(b"\x89PNG", "application/x-image"),
+        Body(b"\x89PNG!", "text/csv"),
+        "3-handler",
+        "tfs-model-name=coded",
+    )
+    assert refused.response is not None
+    assert b'"error"' in refused.response.data
+
+
+@pytest.mark.usefixtures("requests_of_both_kinds")
+def test_a_replay_against_the_same_stack_is_equal(
+    stack: RunningStack, captured: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "capture.jsonl"  # the replay is captured as well
+    copy.write_text("".join(path.read_text() for path in captured.rglob("*.jsonl")))
+    done = run_local("replay", copy, "--url", stack.url(""))
+    assert done.stdout == "bin/local: 4 requests sent: 4 answers are equal, 0 differ\n", done.stderr
+    assert done.returncode == 0
+    copy.write_text(copy.read_text().replace("3.5", "3.6"))
+    done = run_local("replay", copy, "--url", stack.url(""))
+    assert done.returncode == 1
+    assert "id 1-direct" in done.stdout
+    assert "3.6" in done.stdout
+
+
+@pytest.mark.usefixtures("requests_of_both_kinds")
+def test_warm_up_requests_are_replayed_by_the_model_server(
+    model_dir: Path, captured: Path, start_stack: StartStack
+) -> None:
+    environ = {
+        "SAGEMAKER_TFS_ENABLE_BATCHING": "true",
+        "SAGEMAKER_TFS_ALLOWED_BATCH_SIZES": "1,2,4",
+        "SAGEMAKER_TFS_DEFAULT_MODEL_NAME": "plain",
+    }
+    done = run_local("warmup", captured, model_dir, **environ)
+    assert done.returncode == 0, done.stderr
+    assert (
+        "plain: 3 warm-up requests in" in done.stdout
+    )  # batches of 1, 2 and 4; 2 is the request that was sent
+    assert "1 are refused by the model" in done.stdout
+    assert "requests skipped" in done.stdout
+    warmed = start_stack(model_dir, **environ)
+    assert "tf_serving_warmup_requests: 3 records" in warmed.log_text()
+    assert warmed.invoke(NATIVE, JSON).json() == {"predictions": [3.5, 4.0]}
+
+
+def test_a_directory_that_cannot_be_written_fails_no_request(
+    model_dir: Path, start_stack: StartStack
+) -> None:
+    stack = start_stack(
+        model_dir,
+        SAGEMAKER_TFS_CAPTURE_DIR="/proc/captured",
+        SAGEMAKER_TFS_DEFAULT_MODEL_NAME="plain",
+        SAGEMAKER_GUNICORN_WORKERS="1",
+    )
+    for _ in range(20):
+        assert stack.invoke(NATIVE, JSON).status_code == 200
+    stack.wait_for(
+        lambda: "sampled requests were not captured: /proc/" in stack.log_text(), 30, "said in the log"
+    )
+    assert stack.log_text().count("were not captured") == 1
