@@ -89,7 +89,7 @@ def test_programs_are_read_back(design: Callable[..., Stack], name: str, workers
     settings = Settings.from_environ({}, cpus=2)
     stack.write()
     programs = stack.run_dir.path / "programs"
-    (programs / "a.conf").write_text(multi_model.pool_program(stack.run_dir, pool))
+    (programs / "a.conf").write_text(multi_model.pool_program(settings, stack.run_dir, pool))
     (programs / "b.conf").write_text(
         multi_model.server_programs(settings, stack.run_dir, ["server"], servers, ["0", "1"])
     )
