@@ -94,7 +94,7 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
         observers.append(
             UnloadableVersions(run_dir, supervisor, health.available, health.errors).processes_seen
         )
-    poller = Poller(run_dir, health, supervisor, silence_limit, observers)
+    poller = Poller(run_dir, health, supervisor, memory.polls.poll, silence_limit, observers)
 
     def in_flight() -> Counter[str]:
         return requests_in_flight(run_dir, health.plan.pools.values() if health.plan else ())
@@ -122,7 +122,9 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
     def metrics() -> bytes:
         own = stack_metrics(memory, health, in_flight(), direct.by_model(), run_dir.count_of_dropped_lines())
         memory_left = memory_metrics(free_memory(), machine.memory_bytes())
-        return render([*build.metrics(), *memory_left, *own, *model_server_metrics(health.plan)])
+        return render(
+            [*build.metrics(), *memory_left, *own, *model_server_metrics(health.plan, memory.polls)]
+        )
 
     listener = gevent.socket.socket(fileno=os.dup(0))
     app = make_app(settings, missing, health.degraded, metrics)
@@ -150,8 +152,10 @@ def _models(
 ) -> Models:
     """The models of a multi-model endpoint, with whatever an earlier control left."""
     command = find_command(settings, os.environ)
-    programs = Programs(run_dir, supervisor, memory.restarts.forget)
-    hosts = Hosts(settings, run_dir, command, machine.gpus(os.environ), programs, Reloader())
+    programs = Programs(run_dir, supervisor, memory.forget_program)
+    hosts = Hosts(
+        settings, run_dir, command, machine.gpus(os.environ), programs, Reloader(), memory.polls.poll
+    )
     server_bytes = EMBEDDED_SERVER_BYTES if is_embedded(command) else REAL_SERVER_BYTES
     models = Models(
         settings, run_dir, hosts, programs, supervisor, server_bytes, memory.forget, poller.read_plan

@@ -16,12 +16,12 @@ from pathlib import Path
 import gevent
 import gevent.event
 
-from tfsd.control.health import heartbeat_ages, model_status
+from tfsd.control.health import heartbeat_ages
 from tfsd.control.health.health import Health
-from tfsd.control.health.model_status import NoStatusError
+from tfsd.control.health.model_status import NoStatusError, VersionStatus
 from tfsd.control.health.transitions import Transitions
 from tfsd.control.supervisor_client import Process, SupervisorClient, SupervisorError
-from tfsd.plan import Plan
+from tfsd.plan import ModelServer, Plan
 from tfsd.run_dir import RunDir
 
 INTERVAL = 1.0
@@ -29,6 +29,8 @@ EAGER_INTERVAL = 0.25  # while something is missing, so that start-up is noticed
 CURRENT_SECONDS = 3.0  # a poll this recent is worth answering from
 PATIENCE = 1.5  # the longest wait for a poll; the platform gives /ping 2 s
 KILL_AGAIN_SECONDS = 10.0
+
+Poll = Callable[[str, ModelServer, float], tuple[VersionStatus, ...]]
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ class _Target:
 
 
 class Poller:
-    """Polls until stopped. `status_timeout` bounds (seconds) one model server's answer.
+    """Polls until stopped. `poll` asks a model server; `status_timeout` bounds (seconds) its answer.
 
     `observers` are called with the processes after each look at supervisord.
     """
@@ -56,19 +58,21 @@ class Poller:
         run_dir: RunDir,
         health: Health,
         supervisor: SupervisorClient,
+        poll: Poll,
         status_timeout: float,
         observers: Sequence[Callable[[Mapping[str, Process]], None]] = (),
     ) -> None:
         self._run_dir = run_dir
         self._health = health
         self._supervisor = supervisor
+        self._poll = poll
         self._status_timeout = status_timeout
         self._observers = observers
         self._plan_stamp: tuple[int, int] | None = None
         self._plan_trouble = ""
         self.transitions = Transitions(time.monotonic)
-        self._targets: dict[tuple[str, str, int], _Target] = {}
-        self._greenlets: dict[tuple[str, str, int], gevent.Greenlet] = {}
+        self._targets: dict[tuple[str, ModelServer], _Target] = {}
+        self._greenlets: dict[tuple[str, ModelServer], gevent.Greenlet] = {}
         self._supervisor_target = _Target()
         self._killed: dict[int, float] = {}
         self._polled = gevent.event.Event()
@@ -118,7 +122,7 @@ class Poller:
         self._watch_servers(plan)
 
     def _watch_servers(self, plan: Plan) -> None:
-        servers = [(m.name, s.program, s.rest_port) for m in plan.models.values() for s in m.servers]
+        servers = [(model.name, server) for model in plan.models.values() for server in model.servers]
         for key in self._greenlets.keys() - set(servers):
             self._greenlets.pop(key).kill(block=False)
             del self._targets[key]
@@ -135,12 +139,12 @@ class Poller:
     def _interval(self) -> float:
         return EAGER_INTERVAL if self._health.missing() else INTERVAL
 
-    def _poll_server(self, model: str, program: str, port: int) -> None:
-        target = self._targets[model, program, port]
+    def _poll_server(self, model: str, server: ModelServer) -> None:
+        target, program = self._targets[model, server], server.program
         while True:
             target.begun = time.monotonic()
             try:
-                statuses = model_status.poll(model, port, self._status_timeout)
+                statuses = self._poll(model, server, self._status_timeout)
                 self._health.server_answered(model, program, statuses)
             except NoStatusError as error:
                 self._health.server_failed(model, program, str(error))
@@ -195,7 +199,9 @@ class Poller:
 
     def _notice_busy(self, processes: Mapping[str, Process], before: dict[str, float]) -> dict[str, float]:
         """Note the model servers that hold our request and have used CPU time since the last look."""
-        waiting = {program for (_, program, _), target in self._targets.items() if target.begun is not None}
+        waiting = {
+            server.program for (_, server), target in self._targets.items() if target.begun is not None
+        }
         times = {p: cpu_seconds(processes[p].pid) for p in waiting if p in processes}
         for program, used in times.items():
             if used > before.get(program, used):

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from tfsd.control.health.restarts import Restarts
+from tfsd.control.health.status_polls import StatusPolls
 from tfsd.control.metrics.loads import Loads
 from tfsd.control.metrics.request_counts import RequestCounts
 from tfsd.control.metrics.request_log import Position
@@ -34,6 +35,7 @@ class Memory:
         self._saved: dict[str, Any] | None = None
         self.requests = RequestCounts()
         self.restarts = Restarts()
+        self.polls = StatusPolls(lambda program: self.restarts.pids.get(program))
         self.loads = Loads(time.time, self._started)
         self.position: Position | None = None
         try:
@@ -55,6 +57,11 @@ class Memory:
         self.requests.forget(model)
         self.loads.forget(model)
 
+    def forget_program(self, program: str) -> None:
+        """Drop what was counted for a program that is gone."""
+        self.restarts.forget(program)
+        self.polls.forget(program)
+
     def save(self, position: Position | None) -> None:
         """Store the counters with the position up to which they count, if anything has changed."""
         document = {
@@ -63,6 +70,7 @@ class Memory:
             "requests": self.requests.to_document(),
             "restarts": dict(self.restarts.counts),
             "pids": dict(self.restarts.pids),
+            "polls": self.polls.to_document(),
         }
         if document == self._saved:
             return
@@ -75,6 +83,7 @@ class Memory:
         requests = RequestCounts.from_document(document["requests"])
         restarts = Restarts(document["restarts"], document["pids"])
         position = Position(*document["position"]) if document["position"] else None
+        self.polls.recall(document["polls"])
         self.requests, self.restarts, self.position = requests, restarts, position
 
 

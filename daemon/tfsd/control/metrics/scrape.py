@@ -16,20 +16,22 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from tfsd.control.connections import LocalConnection, fetch
+from tfsd.control.health.status_polls import StatusPolls
 from tfsd.plan import Plan
 
 TIMEOUT = 0.5
 MODEL_SERVER_PAGE = "/monitoring/prometheus/metrics"
 PREFIX = ":tensorflow:"
+REQUESTS = "tensorflow_serving_request_count"
 HELP = "Exported by the model server."
 
 
-def model_server_metrics(plan: Plan | None) -> list[Metric]:
+def model_server_metrics(plan: Plan | None, polls: StatusPolls) -> list[Metric]:
     """What all model servers that answer within TIMEOUT export, labelled by model and program.
 
     The names are TensorFlow Serving's with underscores for colons, and (by prometheus_client's parser) `_total`
     behind a counter's. A metric of a whole process (graph runs, say) has the model's name when the process
-    serves one model; when models share it, the label `model` is empty.
+    serves one model; when models share it, the label `model` is empty. Requests leave out control's own `polls`.
     """
     targets = _targets(plan)
     pages = {program: gevent.spawn(_page, port) for program, (port, _) in targets.items()}
@@ -44,7 +46,12 @@ def model_server_metrics(plan: Plan | None) -> list[Metric]:
             for sample in family.samples:
                 labels = dict(sample.labels)
                 labels["model"] = labels.pop("model_name", "") or only
-                merged.add_sample(sample.name, {**labels, "program": program}, sample.value)
+                value = sample.value
+                if family.name == REQUESTS:
+                    value = polls.others(program, labels["model"], labels.get("status", ""), value)
+                    if not value:
+                        continue  # nobody but us has asked
+                merged.add_sample(sample.name, {**labels, "program": program}, value)
     gevent.killall(list(pages.values()), block=False)
     return [family for family in families.values() if family.samples]
 

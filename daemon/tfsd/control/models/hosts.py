@@ -16,7 +16,6 @@ import gevent
 from gevent.lock import BoundedSemaphore
 
 from tfsd.control.ends import End
-from tfsd.control.health import model_status
 from tfsd.control.health.model_status import AVAILABLE, END, NoStatusError, VersionStatus
 from tfsd.control.models.programs import Programs
 from tfsd.control.models.reload import Hangs, LoadRefused, NotAnswering
@@ -33,7 +32,7 @@ BUSY_PATIENCE_SECONDS = 10.0  # about as long as a new host takes to start
 SHRINK_SECONDS = 10.0  # of a reload that loads nothing, and needs milliseconds
 
 Reload = Callable[[ModelServer, Sequence[Model], float], None]
-Poll = Callable[[str, int, float], tuple[VersionStatus, ...]]
+Poll = Callable[[str, ModelServer, float], tuple[VersionStatus, ...]]
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +83,7 @@ class Hosts:
         gpus: Sequence[str],
         programs: Programs,
         reload: Reload,
-        poll: Poll = model_status.poll,
+        poll: Poll,
     ) -> None:
         self._poll = poll
         self._settings = settings
@@ -198,7 +197,7 @@ class Hosts:
 
     def _has_let_go(self, server: ModelServer, model: Model) -> bool:
         try:
-            statuses = self._poll(model.name, server.rest_port, STATUS_SECONDS)
+            statuses = self._poll(model.name, server, STATUS_SECONDS)
         except NoStatusError as error:
             return error.status == 404
         return all(status.state == END for status in statuses)
@@ -233,7 +232,7 @@ class Hosts:
         Versions that an earlier model of this name had stay listed for ever, with their errors.
         """
         try:
-            statuses = self._poll(model.name, server.rest_port, STATUS_SECONDS)
+            statuses = self._poll(model.name, server, STATUS_SECONDS)
         except NoStatusError:
             return False
         wanted = {str(version) for version in model.versions}

@@ -49,6 +49,7 @@ class Page:
         self._settings = settings
         self._run_dir = run_dir
         self._health = health
+        self._memory = memory
         self.errors = RecentErrors()
         self._signatures = Signatures()
         self._recent = RecentRequests(memory.requests, self._batch_totals)
@@ -96,7 +97,7 @@ class Page:
         if not (self._settings.enable_batching and self._settings.status_page):
             return {}
         totals: dict[str, dict[str, float]] = {}
-        for family in model_server_metrics(self._health.plan):
+        for family in model_server_metrics(self._health.plan, self._memory.polls):
             if family.name in (ROWS, WAITS):
                 for sample in family.samples:
                     if sample.name.endswith(("_sum", "_count")):

@@ -17,6 +17,7 @@ from tfsd.control.health import poller as poller_module
 from tfsd.control.health.health import Health
 from tfsd.control.health.heartbeat_ages import Heartbeats
 from tfsd.control.health.poller import Poller, cpu_seconds
+from tfsd.control.health.status_polls import StatusPolls
 from tfsd.control.supervisor_client import Process, SupervisorError
 from tfsd.plan import Model, ModelServer, Plan, Pool, Worker
 from tfsd.run_dir import RunDir
@@ -52,7 +53,7 @@ class Polling:
             busy_limit=30,
             load_timeout=60,
         )
-        self.poller = Poller(RunDir(run_dir), self.health, self.supervisor, 30)  # type: ignore[arg-type]
+        self.poller = Poller(RunDir(run_dir), self.health, self.supervisor, StatusPolls({}.get).poll, 30)  # type: ignore[arg-type]
         self.crashed: list[gevent.Greenlet] = []
 
     def plan(self, *ports: int) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from support.control import ModelServerStub
+from tfsd.control.health.status_polls import StatusPolls
 from tfsd.control.metrics import scrape
 from tfsd.control.metrics.page import render
 from tfsd.control.metrics.scrape import model_server_metrics
 from tfsd.plan import Model, ModelServer, Plan
 
+NO_POLLS = StatusPolls({}.get)
 PAGE = """# TYPE :tensorflow:core:graph_runs counter
 :tensorflow:core:graph_runs{} 7
 # TYPE :tensorflow:serving:request_count counter
@@ -34,7 +36,7 @@ def plan(*ports: int) -> Plan:
 
 
 def lines_of(*ports: int) -> list[str]:
-    text = render(model_server_metrics(plan(*ports))).decode()
+    text = render(model_server_metrics(plan(*ports), NO_POLLS)).decode()
     return [line for line in text.splitlines() if not line.startswith("# HELP")]
 
 
@@ -79,7 +81,7 @@ def test_a_model_server_without_such_a_page_adds_nothing(
 ) -> None:
     model_server.metrics = page
 
-    assert model_server_metrics(plan(model_server.port)) == []
+    assert model_server_metrics(plan(model_server.port), NO_POLLS) == []
 
 
 def test_a_model_server_that_is_silent_or_gone_adds_nothing(
@@ -87,14 +89,14 @@ def test_a_model_server_that_is_silent_or_gone_adds_nothing(
 ) -> None:
     monkeypatch.setattr(scrape, "TIMEOUT", 0.05)
     model_server.released.clear()
-    assert model_server_metrics(plan(model_server.port)) == []
+    assert model_server_metrics(plan(model_server.port), NO_POLLS) == []
 
     model_server.stop()
-    assert model_server_metrics(plan(model_server.port)) == []
+    assert model_server_metrics(plan(model_server.port), NO_POLLS) == []
 
 
 def test_no_plan_means_no_model_server() -> None:
-    assert model_server_metrics(None) == []
+    assert model_server_metrics(None, NO_POLLS) == []
 
 
 def test_a_model_server_that_models_share_is_asked_once(model_server: ModelServerStub) -> None:
@@ -102,8 +104,26 @@ def test_a_model_server_that_models_share_is_asked_once(model_server: ModelServe
     server = ModelServer("models-0", model_server.port, 0)
 
     text = render(
-        model_server_metrics(Plan({name: Model(name, "/", (1,), (server,)) for name in ("m", "n")}, {}))
+        model_server_metrics(
+            Plan({name: Model(name, "/", (1,), (server,)) for name in ("m", "n")}, {}), NO_POLLS
+        )
     ).decode()
 
     assert text.count('model="m",program="models-0",status="OK"') == 1
     assert 'tensorflow_core_graph_runs_total{model="",program="models-0"} 7.0' in text
+
+
+def test_control_s_own_polls_are_no_requests(model_server: ModelServerStub) -> None:
+    model_server.metrics = PAGE
+    polls = StatusPolls({}.get)
+    for _ in range(6):
+        polls.poll("m", ModelServer("model-m-0", model_server.port, 0), 20)
+
+    text = render(model_server_metrics(plan(model_server.port), polls)).decode()
+
+    counted = [
+        line for line in text.splitlines() if line.startswith("tensorflow_serving_request_count_total")
+    ]
+    assert counted == [
+        'tensorflow_serving_request_count_total{model="m",program="model-m-0",status="NOT_FOUND"} 1.0'
+    ]

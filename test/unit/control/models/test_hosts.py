@@ -52,7 +52,7 @@ class ModelServerStub:
                 raise LoadRefused("1 servable(s) did not become available")
         self.configured = wanted
 
-    def poll(self, model: str, port: int, timeout: float) -> tuple[VersionStatus, ...]:
+    def poll(self, model: str, server: ModelServer | None, timeout: float) -> tuple[VersionStatus, ...]:
         if model in self.ending:
             self.ending[model] -= 1
             if self.ending[model] < 0:
@@ -144,7 +144,7 @@ def test_a_name_that_once_had_a_bad_version_can_be_loaded_again(shared: Shared) 
     with pytest.raises(LoadRefused):
         shared.load("b", 1)
     shared.load("b", 2)
-    assert [status.version for status in shared.server.poll("b", 1, 1)] == ["1", "2"]
+    assert [status.version for status in shared.server.poll("b", None, 1)] == ["1", "2"]
 
 
 def test_a_bad_version_beside_a_good_one_is_a_refusal_with_its_reason(shared: Shared) -> None:
