@@ -1,0 +1,54 @@
+"""Requests made up from the endpoint's own description: each answer has a status that the description names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis import Case, GenerationMode
+
+from support.stack import RunningStack
+
+EXAMPLES = 60  # of each operation that has anything to make up
+SERIALIZED_HERE = ("application/jsonlines", "application/x-ndjson", "text/csv")
+
+
+@pytest.fixture(scope="module")
+def operations(plain_stack: RunningStack) -> list[Any]:
+    for media_type in SERIALIZED_HERE:
+        schemathesis.serializer(media_type)(lambda _context, value: str(value).encode("utf-8", "replace"))
+    schema = schemathesis.openapi.from_url(plain_stack.url("/openapi.json"))
+    return [result.ok() for result in schema.get_all_operations()]
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+def test_every_answer_is_described(operations: list[Any], mode: GenerationMode) -> None:
+    statuses: set[tuple[str, int]] = set()
+    for operation in operations:
+        if operation.body:
+            statuses |= statuses_of(operation, mode, EXAMPLES)
+        elif mode is GenerationMode.POSITIVE:
+            statuses |= statuses_of(operation, mode, 1)
+    assert ("/invocations", 400) in statuses
+
+
+def statuses_of(operation: Any, mode: GenerationMode, examples: int) -> set[tuple[str, int]]:
+    """(path, status) of the answers to made-up requests. Fails at one that is not described."""
+    found: set[tuple[str, int]] = set()
+    described = operation.definition.raw["responses"]
+
+    @settings(max_examples=examples, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+    @given(st.data())
+    def ask(data: st.DataObject) -> None:
+        case: Case = data.draw(operation.as_strategy(generation_mode=mode))
+        response = case.call(timeout=60)
+        found.add((operation.path, response.status_code))
+        assert str(response.status_code) in described, f"{case.as_curl_command()}\n{response.text}"
+        if response.status_code >= 400:
+            assert list(response.json()) == ["error"]
+
+    ask()
+    return found
