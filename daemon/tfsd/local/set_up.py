@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tfsd.errors import os_problem
+from tfsd.local.lock import BASE, INSTALLER, LOCK, locked
 from tfsd.local.progress import Progress
 from tfsd.start.pip_errors import explained
 
@@ -22,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[3]
 ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / "bin" / "python"
 LOG = ENVIRONMENT / "pip.log"
-CONSTRAINTS = ROOT / "constraints.txt"
+LOCKED = ENVIRONMENT / "requirements.txt"
 VERBS = ("serve", "replay", "warmup", "sagemaker", "test", "check", "docs", "ctl", "bench", "exec")
 EVERYTHING = ["embedded", "nginx", "test"]
 NEEDED_EXTRAS = {
@@ -91,9 +92,9 @@ def set_up(extras: Sequence[str]) -> None:
     names = ",".join(extra for extra in missing if extra)
     title = f"installing {names or 'tfsd'}{' (TensorFlow is large)' if 'embedded' in missing else ''}"
     with Progress(title) as progress:
-        pip(progress, "pip")
-        pip(progress, "--editable", f"{ROOT}[{names}]" if names else str(ROOT))
-        pip(progress, "--no-deps", "tensorflow-serving-api")  # its dependencies are a second TensorFlow
+        install_locked(progress, [INSTALLER], bar="off")  # an old pip that is about to be replaced has no raw
+        install_locked(progress, [BASE, *extras])
+        pip(progress, "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
     for extra in missing:
         stamp(extra).write_text(digest())
 
@@ -104,7 +105,7 @@ def stamp(extra: str) -> Path:
 
 def digest() -> str:
     """What an installation depends on: when it changes, pip is asked again."""
-    text = (ROOT / "setup.py").read_bytes() + CONSTRAINTS.read_bytes() + str(ROOT).encode()
+    text = (ROOT / "setup.py").read_bytes() + LOCK.read_bytes() + str(ROOT).encode()
     return hashlib.sha256(text).hexdigest()
 
 
@@ -140,11 +141,16 @@ def make_environment(progress: Progress) -> None:
     )
 
 
-def pip(progress: Progress, *arguments: str) -> None:
-    """`pip install`, by the constraints. Raises SetUpError."""
+def install_locked(progress: Progress, extras: Sequence[str], bar: str = "raw") -> None:
+    """Install what the lock has for these extras; pip checks each file's hash. Raises SetUpError, OSError."""
+    LOCKED.write_text(locked(LOCK.read_text(), extras))
+    pip(progress, "--require-hashes", "--no-deps", "--requirement", str(LOCKED), bar=bar)
+
+
+def pip(progress: Progress, *arguments: str, bar: str = "raw") -> None:
+    """`pip install`. Raises SetUpError."""
     command = [str(PYTHON), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
-    bar = "off" if arguments == ("pip",) else "raw"  # an old pip that is about to be replaced has no raw
-    if run([*command, "--progress-bar", bar, "--constraint", str(CONSTRAINTS), *arguments], progress) == 0:
+    if run([*command, "--progress-bar", bar, *arguments], progress) == 0:
         return
     told = explained(progress.lines) or "pip fails."
     try:

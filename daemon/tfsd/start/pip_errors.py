@@ -14,6 +14,7 @@ NO_DISK = re.compile(r"No space left on device|Disk quota exceeded")
 DENIED = re.compile(r"Permission denied: '([^']+)'|Read-only file system: '([^']+)'")
 ERROR = re.compile(r"(?:ERROR|error): (.+)")
 CONFLICT = re.compile(r"The conflict is caused by")
+MEDDLED = re.compile(r"DO NOT MATCH THE HASHES.*?\n\s*(\S+==[^\s;]+)", re.DOTALL)
 MISSING = re.compile(r"No matching distribution found for (.+)")
 
 
@@ -33,6 +34,11 @@ def explained(lines: Sequence[str]) -> str:
         )
     if denied := DENIED.search(text):
         return f"{denied[1] or denied[2]} cannot be written: look at its permissions, and try again."
+    if meddled := MEDDLED.search(text):
+        return (
+            f"The package index gives another file of {meddled[1]} than the one that was locked: do not trust it "
+            "before you know why; name another index with PIP_INDEX_URL, and try again."
+        )
     if missing := MISSING.search(text):
         return f"The package index has no {missing[1].strip()} for this Python and machine."
     if CONFLICT.search(text):

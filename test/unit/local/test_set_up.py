@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(set_up, "ENVIRONMENT", directory)
     monkeypatch.setattr(set_up, "PYTHON", directory / "bin" / "python")
     monkeypatch.setattr(set_up, "LOG", directory / "pip.log")
+    monkeypatch.setattr(set_up, "LOCKED", directory / "requirements.txt")
     return directory
 
 
@@ -73,12 +75,23 @@ def test_a_half_made_environment_is_made_anew(environment: Path, monkeypatch: py
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
     (environment / "half").touch()
     assert not set_up.has_pip()
-    installed: list[tuple[str, ...]] = []
-    monkeypatch.setattr(set_up, "pip", lambda progress, *arguments: installed.append(arguments))
+    installed: list[list[str]] = []
+
+    def pip(progress: Progress, *arguments: str, bar: str = "raw") -> None:
+        if "--require-hashes" in arguments:
+            names = re.findall("^(.*)==", Path(arguments[-1]).read_text(), re.MULTILINE)
+        else:
+            names = [arguments[-1]]
+        installed.append(names)
+
+    monkeypatch.setattr(set_up, "pip", pip)
     set_up.set_up([])
     assert set_up.has_pip()
     assert not (environment / "half").exists()
-    assert installed[0] == ("pip",)
+    assert installed[0] == ["pip"]
+    assert {"bottle", "setuptools", "tensorflow-serving-api"} < set(installed[1])
+    assert not {"tensorflow", "tensorflow-cpu", "pytest", "pip"} & set(installed[1])
+    assert installed[2] == [str(ROOT)]
     assert set_up.is_installed("")
 
 
@@ -94,6 +107,37 @@ def test_no_network_is_one_line(environment: Path, monkeypatch: pytest.MonkeyPat
         "The package index cannot be reached: .* All that pip says is in .*pip.log.", str(caught.value)
     )
     assert "no-such-package-at-all" in (environment / "pip.log").read_text()
+
+
+def test_another_file_than_the_locked_one_is_refused(
+    environment: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As a package index gives it that somebody has meddled with."""
+    environment.mkdir()
+    write_wheel(tmp_path / "index" / "bottle-0.13.4-py3-none-any.whl")
+    lock = tmp_path / "requirements.lock"
+    lock.write_text(f"# for base\nbottle==0.13.4 \\\n    --hash=sha256:{'0' * 64}\n")
+    monkeypatch.setattr(set_up, "LOCK", lock)
+    monkeypatch.setattr(set_up, "PYTHON", Path(sys.executable))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_TARGET", str(tmp_path / "installed"))
+    with pytest.raises(set_up.SetUpError) as caught:
+        set_up.install_locked(Progress("installing", io.StringIO()), ["base"])
+    assert str(caught.value).startswith(
+        "The package index gives another file of bottle==0.13.4 than the one that was locked: "
+    )
+    assert not (tmp_path / "installed").exists()
+
+
+def write_wheel(path: Path) -> None:
+    path.parent.mkdir()
+    name = path.name.removesuffix("-py3-none-any.whl")
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr(f"{name}.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr(f"{name}.dist-info/METADATA", "Metadata-Version: 2.1\nName: bottle\nVersion: 0.13.4\n")
+        wheel.writestr(f"{name}.dist-info/RECORD", "")
 
 
 def test_what_the_system_refuses_is_one_line(
