@@ -19,7 +19,7 @@ from tfsd.errors import StartError
 from tfsd.machine import available_cpus, memory_bytes
 
 NGINX_LOG_LEVELS = ("debug", "info", "notice", "warn", "error", "crit", "alert", "emerg")
-LARGEST_INTEGER = 2**31 - 1  # of the model server's flags
+MAX_INTEGER = 2**31 - 1  # of the model server's flags
 GATEWAY_MARGIN_SECONDS = 2  # nginx waits this much longer than the worker, so that the worker's 504 arrives
 
 
@@ -38,7 +38,7 @@ def _boolean(text: str) -> bool:
     return values[text.lower()]
 
 
-def _integer(low: int, high: int = LARGEST_INTEGER) -> Callable[[str], int]:
+def _integer(low: int, high: int = MAX_INTEGER) -> Callable[[str], int]:
     def parse(text: str) -> int:
         # The length comes first: int() refuses thousands of digits with an error of its own.
         is_number = text.isascii() and text.isdigit() and len(text.lstrip("0")) <= len(str(high))

@@ -8,7 +8,7 @@ import math
 from typing import Any
 
 MAX_DIFF_LINES = 40
-LONGEST_LINE = 200
+MAX_LINE_CHARACTERS = 200
 
 
 def equal(expected: bytes, got: bytes, tolerance: float) -> bool:
@@ -31,7 +31,9 @@ def diff(expected: bytes, got: bytes) -> str:
         at = next((at for at, (a, b) in pairs if a != b), min(len(expected), len(got)))
         return f"{len(expected)} bytes were captured, {len(got)} came; they differ from byte {at} on"
     lines = list(difflib.unified_diff(before, after, "captured", "answered", n=2, lineterm=""))
-    shown = [line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + " …" for line in lines]
+    shown = [
+        line if len(line) <= MAX_LINE_CHARACTERS else line[:MAX_LINE_CHARACTERS] + " …" for line in lines
+    ]
     more = len(shown) - MAX_DIFF_LINES
     return "\n".join(shown[:MAX_DIFF_LINES] + ([f"… {more} lines more"] if more > 0 else []))
 

@@ -15,7 +15,7 @@ from tfsd.plan import Plan
 from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
 
-LONGEST_ANSWER_SHOWN = 600
+MAX_RESPONSE_SHOWN = 600
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,9 +69,7 @@ def show_request(endpoint: str, run_dir: RunDir, request: Request | None) -> Non
     except requests.RequestException as error:  # it was stopped meanwhile, perhaps
         print(f"\nbin/local: serving at {url}, but a request failed: {error}", flush=True)
         return
-    shown = (
-        answer.text if len(answer.text) <= LONGEST_ANSWER_SHOWN else answer.text[:LONGEST_ANSWER_SHOWN] + " …"
-    )
+    shown = answer.text if len(answer.text) <= MAX_RESPONSE_SHOWN else answer.text[:MAX_RESPONSE_SHOWN] + " …"
     page = url.removesuffix("invocations")
     print(f"\nbin/local: serving at {url}, status page at {page}; try\n\n  {line}\n\n{shown}\n", flush=True)
     if answer.status_code != 200:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from tfsd.model_server.errors import Code
 
 #: Label sets of a family; what comes beyond is counted together, since clients choose the names of models.
-_MOST_CELLS = 1000
+_MAX_CELLS = 1000
 _OTHERS = "(others)"
 
 Labels = tuple[str, ...]
@@ -45,7 +45,7 @@ class Counter:
     def add(self, labels: Labels = (), by: int = 1) -> None:
         """Count `by` more."""
         with self._lock:
-            if labels not in self._cells and len(self._cells) >= _MOST_CELLS:
+            if labels not in self._cells and len(self._cells) >= _MAX_CELLS:
                 labels = (_OTHERS,) * len(labels)
             self._cells[labels] = self._cells.get(labels, 0) + by
 
@@ -74,7 +74,7 @@ class Histogram:
         bucket = bisect_left(self._bounds, value)
         with self._lock:
             if labels not in self._cells:
-                if len(self._cells) >= _MOST_CELLS:
+                if len(self._cells) >= _MAX_CELLS:
                     labels = (_OTHERS,) * len(labels)
                 self._cells.setdefault(labels, ([0] * (len(self._bounds) + 1), [0.0]))
             counts, total = self._cells[labels]

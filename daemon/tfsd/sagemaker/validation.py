@@ -24,7 +24,7 @@ JSON_TYPES: dict[str, tuple[type, ...]] = {
     "timestamp": (int, float, str),
     "blob": (bytes, str),
 }
-LONGEST_VALUE_SHOWN = 200
+MAX_VALUE_SHOWN = 200
 
 
 def validate(shape: Any, value: Any, refuse: type[AwsError] = ValidationException) -> None:
@@ -117,5 +117,5 @@ def _text(value: Any, path: str, constraint: str) -> str:
         shown = "null"
     else:
         text = str(value)
-        shown = f"'{text if len(text) <= LONGEST_VALUE_SHOWN else text[:LONGEST_VALUE_SHOWN] + '…'}'"
+        shown = f"'{text if len(text) <= MAX_VALUE_SHOWN else text[:MAX_VALUE_SHOWN] + '…'}'"
     return f"Value {shown} at '{path}' failed to satisfy constraint: {constraint}"

@@ -40,7 +40,7 @@ from tfsd.start.s3 import S3Error
 from tfsd.start.source_archive import SourceError
 
 DEFAULT_RUN_DIR = Path("/run/tfsd")  # of root; see default_run_dir for others
-MOST_OPEN_FILES = 65_536
+MAX_OPEN_FILES = 65_536
 
 log = logging.getLogger(__name__)
 
@@ -208,7 +208,7 @@ def _ready(model: str | None, code: UserCode, run_dir: RunDir) -> Code:
 def this_machine(environ: Mapping[str, str]) -> Machine:
     """What the stack may use of this machine."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limit = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
+    limit = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
     return Machine(machine.available_cpus(), machine.gpus(environ), limit, root=os.geteuid() == 0)
 
 

@@ -26,7 +26,7 @@ MAX_HEADERS = 200
 INTERNAL_ERROR = "The request failed in the worker; the container's log says why."
 BAD_BODY = "The request's body could not be read to its end."
 BAD_HEAD = "its first line or its Content-Length is not well-formed HTTP"
-LONGEST_LINE_BYTES = 64 * 1024
+MAX_LINE_BYTES = 64 * 1024
 ONE_WRITE_BYTES = 64 * 1024  # up to here copying head and body together is cheaper than a second system call
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Headers:
         self.status = ""
         self.pairs: list[tuple[str, str]] = []
         self._values: dict[str, str] = {}
-        while (line := stream.readline(LONGEST_LINE_BYTES)) not in (b"\r\n", b"\n"):
+        while (line := stream.readline(MAX_LINE_BYTES)) not in (b"\r\n", b"\n"):
             name, colon, value = line.decode("latin-1").partition(":")
             if len(self.pairs) == MAX_HEADERS:
                 self.status = f"it has more than {MAX_HEADERS} headers"

@@ -24,7 +24,7 @@ def handler(data, context):
 """
 LINE = b"x" * 1023 + b"\n"
 LARGE = 200 * 2**20  # bytes of an object when it is unpacked
-MOST_MORE = 80 * 2**20  # bytes that the emulator may take to transform it
+MAX_EXTRA_BYTES = 80 * 2**20  # what the emulator may take to transform it
 CSV = {"ContentType": "text/csv", "SplitType": "Line"}, {"Accept": "text/csv", "AssembleWith": "Line"}
 JSON_LINES = (
     {"ContentType": "application/jsonlines", "SplitType": "Line"},
@@ -149,7 +149,7 @@ def test_memory_does_not_grow_with_the_object(jobs: LocalSageMaker, payload: int
     )
     described = ended(jobs, f"large-{payload}")
     assert described["TransformJobStatus"] == "Completed", described.get("FailureReason")
-    assert _memory(jobs.process.pid, "VmHWM") - before < MOST_MORE
+    assert _memory(jobs.process.pid, "VmHWM") - before < MAX_EXTRA_BYTES
     listed = jobs.client("s3").list_objects_v2(Bucket="out-bucket", Prefix=f"large-{payload}/")
     assert [item["Size"] for item in listed["Contents"]] == [LARGE // len(LINE) * (len(LINE) + len(b",ok"))]
 

@@ -19,7 +19,7 @@ from tfsd.plan import DEFAULT_POOL, Model, Plan
 FRESH_SECONDS = 5.0  # what was seen this long ago still holds: a process that is back by then was never away
 NO_ANSWER = "no answer"
 GONE = "gone"
-MOST_POLLS = 20.0  # a second, of a multi-model endpoint: thousands of models must not keep a CPU busy
+MAX_POLLS_PER_SECOND = 20.0  # of a multi-model endpoint: thousands of models must not keep a CPU busy
 
 log = logging.getLogger(__name__)
 
@@ -200,7 +200,7 @@ class Health:
     @property
     def poll_interval(self) -> float:
         """How many seconds to leave between two looks at one model, at the least."""
-        return 0.0 if self.needs_models else len(self._servers) / MOST_POLLS
+        return 0.0 if self.needs_models else len(self._servers) / MAX_POLLS_PER_SECOND
 
     def version_states(self) -> Iterator[VersionState]:
         """Every version that a model server has named."""

@@ -44,7 +44,7 @@ from tfsd.stack.design import environment_directory
 from tfsd.stack.ports import PortError
 from tfsd.start import user_code
 
-LONGEST_NAME = 255
+MAX_NAME_CHARACTERS = 255
 PAGE_SIZE = 1000
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 EXPECTED = (HttpError, HostDied, LoadRefused, Hangs, PoolDied, CodeError, SupervisorError, gevent.Timeout)
@@ -395,9 +395,9 @@ class Models:
 
 
 def _check_name(name: str) -> None:
-    if not 0 < len(name) <= LONGEST_NAME or "/" in name or name in (".", ".."):
+    if not 0 < len(name) <= MAX_NAME_CHARACTERS or "/" in name or name in (".", ".."):
         raise BadRequest(
-            f"model_name must have 1 to {LONGEST_NAME} characters and no slash; this is {name[:300]!r}."
+            f"model_name must have 1 to {MAX_NAME_CHARACTERS} characters and no slash; this is {name[:300]!r}."
         )
     if model_directory.UNUSABLE.search(name):
         raise BadRequest(f"model_name {name!r} has a control character or is not Unicode.")

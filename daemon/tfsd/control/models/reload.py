@@ -14,7 +14,7 @@ from gevent.threadpool import ThreadPool
 from tfsd.plan import Model, ModelServer
 from tfsd.stack import multi_model
 
-MOST_AT_ONCE = 64
+MAX_CONCURRENT_CALLS = 64
 METHOD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 
 
@@ -34,7 +34,7 @@ class Reloader:
     """Reloads configurations, each in a thread of its own."""
 
     def __init__(self) -> None:
-        self._threads = ThreadPool(MOST_AT_ONCE)
+        self._threads = ThreadPool(MAX_CONCURRENT_CALLS)
 
     def __call__(self, server: ModelServer, models: Sequence[Model], timeout: float) -> None:
         """Have `server` serve exactly `models`; returns when it does, within `timeout` seconds.

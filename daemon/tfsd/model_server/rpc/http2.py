@@ -20,12 +20,12 @@ END_STREAM, ACK, END_HEADERS, PADDED, HAS_PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
 NO_ERROR, PROTOCOL_ERROR, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR = 0, 1, 3, 6
 REFUSED_STREAM, COMPRESSION_ERROR, ENHANCE_YOUR_CALM = 7, 9, 11
 INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 4, 5  # settings
-DEFAULT_WINDOW, DEFAULT_FRAME, LARGEST_WINDOW = 65535, 16384, 2**31 - 1
+DEFAULT_WINDOW, DEFAULT_FRAME, MAX_WINDOW = 65535, 16384, 2**31 - 1
 FRAME_HEAD, MESSAGE_HEAD = 9, 5
 
 MAX_HEADER_BLOCK = 64 * 1024
 OUR_FRAME_SIZE = 1 << 20
-_MOST_CACHED = 64
+_MAX_CACHED = 64
 _MAX_MESSAGE = 2**31 - 1
 _SECONDS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _GZIP_OR_ZLIB = 47  # zlib: 15 bits, and whichever of the two headers comes
@@ -77,10 +77,10 @@ GREETING = frame(
     0,
     0,
     INITIAL_WINDOW_SIZE.to_bytes(2, "big")
-    + LARGEST_WINDOW.to_bytes(4, "big")
+    + MAX_WINDOW.to_bytes(4, "big")
     + MAX_FRAME_SIZE.to_bytes(2, "big")
     + OUR_FRAME_SIZE.to_bytes(4, "big"),
-) + frame(WINDOW_UPDATE, 0, 0, (LARGEST_WINDOW - DEFAULT_WINDOW).to_bytes(4, "big"))
+) + frame(WINDOW_UPDATE, 0, 0, (MAX_WINDOW - DEFAULT_WINDOW).to_bytes(4, "big"))
 
 
 def response_head(stream: int) -> bytes:
@@ -144,7 +144,7 @@ class HeaderReader:
         head = _call_head(dict(fields))
         if min(block, default=0) < 0x80:  # a field that may have changed the tables
             self._known.clear()
-        elif len(self._known) < _MOST_CACHED:
+        elif len(self._known) < _MAX_CACHED:
             self._known[bytes(block)] = head
         return head
 

@@ -20,7 +20,7 @@ from tfsd.model_server.rpc.http2 import BadConnection, CallHead, HeaderReader
 
 _READ_SIZE = 256 * 1024
 _TOP_UP = 1 << 30  # bytes received after which the client may send as many again
-_MOST_DUE = 10_000  # frames that answer PING and SETTINGS, which a client leaves unread
+_MAX_DUE = 10_000  # frames that answer PING and SETTINGS, which a client leaves unread
 _WAIT_SECONDS = 1.0
 _PIECES = 64  # DATA frames in one system call
 
@@ -189,7 +189,7 @@ class Connection:
                 name = int.from_bytes(payload[at : at + 2], "big")
                 value = int.from_bytes(payload[at + 2 : at + 6], "big")
                 if name == http2.INITIAL_WINDOW_SIZE:
-                    if value > http2.LARGEST_WINDOW:
+                    if value > http2.MAX_WINDOW:
                         raise BadConnection(http2.FLOW_CONTROL_ERROR)
                     for call in list(self.calls.values()):
                         call.window += value - self._stream_window
@@ -206,7 +206,7 @@ class Connection:
         with self._windows:
             if not stream:
                 self._window += more
-                if self._window > http2.LARGEST_WINDOW:
+                if self._window > http2.MAX_WINDOW:
                     raise BadConnection(http2.FLOW_CONTROL_ERROR)
             elif (call := self.calls.get(stream)) is not None:
                 call.window += more
@@ -221,7 +221,7 @@ class Connection:
 
     def _later(self, frames: bytes) -> None:
         self._due.append(frames)
-        if len(self._due) > _MOST_DUE:
+        if len(self._due) > _MAX_DUE:
             raise BadConnection(http2.ENHANCE_YOUR_CALM)
 
     def go_away(self, code: int = http2.NO_ERROR, last: int | None = None) -> None:

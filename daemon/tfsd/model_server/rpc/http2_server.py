@@ -82,7 +82,7 @@ class Http2Server:
             self._listeners.pop(listener.fileno())
             listener.close()
         for connection in list(self._connections.values()):
-            connection.go_away(last=http2.LARGEST_WINDOW)
+            connection.go_away(last=http2.MAX_WINDOW)
 
         def wait() -> None:
             while self._calls and time.monotonic() < deadline:
@@ -133,7 +133,7 @@ class Http2Server:
             connection = self._connections[sock.fileno()] = Connection(sock)
             connection.flush()
             if self._draining:
-                connection.go_away(last=http2.LARGEST_WINDOW)
+                connection.go_away(last=http2.MAX_WINDOW)
             self._epoll.register(sock, _READ)
 
     def _advance(self, fd: int, connection: Connection) -> None:

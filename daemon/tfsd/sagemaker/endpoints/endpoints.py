@@ -21,7 +21,7 @@ from tfsd.sagemaker.log_streams import LogStream, LogStreams
 from tfsd.sagemaker.state import Record, State
 
 CHECK_SECONDS = 5
-LONGEST_REASON = 1024
+MAX_REASON_CHARACTERS = 1024
 UNDER_WAY = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
 
 log = logging.getLogger(__name__)
@@ -176,7 +176,7 @@ class Endpoints:
         record = endpoint.record
         record["EndpointStatus"] = status
         record["LastModifiedTime"] = round(time.time(), 3)
-        record["FailureReason"] = reason[:LONGEST_REASON] if reason else None
+        record["FailureReason"] = reason[:MAX_REASON_CHARACTERS] if reason else None
         self._state.endpoints.put(record["EndpointName"], record)
 
     def _refuse_under_way(self, endpoint: Endpoint) -> None:

@@ -28,7 +28,7 @@ from tfsd.sagemaker.object_store import ObjectStore
 __all__ = ["Instance", "InstanceError", "Launcher", "Response"]
 
 PING_INTERVAL_SECONDS = 0.1
-LONGEST_REASON = 700
+MAX_REASON_CHARACTERS = 700
 ISOLATED = {"PIP_NO_INDEX": "1"}  # EnableNetworkIsolation: no package index
 
 Lines = Callable[[str], None]
@@ -149,7 +149,7 @@ class Instance:
     def _unhealthy(self, number: int, container: Container) -> str:
         which = f"{'primary container' if number == 0 else f'container {number + 1}'} for {self.name}"
         how = "did not pass the ping health check" if container.alive else "ended before it was healthy"
-        reason = container.reason()[:LONGEST_REASON]
+        reason = container.reason()[:MAX_REASON_CHARACTERS]
         return f"The {which} {how}. Its log says: {reason}" if reason else f"The {which} {how}."
 
 

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 SPOOLED_BYTES = 2**20  # of an answer to a streamed payload; what is longer lies in a file
 FIRST_PAUSE_SECONDS = 0.5
-LONGEST_MESSAGE = 400
+MAX_MESSAGE_CHARACTERS = 400
 RETRIED_STATUSES = frozenset({408, 429, *range(500, 600)})
 
 
@@ -110,6 +110,6 @@ def _body(response: Response, payload: Payload | StreamedPayload) -> BinaryIO:
 def _refusal(response: Response) -> AlgorithmError:
     """SageMaker's text, and the container's own message, which says what is wrong."""
     message = response.read().decode(errors="replace").strip()
-    if len(message) > LONGEST_MESSAGE:
-        message = message[:LONGEST_MESSAGE] + "…"
+    if len(message) > MAX_MESSAGE_CHARACTERS:
+        message = message[:MAX_MESSAGE_CHARACTERS] + "…"
     return AlgorithmError(f"Bad HTTP status received from algorithm: {response.status}: {message}")

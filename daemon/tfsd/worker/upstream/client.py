@@ -22,7 +22,7 @@ CONNECT_SECONDS = 5.0
 IDLE_CONNECTIONS = 128  # kept for each model server
 AVOID_SECONDS = 1.0  # after a failure, as long as another instance works
 FIRST_PAUSE_SECONDS = 0.05
-LONGEST_PAUSE_SECONDS = 0.5
+MAX_PAUSE_SECONDS = 0.5
 CUT_OFF_LIMIT = 3  # a request that kills its model server must not go on doing so
 
 log = logging.getLogger(__name__)
@@ -141,7 +141,7 @@ class Group:
                 if time.monotonic() + pause >= deadline:
                     raise ModelServerDown(self._down())
                 gevent.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                pause = min(2 * pause, MAX_PAUSE_SECONDS)
                 tried.clear()
                 continue
             try:

@@ -13,10 +13,10 @@ import grpc
 
 from tfsd.worker.upstream.grpc_queue import QueueingChannel
 
-LARGEST_MESSAGE_BYTES = 2**31 - 1  # protobuf's own limit
+MAX_MESSAGE_BYTES = 2**31 - 1  # protobuf's own limit
 ATTEMPTS = 3  # a request that kills its model server must not go on doing so
 FIRST_PAUSE_SECONDS = 0.05
-LONGEST_PAUSE_SECONDS = 0.5
+MAX_PAUSE_SECONDS = 0.5
 
 
 def connect(ports: Sequence[int], wait: bool = True) -> grpc.Channel:
@@ -29,12 +29,12 @@ def connect(ports: Sequence[int], wait: bool = True) -> grpc.Channel:
     addresses = ",".join(f"127.0.0.1:{port}" for port in ports)
     options: list[tuple[str, Any]] = [
         ("grpc.service_config", json.dumps(_service_config(wait))),
-        ("grpc.max_send_message_length", LARGEST_MESSAGE_BYTES),
-        ("grpc.max_receive_message_length", LARGEST_MESSAGE_BYTES),
-        ("grpc.per_rpc_retry_buffer_size", LARGEST_MESSAGE_BYTES),  # what is larger is not sent again
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),  # what is larger is not sent again
         ("grpc.initial_reconnect_backoff_ms", int(FIRST_PAUSE_SECONDS * 1000)),
         ("grpc.min_reconnect_backoff_ms", 1000),  # this one is how long a connection may take
-        ("grpc.max_reconnect_backoff_ms", int(LONGEST_PAUSE_SECONDS * 1000)),
+        ("grpc.max_reconnect_backoff_ms", int(MAX_PAUSE_SECONDS * 1000)),
         ("grpc.enable_http_proxy", 0),  # http_proxy in the environment is for other hosts
     ]
     return QueueingChannel(grpc.insecure_channel(f"ipv4:{addresses}", options))
@@ -51,7 +51,7 @@ def _service_config(wait: bool) -> dict[str, object]:
                 "retryPolicy": {
                     "maxAttempts": ATTEMPTS,
                     "initialBackoff": f"{FIRST_PAUSE_SECONDS}s",
-                    "maxBackoff": f"{LONGEST_PAUSE_SECONDS}s",
+                    "maxBackoff": f"{MAX_PAUSE_SECONDS}s",
                     "backoffMultiplier": 2,
                     "retryableStatusCodes": ["UNAVAILABLE"],
                 },
