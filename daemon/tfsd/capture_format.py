@@ -19,7 +19,7 @@ JSON_TYPES = ("application/json", "application/jsonlines", "application/x-ndjson
 INPUT, OUTPUT = "INPUT", "OUTPUT"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Body:
     """One side of an invocation; its content type may not be known. `encoding` is HTTP's content encoding."""
 
@@ -28,7 +28,7 @@ class Body:
     encoding: str | None = None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Invocation:
     """What a line says of an invocation. `response` is None when it was not captured, as that of a stream."""
 

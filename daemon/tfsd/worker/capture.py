@@ -9,7 +9,7 @@ import collections
 import io
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
@@ -25,6 +25,8 @@ from tfsd.worker.replies import Reply
 SAMPLED = "HTTP_X_TFSD_SAMPLED"  # set by nginx
 MAX_BODY_BYTES = 6 << 20  # what SageMaker takes in real time; a larger body is not captured
 MAX_BACKLOG_BYTES = 32 << 20
+COLLECT_SECONDS = 0.25  # what comes meanwhile is written together: a change of threads costs more than a line
+CHUNK_BYTES = 16 << 10  # of lines in one write; in between, requests have the interpreter
 REPORT_SECONDS = 60.0
 CLOSE_SECONDS = 1.0
 
@@ -68,7 +70,7 @@ class Capture:
         self._clock = clock
         self._waiting: list[tuple[Invocation, float]] = []
         self._bytes = 0
-        self._wake, self._idle = Event(), Event()
+        self._wake, self._idle, self._hurry = Event(), Event(), Event()
         self._lost: collections.Counter[str] = collections.Counter()
         self._report_at = 0.0
         self._thread = ThreadPool(1)
@@ -107,15 +109,23 @@ class Capture:
         self._idle.clear()
         self._wake.set()
 
-    def close(self, seconds: float = CLOSE_SECONDS) -> None:
-        """Wait for what is being written, but not for long, and stop."""
-        if self._waiting or self._bytes:
+    def flush(self, seconds: float) -> None:
+        """Wait until all that was taken is written, but not for longer."""
+        if self._bytes:
+            self._hurry.set()
             self._idle.wait(seconds)
+
+    def close(self, seconds: float = CLOSE_SECONDS) -> None:
+        """Flush, say what was lost since the last time, and stop."""
+        self.flush(seconds)
+        self._report()
         self._greenlet.kill(block=False)
 
     def _run(self) -> None:
         while True:
             self._wake.wait()
+            self._hurry.wait(COLLECT_SECONDS)
+            self._hurry.clear()
             self._wake.clear()
             waiting, self._waiting = self._waiting, []
             for reason, count in self._thread.apply(self._write, (waiting,)).items():
@@ -127,24 +137,44 @@ class Capture:
     def _write(self, waiting: list[tuple[Invocation, float]]) -> collections.Counter[str]:
         """In the thread: write, and return how many could not be written for each reason."""
         lost: collections.Counter[str] = collections.Counter()
-        for invocation, moment in waiting:
-            try:
-                self._files.append(line(invocation, moment), moment)
-            except OSError as error:
-                lost[os_problem(error)] += 1
-            except Exception as error:  # whatever it is, capture goes on
-                lost[repr(error)] += 1
+        written = 0
+        try:
+            for lines, moment in _chunks(waiting):
+                try:
+                    self._files.append(lines, moment)
+                except OSError as error:
+                    lost[os_problem(error)] += len(lines)
+                written += len(lines)
+        except Exception as error:  # such as MemoryError: capture goes on with what comes next
+            lost[repr(error)] += len(waiting) - written
         return lost
 
     def _lose(self, reason: str, count: int = 1) -> None:
         self._lost[reason] += count
         now = self._clock()
-        if now < self._report_at:
-            return
-        self._report_at = now + REPORT_SECONDS
+        if now >= self._report_at:
+            self._report_at = now + REPORT_SECONDS
+            self._report()
+
+    def _report(self) -> None:
         for text, number in self._lost.items():
             log.warning("capture: %d sampled requests were not captured: %s", number, text)
         self._lost.clear()
+
+
+def _chunks(waiting: list[tuple[Invocation, float]]) -> Iterator[tuple[list[str], float]]:
+    """Lines that are written together, with the time of the last; one that is too large for that is alone."""
+    lines: list[str] = []
+    size, last = 0, 0.0
+    for invocation, moment in waiting:
+        text = line(invocation, moment)
+        if lines and size + len(text) > CHUNK_BYTES:
+            yield lines, last
+            lines, size = [], 0
+        lines.append(text)
+        size += len(text)
+        last = moment
+    yield lines, last
 
 
 def _size(invocation: Invocation) -> int:

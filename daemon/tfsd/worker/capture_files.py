@@ -10,7 +10,7 @@ import errno
 import itertools
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 FILES = "/".join(("[0-9]" * 4, *["[0-9]" * 2] * 3, "*.jsonl"))
@@ -30,9 +30,9 @@ class CaptureFiles:
         self._folder: Path | None = None
         self._size = 0
 
-    def append(self, line: str, moment: float) -> None:
-        """Write a line of the time `moment` (Unix). Raises OSError; then nothing of it stays in the file."""
-        data = line.encode() + b"\n"
+    def append(self, lines: Sequence[str], moment: float) -> None:
+        """Write lines of the time `moment` (Unix) at once. Raises OSError; then nothing of them stays in the file."""
+        data = "".join(f"{line}\n" for line in lines).encode()
         if len(data) > self._max_bytes * (1 - KEPT):
             raise OSError(
                 errno.EFBIG, f"{len(data)} bytes are more than a quarter of SAGEMAKER_TFS_CAPTURE_MAX_MB"

@@ -21,7 +21,7 @@ def total(directory: Path) -> int:
 def test_a_file_for_each_hour_named_by_the_program_and_its_first_minute(tmp_path: Path) -> None:
     written = CaptureFiles(tmp_path, "worker-default-0", MEGABYTE)
     for moment in (NOON, NOON + 180, NOON + 3660):
-        written.append("{}", moment)
+        written.append(["{}"], moment)
     assert files(tmp_path) == [
         "2026/01/31/12/worker-default-0-00.jsonl",
         "2026/01/31/13/worker-default-0-01.jsonl",
@@ -31,7 +31,7 @@ def test_a_file_for_each_hour_named_by_the_program_and_its_first_minute(tmp_path
 
 def test_a_restarted_program_appends(tmp_path: Path) -> None:
     for _ in range(2):
-        CaptureFiles(tmp_path, "w", MEGABYTE).append("{}", NOON)
+        CaptureFiles(tmp_path, "w", MEGABYTE).append(["{}"], NOON)
     assert (tmp_path / "2026/01/31/12/w-00.jsonl").read_text() == "{}\n{}\n"
 
 
@@ -40,7 +40,7 @@ def test_the_bound_holds_for_all_programs_and_the_oldest_go_first(tmp_path: Path
     other = tmp_path / "mine.jsonl"
     other.write_text("x" * MEGABYTE)  # what capture has not written, it neither counts nor deletes
     for step in range(600):
-        programs[step % 4].append(f"{step} " + "x" * 4000, NOON + 60 * step)
+        programs[step % 4].append([f"{step} " + "x" * 4000], NOON + 60 * step)
         assert total(tmp_path) - MEGABYTE <= MEGABYTE
     texts = "".join(path.read_text() for path in tmp_path.glob("2026/**/*.jsonl"))
     kept = sorted(int(line.split()[0]) for line in texts.splitlines())
@@ -53,20 +53,20 @@ def test_the_bound_holds_for_all_programs_and_the_oldest_go_first(tmp_path: Path
 
 def test_a_line_of_more_than_a_quarter_of_the_bound_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="SAGEMAKER_TFS_CAPTURE_MAX_MB"):
-        CaptureFiles(tmp_path, "w", MEGABYTE).append("x" * 300_000, NOON)
+        CaptureFiles(tmp_path, "w", MEGABYTE).append(["x" * 300_000], NOON)
 
 
 def test_a_deleted_file_is_made_again(tmp_path: Path) -> None:
     written = CaptureFiles(tmp_path, "w", MEGABYTE)
-    written.append("1", NOON)
+    written.append(["1"], NOON)
     (tmp_path / "2026/01/31/12/w-00.jsonl").unlink()
-    written.append("2", NOON)
+    written.append(["2"], NOON)
     assert (tmp_path / "2026/01/31/12/w-00.jsonl").read_text() == "2\n"
 
 
 def test_no_half_line_is_left_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written = CaptureFiles(tmp_path, "w", MEGABYTE)
-    written.append("first", NOON)
+    written.append(["first"], NOON)
     write = os.write
     room = [3]
 
@@ -79,7 +79,7 @@ def test_no_half_line_is_left_on_a_full_disk(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(os, "write", on_a_full_disk)
     with pytest.raises(OSError, match="No space"):
-        written.append("second", NOON)
+        written.append(["second"], NOON)
     monkeypatch.setattr(os, "write", write)
-    written.append("third", NOON)
+    written.append(["third"], NOON)
     assert (tmp_path / "2026/01/31/12/w-00.jsonl").read_text() == "first\nthird\n"
