@@ -360,7 +360,8 @@ def test_a_model_without_a_script_by_the_python_endpoint(start_stack: Any, tmp_p
 
 def test_the_user_s_exception_is_told_and_logged(ask: Ask, stack: RunningStack) -> None:
     refused(ask("transform", "fail"), 500, "no such color")
-    assert 'raise ValueError("no such color")' in stack.log_text()
+    told = 'raise ValueError("no such color")'
+    stack.wait_for(lambda: told in stack.log_text(), 30, "logged")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import tarfile
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -47,7 +48,8 @@ class Serving:
 
     def __init__(self, directory: Path, *words: str, **environ: str):
         directory.mkdir(exist_ok=True)
-        self.run_dir = directory / "run"
+        self._short = tempfile.TemporaryDirectory(prefix="tfsd-", ignore_cleanup_errors=True)
+        self.run_dir = Path(self._short.name) / "run"  # pytest's own directories are too long for sockets
         self.port = allocate(1)[0]
         self.output = directory / "output"
         kept = {name: value for name, value in os.environ.items() if not name.startswith("SAGEMAKER_")}
@@ -70,7 +72,8 @@ class Serving:
     def shown(self) -> tuple[str, str]:
         """The curl line and the answer below it, once they are printed."""
         shown = re.compile(
-            rf"serving at http://localhost:{self.port}/invocations; try\n\n  (curl .*)\n\n([^\0]+?)\n\n"
+            rf"serving at http://localhost:{self.port}/invocations, status page at [^;]*; try"
+            r"\n\n  (curl .*)\n\n([^\0]+?)\n\n"
         )
         end = time.monotonic() + START_SECONDS
         while not (found := shown.search(self.text())):

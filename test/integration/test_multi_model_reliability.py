@@ -189,7 +189,7 @@ def test_control_restarted_during_an_unload(two: MultiModelStack, models: Path) 
     answers = []
     thread = threading.Thread(target=lambda: answers.append(two.ask("slow")))
     thread.start()
-    metric = 'tfsd_requests_in_flight{model="slow"} 1.0'
+    metric = 'tfsd_requests_in_flight{model="slow",route="worker"} 1.0'
     two.wait_for(lambda: metric in requests.get(two.url("/metrics"), timeout=10).text, 20, "in flight")
     unloading = threading.Thread(target=two.unload, args=("slow",))
     unloading.start()

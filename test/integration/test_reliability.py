@@ -211,7 +211,7 @@ def test_stopping_finishes_what_is_in_flight(models: Path, tmp_path: Path) -> No
         ]
         for thread in threads:
             thread.start()
-        in_flight = 'tfsd_requests_in_flight{model="half_plus_two"} 6.0'
+        in_flight = 'tfsd_requests_in_flight{model="half_plus_two",route="worker"} 6.0'
         stack.wait_for(
             lambda: in_flight in requests.get(stack.url("/metrics"), timeout=10).text, 30, "in flight"
         )

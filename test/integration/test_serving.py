@@ -127,7 +127,7 @@ def test_errors_of_the_model_server_keep_status_and_message(plain_stack: Running
     assert error_of(plain_stack.invoke('{"signature_name": "x", "instances": [1.0]}'), 400) == (
         'Serving signature name: "x" not found in signature def'
     )
-    assert "line 1, column 19" in error_of(plain_stack.invoke('{"instances": [1.0'), 400)
+    assert "Line 1, column 19" in error_of(plain_stack.invoke('{"instances": [1.0'), 400)
 
 
 def test_our_own_headers_stay_inside(plain_stack: RunningStack) -> None:

@@ -35,6 +35,7 @@ def handler(data, context):
         time.sleep(0.5)
         return "slept"
     if wish == "stuck":
+        open(os.environ["STUCK"], "w").close()
         while True:
             pass
     if wish == "stream":
@@ -62,7 +63,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(DAEMON)},
+            env={**os.environ, "PYTHONPATH": str(DAEMON), "STUCK": str(self.run_dir / "stuck")},
         )
 
     def client(self):
@@ -127,7 +128,9 @@ def test_sigterm_ends_a_worker_that_is_stuck(worker):
     client = worker.client()
     client.invoke(b"hello")
     gevent.spawn(client.invoke, b"stuck")
-    gevent.sleep(0.3)
+    with gevent.Timeout(30):
+        while not (worker.run_dir / "stuck").exists():
+            gevent.sleep(0.02)
     worker.process.send_signal(signal.SIGTERM)
     assert worker.wait() == -signal.SIGALRM
 
