@@ -18,7 +18,12 @@ def run(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     endpoint = call.emulator.endpoints.find(request["EndpointName"])
     if endpoint is None:
         raise ValidationException(f'Could not find endpoint "{record["EndpointArn"]}".')
-    call.emulator.endpoints.update(endpoint, config, _retained(endpoint, request))
+    call.emulator.endpoints.update(
+        endpoint,
+        config,
+        _retained(endpoint, request),
+        keeps_capture="DataCaptureConfig" in _kept_kinds(request),
+    )
     if request.get("DeploymentConfig"):
         record["LastDeploymentConfig"] = request["DeploymentConfig"]
     return record
@@ -26,10 +31,8 @@ def run(call: Call, request: dict[str, Any]) -> dict[str, Any]:
 
 def _retained(endpoint: Endpoint, request: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """By variant, what the request wants to keep of the weights and counts of now."""
-    if not request.get("RetainAllVariantProperties"):
-        return {}
-    excluded = {item["VariantPropertyType"] for item in request.get("ExcludeRetainedVariantProperties", ())}
-    members = [member for kind, member in RETAINED.items() if kind not in excluded]
+    kinds = _kept_kinds(request)
+    members = [member for kind, member in RETAINED.items() if kind in kinds]
     now = endpoint.record["Deployment"]["Config"]["ProductionVariants"]
     return {
         definition["VariantName"]: {
@@ -37,3 +40,11 @@ def _retained(endpoint: Endpoint, request: dict[str, Any]) -> dict[str, dict[str
         }
         for definition in now
     }
+
+
+def _kept_kinds(request: dict[str, Any]) -> set[str]:
+    """The values of VariantPropertyType that the request wants to keep."""
+    if not request.get("RetainAllVariantProperties"):
+        return set()
+    excluded = {item["VariantPropertyType"] for item in request.get("ExcludeRetainedVariantProperties", ())}
+    return {*RETAINED, "DataCaptureConfig"} - excluded

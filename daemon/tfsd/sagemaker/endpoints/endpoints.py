@@ -43,12 +43,20 @@ class Endpoints:
         record["Deployment"] = self._snapshot(config)
         self._begin(Endpoint(record), "Creating", self._deploy_first)
 
-    def update(self, endpoint: Endpoint, config: Record, kept: dict[str, dict[str, Any]]) -> None:
-        """Move an endpoint to another configuration; `kept` has weights and counts to carry over, by variant."""
+    def update(
+        self, endpoint: Endpoint, config: Record, kept: dict[str, dict[str, Any]], keeps_capture: bool = False
+    ) -> None:
+        """Move an endpoint to another configuration.
+
+        `kept` has weights and counts to carry over, by variant; with `keeps_capture` its data capture stays as it is.
+        """
         self._refuse_under_way(endpoint)
         snapshot = self._snapshot(config)
         for definition in snapshot["Config"]["ProductionVariants"]:
             definition.update(kept.get(definition["VariantName"], {}))
+        if keeps_capture:
+            capture = endpoint.record["Deployment"]["Config"].get("DataCaptureConfig")
+            snapshot["Config"]["DataCaptureConfig"] = copy.deepcopy(capture)
         endpoint.record["PendingConfigName"] = config["EndpointConfigName"]
         self._begin(endpoint, "Updating", self._redeploy, snapshot)
 
