@@ -109,7 +109,7 @@ class LocalSageMaker:
         assert not left, f"left behind: {left}\n{self.log_text()}"
 
     def kill(self) -> None:
-        """SIGKILL: what it started lives on."""
+        """SIGKILL: what it started may live on for a while."""
         assert self.process
         self.process.kill()
         self.process.wait()
@@ -144,7 +144,7 @@ class LocalSageMaker:
         with contextlib.suppress(s3.exceptions.BucketAlreadyOwnedByYou):
             s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
 
-    def create_model(self, name: str, model_dir: Path, **environment: str) -> None:
+    def create_model(self, name: str, model_dir: Path, isolated: bool = False, **environment: str) -> None:
         """Make a model of a directory's contents, by way of an archive in S3."""
         self.make_bucket("models")
         archive = self.directory / f"{name}.tar.gz"
@@ -155,6 +155,7 @@ class LocalSageMaker:
         self.client("sagemaker").create_model(
             ModelName=name,
             ExecutionRoleArn=ROLE,
+            EnableNetworkIsolation=isolated,
             PrimaryContainer={
                 "Image": IMAGE,
                 "ModelDataUrl": f"s3://models/{name}/model.tar.gz",

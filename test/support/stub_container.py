@@ -1,7 +1,8 @@
 """A container that keeps the hosting contract and has no model: it starts in no time and says what it was asked.
 
 Its environment says how it behaves: STUB_NAME is in its answers, STUB_REFUSES is printed before it ends at once,
-STUB_UNHEALTHY never passes a ping, STUB_CAPACITY is how many models a multi-model one takes before it answers 507.
+STUB_UNHEALTHY never passes a ping, STUB_CAPACITY is how many models a multi-model one takes before it answers 507,
+STUB_ROOT what stands before the paths that it is told.
 It prints every request. A body `status N` is answered with N, `sleep S` after S seconds, `stream N` with N chunks,
 `die` by ending.
 """
@@ -55,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
     def load(self, request: dict[str, str]) -> None:
         if len(models) >= int(os.environ.get("STUB_CAPACITY", "100")):
             self.answer(507, b"no room")
-        elif not os.path.isdir(request["url"]):
+        elif not os.path.isdir(os.environ.get("STUB_ROOT", "") + request["url"]):
             self.answer(400, b"nothing there")
         else:
             models[request["model_name"]] = request["url"]

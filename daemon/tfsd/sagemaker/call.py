@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from tfsd.sagemaker.emulator import Emulator
-
-ACCOUNT = "123456789012"  # moto's
+from tfsd.sagemaker.emulator import Emulator
+from tfsd.sagemaker.state import ACCOUNT
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,16 +16,16 @@ from moto.backends import get_backend
 
 from tfsd.sagemaker.asynchronous.notifications import Topics
 from tfsd.sagemaker.asynchronous.queue import AsyncInference
-from tfsd.sagemaker.call import ACCOUNT
 from tfsd.sagemaker.endpoints.endpoints import Endpoints
 from tfsd.sagemaker.instances.container import stack_command
+from tfsd.sagemaker.instances.docker import Docker
 from tfsd.sagemaker.instances.instance import Launcher
 from tfsd.sagemaker.invocations.data_capture import DataCapture
 from tfsd.sagemaker.invocations.metrics import Metrics
 from tfsd.sagemaker.log_streams import LogStreams
 from tfsd.sagemaker.object_store import ObjectStore
 from tfsd.sagemaker.other_services import OtherServices
-from tfsd.sagemaker.state import State
+from tfsd.sagemaker.state import ACCOUNT, State
 from tfsd.sagemaker.transform.progress import Display
 from tfsd.sagemaker.transform.transforms import Transforms
 
@@ -43,15 +43,16 @@ class Emulator:
         aws_environment: dict[str, str],
         display: Display,
         command: Callable[[Path], list[str]] = stack_command,
+        docker: Docker | None = None,
     ) -> None:
         """Everything lies below `directory`. `aws_environment` makes containers find this emulator as AWS.
 
-        `command` is what runs an image of ours.
+        `command` is what runs an image of ours, `docker` what runs any other.
         """
         self.state = State(directory / "state")
         self.objects = ObjectStore(directory / "s3", get_backend("s3")[ACCOUNT][PARTITION])
         self.log_streams = LogStreams(get_backend("logs"), ACCOUNT)
-        self.launcher = Launcher(directory / "instances", self.objects, aws_environment, command)
+        self.launcher = Launcher(directory / "instances", self.objects, aws_environment, command, docker)
         self.endpoints = Endpoints(self.state, self.launcher, self.log_streams)
         self.other_services = OtherServices(self.objects)
         self._background = Group()

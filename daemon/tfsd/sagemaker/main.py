@@ -17,9 +17,10 @@ from gevent import pywsgi
 from gevent.event import Event
 
 from tfsd import logs
-from tfsd.sagemaker.call import ACCOUNT
 from tfsd.sagemaker.emulator import Emulator
+from tfsd.sagemaker.instances.docker import Docker
 from tfsd.sagemaker.server import DEFAULT_REGION, Application, Handler
+from tfsd.sagemaker.state import ACCOUNT
 from tfsd.sagemaker.transform.progress import Display
 
 DEFAULT_PORT = 4566
@@ -44,13 +45,14 @@ def main(arguments: Sequence[str]) -> int:
                 file=sys.stderr,
             )
             return 1
-        return _serve(directory, options.port, options.region, display)
+        return _serve(directory, options, display)
 
 
-def _serve(directory: Path, port: int, region: str, display: Display) -> int:
+def _serve(directory: Path, options: argparse.Namespace, display: Display) -> int:
+    port, region = options.port, options.region
     exports = _exports(port, region)
     os.environ.update(exports)  # moto signs nothing, but boto3 inside of it looks for credentials
-    emulator = Emulator(directory, exports, display)
+    emulator = Emulator(directory, exports, display, docker=Docker(everything=options.docker))
     server = pywsgi.WSGIServer(
         ("127.0.0.1", port),
         Application(emulator, region),
@@ -115,6 +117,9 @@ def _parser() -> argparse.ArgumentParser:
         "--region",
         default=os.environ.get("AWS_DEFAULT_REGION") or DEFAULT_REGION,
         help="of the printed exports (default: AWS_DEFAULT_REGION, else %(default)s)",
+    )
+    parser.add_argument(
+        "--docker", action="store_true", help="run all images through Docker, TensorFlow Serving's too"
     )
     return parser
 

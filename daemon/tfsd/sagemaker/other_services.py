@@ -16,8 +16,8 @@ from moto.backends import get_backend
 from moto.core.exceptions import ServiceException
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-from tfsd.sagemaker.call import ACCOUNT
 from tfsd.sagemaker.object_store import ObjectStore
+from tfsd.sagemaker.state import ACCOUNT
 
 TRUST_SAGEMAKER = (
     '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": '

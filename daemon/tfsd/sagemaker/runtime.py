@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfsd.sagemaker.call import ACCOUNT, Call
+from tfsd.sagemaker.call import Call
 from tfsd.sagemaker.endpoints.endpoint import Endpoint, Invocation
 from tfsd.sagemaker.errors import ModelError, ValidationError
 from tfsd.sagemaker.instances.http_client import Response
 from tfsd.sagemaker.resources import held
+from tfsd.sagemaker.state import ACCOUNT
 
 MAX_ANSWER_BYTES = 6 * 1024 * 1024
 

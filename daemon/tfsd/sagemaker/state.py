@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+ACCOUNT = "123456789012"  # moto's, whose all records are
+
 Record = dict[str, Any]
 
 

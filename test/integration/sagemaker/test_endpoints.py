@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import botocore.exceptions
 import pytest
 
 from integration.conftest import linked
@@ -166,6 +167,25 @@ def test_updates_restarts_and_killed_stacks(sagemaker: LocalSageMaker, made_mode
     assert len([words for words in sagemaker.processes().values() if "tfsd.stack.supervisord" in words]) == 1
     delete(sagemaker, "e")
     assert not [words for words in sagemaker.processes().values() if "tfsd" in words]
+
+
+def test_an_isolated_model_installs_nothing(
+    sagemaker: LocalSageMaker, models: Path, made_models: None, tmp_path: Path
+) -> None:
+    directory = linked(tmp_path, models, "half_plus_two")
+    (directory / "code").mkdir()
+    (directory / "code" / "inference.py").write_text(STREAMING)
+    (directory / "code" / "requirements.txt").write_text("a-package-that-is-nowhere==1.0\n")
+    sagemaker.create_model("isolated", directory, isolated=True)
+    with pytest.raises(botocore.exceptions.WaiterError):
+        serve(sagemaker, "isolated", "isolated")
+    described = sagemaker.client("sagemaker").describe_endpoint(EndpointName="isolated")
+    assert "a-package-that-is-nowhere" in described["FailureReason"]
+    log = sagemaker.client("logs").filter_log_events(logGroupName="/aws/sagemaker/Endpoints/isolated")[
+        "events"
+    ]
+    assert not any("index" in event["message"] and "http" in event["message"] for event in log), log
+    delete(sagemaker, "isolated")
 
 
 def test_a_stream_arrives_piece_by_piece(sagemaker: LocalSageMaker, made_models: None) -> None:

@@ -21,8 +21,9 @@ boto3 = pytest.importorskip("boto3")
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse  # noqa: E402
 from botocore.config import Config  # noqa: E402
 
-from support import stub_container  # noqa: E402
+from support import fake_docker, stub_container  # noqa: E402
 from tfsd.sagemaker.emulator import Emulator  # noqa: E402
+from tfsd.sagemaker.instances.docker import Docker  # noqa: E402
 from tfsd.sagemaker.server import Application  # noqa: E402
 from tfsd.sagemaker.transform.progress import Display  # noqa: E402
 
@@ -47,15 +48,23 @@ class Raw:
 class Api:
     """Clients of an emulator whose containers are stubs."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, everything_by_docker: bool = False) -> None:
+        self.everything_by_docker = everything_by_docker
         self.directory = directory
+        self.engine = directory / "docker-engine"  # runs once this is there
         self._clients: dict[str, Any] = {}
         self.emulator = self._emulator()
         self.application = Application(self.emulator)
 
     def _emulator(self) -> Emulator:
         command = [sys.executable, "-S", stub_container.__file__]
-        return Emulator(self.directory, {}, Display(io.StringIO()), lambda run_dir: [*command, str(run_dir)])
+        return Emulator(
+            self.directory,
+            {},
+            Display(io.StringIO()),
+            lambda run_dir: [*command, str(run_dir)],
+            Docker((sys.executable, fake_docker.__file__, str(self.engine)), self.everything_by_docker),
+        )
 
     def client(self, service: str, **config: Any) -> Any:
         key = f"{service} {config}"
@@ -102,14 +111,15 @@ class Api:
         status, headers = started
         return AWSResponse(request.url, int(status.split()[0]), dict(headers), Raw(iter(answer)))
 
-    def make_model(self, name: str, **environment: str) -> None:
+    def make_model(self, name: str, image: str = IMAGE, isolated: bool = False, **environment: str) -> None:
         """A model whose container is a stub with this environment."""
         self.put("models", f"{name}.tar.gz", archive(name))
         self.client("sagemaker").create_model(
             ModelName=name,
             ExecutionRoleArn=ROLE,
+            EnableNetworkIsolation=isolated,
             PrimaryContainer={
-                "Image": IMAGE,
+                "Image": image,
                 "ModelDataUrl": f"s3://models/{name}.tar.gz",
                 "Environment": environment,
             },
@@ -170,6 +180,14 @@ def archive(text: str) -> bytes:
         member.size = len(text)
         tar.addfile(member, io.BytesIO(text.encode()))
     return buffer.getvalue()
+
+
+def is_alive(pid: int) -> bool:
+    """Whether it runs; one that has ended may still be there for its parent to see."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def wait_for(condition: Callable[[], Any], what: str = "the condition") -> None:

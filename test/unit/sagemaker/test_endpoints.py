@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
 
 from tfsd.sagemaker.instances.container import sweep
 
-from .conftest import Api, variant, wait_for
+from .conftest import Api, is_alive, variant, wait_for
 
 
 def pids(api: Api, name: str) -> list[int]:
@@ -25,14 +24,6 @@ def pids(api: Api, name: str) -> list[int]:
         for instance in live.instances
         for container in instance.containers
     ]
-
-
-def is_alive(pid: int) -> bool:
-    """Whether it runs; one that has ended may still be there for its parent to see."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_an_endpoint_from_creation_to_deletion(api: Api) -> None:
@@ -68,18 +59,6 @@ def test_the_log_says_why_an_endpoint_failed(api: Api) -> None:
     )
     events = api.client("logs").filter_log_events(logGroupName="/aws/sagemaker/Endpoints/e")["events"]
     assert [event["message"] for event in events] == ["serve: there is no model in here"]
-
-
-def test_an_image_that_is_none_of_ours_fails_by_name(api: Api) -> None:
-    api.make_model("m")
-    record = api.emulator.state.models.get("m")
-    assert record
-    record["PrimaryContainer"]["Image"] = "example.com/other:1"
-    api.make_config("c", {"ModelName": "m"})
-    api.client("sagemaker").create_endpoint(EndpointName="e", EndpointConfigName="c")
-    described = api.describe("e")
-    assert described["EndpointStatus"] == "Failed"
-    assert "The image example.com/other:1 is none of TensorFlow Serving's" in described["FailureReason"]
 
 
 def test_an_update_moves_traffic_and_stops_what_was_there(api: Api) -> None:
@@ -121,6 +100,39 @@ def test_an_update_may_retain_weights_and_counts(api: Api) -> None:
     )
     [production] = api.describe("e")["ProductionVariants"]
     assert (production["CurrentInstanceCount"], production["CurrentWeight"]) == (2, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("retained", "excluded", "expected"),
+    [(True, (), "s3://old/"), (True, ("DataCaptureConfig",), "s3://new/"), (False, (), "s3://new/")],
+)
+def test_an_update_may_retain_the_data_capture(
+    api: Api, retained: bool, excluded: tuple[str, ...], expected: str
+) -> None:
+    def capture(uri: str) -> dict[str, object]:
+        options = [{"CaptureMode": "Input"}]
+        return {"InitialSamplingPercentage": 1, "DestinationS3Uri": uri, "CaptureOptions": options}
+
+    api.make_model("m")
+    api.make_endpoint("e", {"ModelName": "m"}, DataCaptureConfig=capture("s3://old/"))
+    api.make_config("c2", {"ModelName": "m"}, DataCaptureConfig=capture("s3://new/"))
+    api.client("sagemaker").update_endpoint(
+        EndpointName="e",
+        EndpointConfigName="c2",
+        RetainAllVariantProperties=retained,
+        ExcludeRetainedVariantProperties=[{"VariantPropertyType": kind} for kind in excluded],
+    )
+    described = api.describe("e")
+    assert (described["EndpointConfigName"], described["DataCaptureConfig"]["DestinationS3Uri"]) == (
+        "c2",
+        expected,
+    )
+
+
+def test_an_isolated_model_has_no_package_index(api: Api) -> None:
+    api.make_model("m", isolated=True, PIP_NO_INDEX="0")
+    api.make_endpoint("e", {"ModelName": "m"})
+    assert api.invoke("e")["environ"]["PIP_NO_INDEX"] == "1"
 
 
 def test_weights_split_the_traffic(api: Api) -> None:

@@ -12,12 +12,12 @@ from typing import Any
 
 import gevent
 
-from tfsd.sagemaker.call import ACCOUNT
 from tfsd.sagemaker.endpoints.model_cache import LoadedModel, ModelCache
 from tfsd.sagemaker.endpoints.variant import Variant
 from tfsd.sagemaker.errors import AwsError, ModelError, ServiceUnavailable, ValidationError
 from tfsd.sagemaker.instances.http_client import Response
 from tfsd.sagemaker.instances.instance import Instance, InstanceError
+from tfsd.sagemaker.state import ACCOUNT
 
 MAX_SHADOW_REQUESTS = 64  # in flight; more are not copied
 TIMED_OUT = (

@@ -21,7 +21,7 @@ from gevent.lock import RLock
 from tfsd.sagemaker.errors import ModelError, ModelNotReadyException, ServiceUnavailable, ValidationError
 from tfsd.sagemaker.instances import model_data
 from tfsd.sagemaker.instances.instance import Instance
-from tfsd.sagemaker.instances.model_data import ModelDataError
+from tfsd.sagemaker.instances.model_data import ModelDataError, TimeLimit
 from tfsd.sagemaker.object_store import ObjectStore, ObjectStoreError, split_uri
 
 LOAD_SECONDS = 360  # hosting contract section 4
@@ -134,7 +134,8 @@ class ModelCache:
     def _fetch_and_load(self, model: LoadedModel) -> Exception | None:
         directory = self._directory(model)
         try:
-            model_data.fetch_archive(self._objects, self._prefix + model.target.lstrip("/"), directory)
+            uri = self._prefix + model.target.lstrip("/")
+            model_data.fetch_archive(self._objects, uri, directory, TimeLimit(LOAD_SECONDS))
             self._post(model, directory)
         except (ModelDataError, ModelError, OSError) as error:
             shutil.rmtree(directory.parent, ignore_errors=True)
@@ -144,11 +145,10 @@ class ModelCache:
 
     def _post(self, model: LoadedModel, directory: Path) -> None:
         """POST /models, unloading others while the container has no room. Raises ModelError, OSError."""
-        body = json.dumps({"model_name": model.name, "url": str(directory)}).encode()
+        container = self._instance.containers[0]
+        body = json.dumps({"model_name": model.name, "url": container.path_inside(directory)}).encode()
         while True:
-            response = self._instance.containers[0].post(
-                "/models", body, {"Content-Type": "application/json"}, LOAD_SECONDS
-            )
+            response = container.post("/models", body, {"Content-Type": "application/json"}, LOAD_SECONDS)
             text = response.read().decode("utf-8", "replace")
             if response.status in (200, ALREADY_LOADED):
                 return

@@ -6,6 +6,7 @@ Owns its instances: starting, replacing, adding, removing. Knows nothing of weig
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import time
 from collections.abc import Callable
@@ -131,7 +132,7 @@ class Variant:
         instance = self._launcher.instance(self.model, f"production variant {self.name}", stream.write)
         self._starting.add(instance)
         try:
-            instance.start()
+            instance.start(self.definition.get("ModelDataDownloadTimeoutInSeconds", math.inf))
             instance.wait_until_healthy(
                 self.definition.get("ContainerStartupHealthCheckTimeoutInSeconds", STARTUP_SECONDS)
             )

@@ -1,12 +1,14 @@
 """A container: its directory laid as /opt/ml, its environment, its process, its log.
 
-A container of ours is `tfsd`'s entry point as a child process and a session of its own. Another image needs Docker.
+A container of ours is `tfsd`'s entry point as a child process and a session of its own. It gets SIGTERM when this
+process is killed. Another image needs Docker: see docker.py.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
@@ -25,6 +27,7 @@ STOP_SECONDS = 30  # SIGTERM, then SIGKILL (hosting contract section 1)
 PING_SECONDS = 2
 LINES_KEPT = 200
 PID_FILE = "pid"
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
 KEPT_PREFIXES = ("PIP_", "SSL_", "REQUESTS_", "CUDA_", "NVIDIA_")
 
@@ -56,6 +59,7 @@ class Container:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=_end_with(os.getpid()),
         )
         (self.directory / PID_FILE).write_text(f"{self._process.pid} {self.run_dir}")
         gevent.spawn(self._follow, self._process.stdout, lines)
@@ -81,11 +85,15 @@ class Container:
     def post(self, path: str, body: Any, headers: Mapping[str, str], seconds: float) -> Response:
         return self.client.request("POST", path, seconds, headers, body)
 
+    def path_inside(self, path: Path) -> str:
+        """What a path below `directory` is called in the container."""
+        return str(path)
+
     def stop(self) -> None:
         """SIGTERM, SIGKILL when that does not help, and nothing of its session or its directory is left."""
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGTERM)
+            if self.alive:
+                self._ask_to_end()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOP_SECONDS)
             end_session(self._process.pid)
@@ -99,6 +107,10 @@ class Container:
         said = [line for line in self.last_lines if line.startswith("serve: ")]
         errors = [line for line in self.last_lines if " ERROR " in line or " CRITICAL " in line]
         return " ".join((said or errors[-3:] or list(self.last_lines)[-3:])[-3:])
+
+    def _ask_to_end(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGTERM)
 
     def _follow(self, stdout: Any, lines: Lines) -> None:
         for line in stdout:
@@ -116,6 +128,18 @@ def sweep(directory: Path) -> None:
             end_session(int(pid))
         shutil.rmtree(run_dir, ignore_errors=True)
     shutil.rmtree(directory, ignore_errors=True)
+
+
+def _end_with(parent: int) -> Callable[[], None]:
+    """For a new process: have SIGTERM sent to it when `parent` ends, however that ends."""
+    prctl = ctypes.CDLL(None).prctl
+
+    def ask() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return ask
 
 
 def stack_command(run_dir: Path) -> list[str]:

@@ -6,6 +6,7 @@ and by batch transform (one per InstanceCount).
 
 from __future__ import annotations
 
+import math
 import secrets
 import shutil
 import tempfile
@@ -18,10 +19,12 @@ import gevent
 from gevent.event import Event
 
 from tfsd.sagemaker.instances import container as containers
+from tfsd.sagemaker.instances import docker as dockers
 from tfsd.sagemaker.instances import images, model_data
 from tfsd.sagemaker.instances.container import Container
+from tfsd.sagemaker.instances.docker import Docker, DockerContainer
 from tfsd.sagemaker.instances.http_client import Response
-from tfsd.sagemaker.instances.model_data import ModelDataError
+from tfsd.sagemaker.instances.model_data import ModelDataError, TimeLimit
 from tfsd.sagemaker.instances.ports import Ports, PortsExhausted
 from tfsd.sagemaker.object_store import ObjectStore
 
@@ -71,12 +74,13 @@ class Instance:
         """The first container's directory that is laid as /opt/ml."""
         return self._definitions[0].base
 
-    def start(self) -> None:
-        """Fetch and unpack the model's data, then start its containers. Raises InstanceError."""
+    def start(self, download_seconds: float = math.inf) -> None:
+        """Fetch and unpack the model's data, within that time, then start its containers. Raises InstanceError."""
+        limit = TimeLimit(download_seconds)
         try:
             for definition in self._definitions:
                 self.containers.append(definition.make())
-                definition.lay_out()
+                definition.lay_out(limit)
             for container in self.containers:
                 container.start(self._lines)
         except (ModelDataError, PortsExhausted, OSError) as error:
@@ -171,22 +175,22 @@ class _Definition:
         return self._directory / "ml"
 
     def make(self) -> Container:
+        """Raises InstanceError where the image cannot be run, PortsExhausted."""
         image = self._record.get("Image", "")
-        if not images.is_ours(image):
+        by_docker = self._launcher.docker.runs(image)
+        missing = self._launcher.docker.missing() if by_docker else None
+        if missing:
             raise InstanceError(
-                f"The image {image} is none of TensorFlow Serving's, which local SageMaker runs as its own stack: "
-                f"{', '.join(images.OURS)}."
+                f"The image {image} needs Docker, and {missing}. Without Docker local SageMaker runs the images of "
+                f"TensorFlow Serving, as its own stack: {', '.join(images.OURS)}."
             )
         port = self._launcher.ports.take()
         self._ports.append(port)
+        self._directory.mkdir(parents=True)
         environment = {
-            **containers.environment_of_host(),
-            "SAGEMAKER_TFS_BIND_ADDRESS": "127.0.0.1",
             **self._launcher.aws_environment,
             **self._record.get("Environment", {}),
             **self.environment,
-            "SAGEMAKER_BASE_DIR": str(self.base),
-            "SAGEMAKER_BIND_TO_PORT": str(port),
         }
         if self._pipeline:
             low, high = self._launcher.ports.take_range()
@@ -194,20 +198,35 @@ class _Definition:
             environment["SAGEMAKER_SAFE_PORT_RANGE"] = f"{low}-{high}"
         if self._record.get("Mode") == "MultiModel":
             environment["SAGEMAKER_MULTI_MODEL"] = "true"
-        self._directory.mkdir(parents=True)
+        return (self._docker_container if by_docker else self._stack)(image, environment, port)
+
+    def _docker_container(self, image: str, environment: dict[str, str], port: int) -> Container:
+        self._launcher.ports.release(port)
+        if self._pipeline:
+            environment["SAGEMAKER_BIND_TO_PORT"] = str(dockers.PORT_INSIDE)
+        return DockerContainer(self._launcher.docker, image, self._directory, environment, port)
+
+    def _stack(self, image: str, environment: dict[str, str], port: int) -> Container:
+        environment = {
+            **containers.environment_of_host(),
+            "SAGEMAKER_TFS_BIND_ADDRESS": "127.0.0.1",
+            **environment,
+            "SAGEMAKER_BASE_DIR": str(self.base),
+            "SAGEMAKER_BIND_TO_PORT": str(port),
+        }
         run_dir = Path(tempfile.mkdtemp(prefix="tfsd-"))  # short: unix sockets lie below it
         return Container(self._launcher.command(run_dir), self._directory, run_dir, environment, port)
 
-    def lay_out(self) -> None:
+    def lay_out(self, limit: TimeLimit) -> None:
         """Raises ModelDataError."""
         objects = self._launcher.objects
         if self._record.get("Mode") == "MultiModel":
             (self.base / "models").mkdir(parents=True)
         else:
-            model_data.fetch(objects, self._record, self.base / "model")
+            model_data.fetch(objects, self._record, self.base / "model", limit)
         for source in self._record.get("AdditionalModelDataSources", ()):
             directory = self.base / "additional-model-data-sources" / source["ChannelName"]
-            model_data.fetch_source(objects, source["S3DataSource"], directory)
+            model_data.fetch_source(objects, source["S3DataSource"], directory, limit)
 
     def give_back(self) -> None:
         for port in self._ports:
@@ -223,17 +242,20 @@ class Launcher:
         objects: ObjectStore,
         aws_environment: Mapping[str, str],
         command: Callable[[Path], list[str]] = containers.stack_command,
+        docker: Docker | None = None,
     ) -> None:
         """`aws_environment` is what a container needs to find this emulator as AWS; it is not isolated from it.
 
-        `command` is what runs an image of ours, given its run directory.
+        `command` is what runs an image of ours, given its run directory, `docker` what runs any other.
         """
         self.command = command
+        self.docker = docker or Docker()
         self.objects = objects
         self.aws_environment = dict(aws_environment)
         self.ports = Ports()
         self.instances: set[Instance] = set()
         self._directory = directory
+        dockers.sweep(self.docker, directory)
         containers.sweep(directory)
         directory.mkdir(parents=True)
 

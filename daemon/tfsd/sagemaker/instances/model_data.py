@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shutil
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -20,30 +22,55 @@ class ModelDataError(Exception):
     """The data is not there or cannot be unpacked; the text names it."""
 
 
-def fetch(objects: ObjectStore, container: dict[str, Any], directory: Path) -> None:
+class TimeLimit:
+    """For one or several downloads together, from now on."""
+
+    def __init__(self, seconds: float = math.inf) -> None:
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def check(self) -> None:
+        """Raises TimeoutError when the time is over."""
+        if time.monotonic() > self._end:
+            raise TimeoutError(f"the download took longer than {self.seconds:g} s")
+
+
+class _LimitedFile:
+    """A file that is read within a time limit. Raises TimeoutError."""
+
+    def __init__(self, file: BinaryIO, limit: TimeLimit) -> None:
+        self._limit = limit
+        self._read, self.seek, self.tell = file.read, file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        self._limit.check()
+        return self._read(size)
+
+
+def fetch(objects: ObjectStore, container: dict[str, Any], directory: Path, limit: TimeLimit) -> None:
     """Lay a container definition's data into `directory`, which is made. Raises ModelDataError."""
     directory.mkdir(parents=True, exist_ok=True)
     source = container.get("ModelDataSource", {}).get("S3DataSource")
     if source:
-        fetch_source(objects, source, directory)
+        fetch_source(objects, source, directory, limit)
     elif container.get("ModelDataUrl"):
-        fetch_archive(objects, container["ModelDataUrl"], directory)
+        fetch_archive(objects, container["ModelDataUrl"], directory, limit)
 
 
-def fetch_source(objects: ObjectStore, source: dict[str, Any], directory: Path) -> None:
+def fetch_source(objects: ObjectStore, source: dict[str, Any], directory: Path, limit: TimeLimit) -> None:
     """An S3DataSource of a ModelDataSource: an archive, or a prefix of files."""
     directory.mkdir(parents=True, exist_ok=True)
     if source["CompressionType"] == "None":
-        _copy_prefix(objects, source["S3Uri"], directory, whole=source["S3DataType"] == "S3Object")
+        _copy_prefix(objects, source["S3Uri"], directory, limit, whole=source["S3DataType"] == "S3Object")
     else:
-        fetch_archive(objects, source["S3Uri"], directory)
+        fetch_archive(objects, source["S3Uri"], directory, limit)
 
 
-def fetch_archive(objects: ObjectStore, uri: str, directory: Path) -> None:
+def fetch_archive(objects: ObjectStore, uri: str, directory: Path, limit: TimeLimit) -> None:
     """Unpack the `.tar.gz` at `uri` into `directory`, in a thread: the server goes on meanwhile."""
     try:
         with objects.open(*_location(uri)) as file:
-            failure = gevent.get_hub().threadpool.apply(_unpack, (file, directory))
+            failure = gevent.get_hub().threadpool.apply(_unpack, (_LimitedFile(file, limit), directory))
     except ObjectStoreError as error:
         raise ModelDataError(f"Could not find model data at {uri}.") from error
     if failure:
@@ -58,7 +85,7 @@ def exists(objects: ObjectStore, uri: str) -> bool:
         return False
 
 
-def _unpack(file: BinaryIO, directory: Path) -> Exception | None:
+def _unpack(file: Any, directory: Path) -> Exception | None:
     """Returns what went wrong: the pool prints what a thread raises."""
     try:
         with tarfile.open(fileobj=file) as archive:
@@ -68,7 +95,7 @@ def _unpack(file: BinaryIO, directory: Path) -> Exception | None:
     return None
 
 
-def _copy_prefix(objects: ObjectStore, uri: str, directory: Path, whole: bool) -> None:
+def _copy_prefix(objects: ObjectStore, uri: str, directory: Path, limit: TimeLimit, whole: bool) -> None:
     """Copy what lies below a prefix; with `whole`, the one object of that name."""
     bucket, prefix = _location(uri)
     count = 0
@@ -82,11 +109,13 @@ def _copy_prefix(objects: ObjectStore, uri: str, directory: Path, whole: bool) -
             target = directory / name
             target.parent.mkdir(parents=True, exist_ok=True)
             with objects.open(bucket, key) as source, target.open("wb") as copy:
-                shutil.copyfileobj(source, copy, COPY_BYTES)
+                shutil.copyfileobj(_LimitedFile(source, limit), copy, COPY_BYTES)
             count += 1
             gevent.sleep(0)
     except ObjectStoreError as error:
         raise ModelDataError(f"Could not find model data at {uri}.") from error
+    except TimeoutError as error:
+        raise ModelDataError(f"Model data at {uri} cannot be copied: {error}.") from error
     if not count:
         raise ModelDataError(f"Could not find model data at {uri}.")
 

@@ -22,12 +22,14 @@ class Ports:
     """What is taken until it is given back."""
 
     def __init__(self) -> None:
-        self._reserved: dict[int, socket.socket] = {}
+        self._reserved: dict[int, socket.socket | None] = {}
         self._ranges: set[int] = set()
 
     def take(self) -> int:
         """A port to bind to."""
         for port in random.sample(ENDPOINT_PORTS, len(ENDPOINT_PORTS)):
+            if port in self._reserved:
+                continue
             reserved = _bound(port)
             if reserved:
                 reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -46,6 +48,13 @@ class Ports:
         raise PortsExhausted(
             f"All ports from {PIPELINE_PORTS.start} to {PIPELINE_PORTS.stop - 1} are taken by pipelines."
         )
+
+    def release(self, port: int) -> None:
+        """For what binds without SO_REUSEADDR, Docker for one: the port stays taken, but is not bound any more."""
+        reserved = self._reserved[port]
+        if reserved:
+            reserved.close()
+        self._reserved[port] = None
 
     def give_back(self, port: int) -> None:
         """A port, or the lower end of a range."""
