@@ -55,7 +55,7 @@ def table() -> tuple[Flag, ...]:
         Flag("rest_api_port", "int32", 0, "TCP port of the REST API; 0 switches it off."),
         Flag("rest_api_num_threads", "int32", threads, "Threads that serve REST requests."),
         Flag("rest_api_timeout_in_ms", "int32", 30000, "Time limit of a REST request."),
-        Flag("rest_api_enable_cors_support", "bool", False, "Send CORS headers on REST answers."),
+        Flag("rest_api_enable_cors_support", "bool", False, "Send CORS headers on REST responses."),
         Flag("enable_batching", "bool", False, "Batch requests together."),
         Flag(
             "allow_version_labels_for_unavailable_models",
@@ -81,13 +81,13 @@ def table() -> tuple[Flag, ...]:
         Flag("model_base_path", "string", "", "Directory of the single model; ignored with a config file."),
         Flag("num_load_threads", "int32", 0, "Threads that load models after the start; 0 means one."),
         Flag("num_unload_threads", "int32", 0, "Threads that unload models.", works=False),
-        Flag("max_num_load_retries", "int32", 5, "How often a failed load is tried again."),
-        Flag("load_retry_interval_micros", "int64", 60_000_000, "Microseconds between two tries to load."),
+        Flag("max_num_load_retries", "int32", 5, "Retries of a failed load."),
+        Flag("load_retry_interval_micros", "int64", 60_000_000, "Microseconds between attempts to load."),
         Flag(
             "start_despite_load_errors",
             "bool",
             False,
-            "Start although a version cannot be loaded: it is listed as END, with its error. Only this server has "
+            "Start even if a version cannot be loaded: it is listed as END, with its error. Only this server has "
             "this flag.",
         ),
         Flag(
@@ -101,7 +101,7 @@ def table() -> tuple[Flag, ...]:
             "file_system_poll_wait_seconds",
             "int32",
             1,
-            "Seconds between two looks for new versions; 0 looks once, at start, negative never.",
+            "Seconds between checks for new versions; 0 checks once, at start; a negative number never.",
         ),
         Flag("flush_filesystem_caches", "bool", True, "Flush file system caches after loads.", works=False),
         Flag(
@@ -123,10 +123,10 @@ def table() -> tuple[Flag, ...]:
             "grpc_max_threads",
             "int32",
             threads,
-            "gRPC calls that there may be at once; more are refused. Unless it is given, they wait.",
+            "Concurrent gRPC calls; more are refused. If it is not set, they wait.",
         ),
         Flag("enable_model_warmup", "bool", True, "Replay assets.extra/tf_serving_warmup_requests."),
-        Flag("num_request_iterations_for_warmup", "int32", 0, "How often each warm-up request is replayed."),
+        Flag("num_request_iterations_for_warmup", "int32", 0, "Replays of each warm-up request."),
         Flag("version", "bool", False, "Print the version and exit."),
         Flag("monitoring_config_file", "string", "", "Text file with a MonitoringConfig message."),
         Flag("remove_unused_fields_from_bundle_metagraph", "bool", True, "Save memory.", works=False),

@@ -55,7 +55,7 @@ class VersionSource:
         with self._lock:
             wanted = {config.name: config for config in configs}
             for name in self._models.keys() - wanted.keys():
-                log.info("Model %s is not configured any more", name)
+                log.info("Model %s is no longer configured", name)
                 self._aspire(name, {})
             if wanted != self._models:
                 self._complaints.clear()

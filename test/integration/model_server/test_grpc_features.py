@@ -347,7 +347,7 @@ def test_garbage_is_told_so_and_leaves_no_traceback(options_server, method):
     call = grpc.insecure_channel(server.address).unary_unary(f"/tensorflow.serving.{method}")
     code, text = refusal(call, b"\xff\xff\xffgarbage")
     assert code is grpc.StatusCode.INTERNAL
-    assert text.startswith("The request is no tensorflow.serving.")
+    assert text.startswith("The request is not a tensorflow.serving.")
     assert "Traceback" not in server.log()
 
 

@@ -160,7 +160,7 @@ def _check_depth(blanked: bytes) -> None:
         return
     deepest = depth(blanked)
     if deepest > MAX_DEPTH:
-        raise invalid(f"JSON Parse error: more than {MAX_DEPTH} arrays and objects are within each other")
+        raise invalid(f"JSON Parse error: arrays and objects are nested more than {MAX_DEPTH} deep")
     if deepest > _SHALLOW:  # the scanner calls itself for each
         sys.setrecursionlimit(max(sys.getrecursionlimit(), MAX_DEPTH + _STACK))
 

@@ -96,7 +96,7 @@ class RestApi:
         except ServingError as error:
             return Response(error.code.http_status, _JSON, error_body(error.message), self._headers)
         except Exception as error:
-            log.exception("%s %s failed in a way that is a fault of this server", request.method, request.uri)
+            log.exception("%s %s failed: a defect of this server.", request.method, request.uri)
             return Response(500, _JSON, error_body(f"{type(error).__name__}: {error}"), self._headers)
 
     def _prometheus(self, request: Request) -> Response:

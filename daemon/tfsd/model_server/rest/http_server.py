@@ -168,7 +168,7 @@ class HttpServer:
                     else:
                         self._advance(connection, events)
                 except Exception:
-                    log.exception("A connection failed in a way that is a fault of this server")
+                    log.exception("A connection failed: a defect of this server.")
                     if connection is not None:
                         self._close(connection)
                 finally:
@@ -248,7 +248,7 @@ class HttpServer:
         try:
             return self._handler(request)
         except Exception:
-            log.exception("%s %s failed in a way that is a fault of this server", request.method, request.uri)
+            log.exception("%s %s failed: a defect of this server.", request.method, request.uri)
             return html_error(500)
         finally:
             self._turn.take()

@@ -68,7 +68,7 @@ def _method(message: Any, verb: Callable[[Any, IsActive], Any]) -> Method:
         try:
             request = parse(data)
         except DecodeError:
-            raise ServingError(Code.INTERNAL, f"The request is no {name} message.") from None
+            raise ServingError(Code.INTERNAL, f"The request is not a {name} message.") from None
         response = verb(request, is_active)
         return response if isinstance(response, bytes) else response.SerializeToString()
 

@@ -102,7 +102,7 @@ class Http2Server:
                 try:
                     self._turn_to(fd)
                 except Exception:
-                    log.exception("A connection failed in a way that is a fault of this server")
+                    log.exception("A connection failed: a defect of this server.")
                     self._close(fd)
 
     def _turn_to(self, fd: int) -> None:

@@ -32,7 +32,7 @@ def outcome(method: Method, request: bytes, is_active: IsActive) -> bytes | Serv
     except ServingError as error:
         return error
     except Exception as error:
-        log.exception("A gRPC call failed in a way that is a fault of this server")
+        log.exception("A gRPC call failed: a defect of this server.")
         return ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}")
 
 

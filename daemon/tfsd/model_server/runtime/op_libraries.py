@@ -55,7 +55,7 @@ def _import_package(name: str) -> None:
     except ModuleNotFoundError as error:
         raise ServingError(
             Code.NOT_FOUND,
-            f"The op library {name} is no installed Python package ({error}). Install it where this server's "
+            f"The op library {name} is not an installed Python package ({error}). Install it where this server's "
             "TensorFlow is, in the version that was made for it, or give the path of a file.",
         ) from None
     except Exception as error:  # whatever the package's own code raises

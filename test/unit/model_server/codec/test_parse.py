@@ -190,7 +190,9 @@ def test_depth_has_a_limit(opening: str, closing: str) -> None:
         value = value[0] if isinstance(value, list) else value.find("a")[1]
     assert value == 1
 
-    with pytest.raises(ServingError, match="JSON Parse error: more than 1024 arrays and objects"):
+    with pytest.raises(
+        ServingError, match="JSON Parse error: arrays and objects are nested more than 1024 deep"
+    ):
         parse(nested(MAX_DEPTH + 1))
 
 

@@ -107,7 +107,7 @@ def test_statuses(channel: grpc.Channel, methods: Methods, caplog: pytest.LogCap
     assert caplog.text == ""
     methods.failure = ValueError("a fault")
     assert status(channel, "/t.T/Fail") == (grpc.StatusCode.INTERNAL, "ValueError: a fault")
-    assert "fault of this server" in caplog.text
+    assert "defect of this server" in caplog.text
 
 
 @pytest.mark.parametrize("size", [0, 1, 16379, 16384, 70_000, 3_000_000, 20_000_000])
