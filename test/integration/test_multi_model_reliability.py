@@ -16,6 +16,8 @@ import requests
 
 from support.load import Load
 from support.multi_model import MultiModelStack
+from tfsd.control.models.reload import reload
+from tfsd.stack.multi_model import models_text
 
 HANDLER = """
 import requests
@@ -319,3 +321,28 @@ def test_a_hung_worker_of_a_model_is_restarted(start: StartStack, models: Path) 
     os.kill(worker, signal.SIGSTOP)
     stack.wait_for(lambda: stack.pid("worker-m") not in (0, worker), 40, "restarted")
     stack.wait_for(lambda: stack.ask("m").status_code == 200, 20, "back")
+
+
+def test_a_model_server_that_runs_and_serves_nothing_is_restarted(start: StartStack, models: Path) -> None:
+    """Two models on one process: one is taken away from outside, then the process is stopped."""
+    stack = start(
+        SAGEMAKER_TFS_MODELS_PER_PROCESS="2",
+        SAGEMAKER_MODEL_SERVER_TIMEOUT="1",
+        SAGEMAKER_TFS_BINARY="",  # one of its own: a fork that is stopped would keep its ports
+    )
+    urls = {name: stack.lay(name, models / "half_plus_two") for name in "ab"}
+    for name, url in urls.items():
+        stack.loaded(name, url)
+    [server] = stack.plan().models["a"].servers
+
+    def served() -> bool:
+        return all(stack.ask(name).status_code == 200 for name in "ab")
+
+    reload(server.grpc_port, models_text([stack.plan().models["a"]]), 20)
+    assert stack.ask("b").status_code != 200
+    stack.wait_for(served, 60, "put back")
+
+    before = stack.pid(server.program)
+    os.kill(before, signal.SIGSTOP)
+    stack.wait_for(served, 60, "restarted, having been stopped")
+    assert stack.pid(server.program) != before

@@ -26,6 +26,7 @@ from tfsd import logs, machine
 from tfsd.control.app import make_app
 from tfsd.control.health.health import Health
 from tfsd.control.health.heartbeat_ages import STUCK_MARGIN_SECONDS, Heartbeats
+from tfsd.control.health.idle_servers import IdleServers
 from tfsd.control.health.poller import Poller
 from tfsd.control.health.unloadable import UnloadableVersions
 from tfsd.control.metrics.build_info import BuildInfo
@@ -89,7 +90,18 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
         seen.clear()
         seen.update(processes)
 
-    observers = [memory.restarts.processes_seen, remember]
+    programs = Programs(run_dir, supervisor, memory.forget_program)
+    hosts = _hosts(settings, run_dir, programs, memory) if settings.multi_model else None
+    idle_servers = IdleServers(
+        health,
+        supervisor,
+        time.monotonic,
+        patience=silence_limit,
+        load_timeout=settings.load_timeout,
+        start_stopped=settings.multi_model,
+        put_back=(lambda program: gevent.spawn(hosts.put_back, program)) if hosts else None,
+    )
+    observers = [memory.restarts.processes_seen, remember, idle_servers.processes_seen]
     if not settings.multi_model:
         observers.append(
             UnloadableVersions(run_dir, supervisor, health.available, health.errors).processes_seen
@@ -134,8 +146,8 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, ended.set, 0)
     poller.start(on_crash=lambda _: ended.set(1))
-    if settings.multi_model:
-        add_routes(app, _models(settings, run_dir, supervisor, memory, poller))
+    if hosts:
+        add_routes(app, _models(settings, run_dir, hosts, programs, supervisor, memory, poller))
     server.start()
     page.start(on_crash=lambda _: ended.set(1))
     build.start()
@@ -147,15 +159,24 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
     return code
 
 
+def _hosts(settings: Settings, run_dir: RunDir, programs: Programs, memory: Memory) -> Hosts:
+    """The model servers of a multi-model endpoint."""
+    command = find_command(settings, os.environ)
+    gpus = machine.gpus(os.environ)
+    return Hosts(settings, run_dir, command, gpus, programs, Reloader(), memory.polls.poll)
+
+
 def _models(
-    settings: Settings, run_dir: RunDir, supervisor: SupervisorClient, memory: Memory, poller: Poller
+    settings: Settings,
+    run_dir: RunDir,
+    hosts: Hosts,
+    programs: Programs,
+    supervisor: SupervisorClient,
+    memory: Memory,
+    poller: Poller,
 ) -> Models:
     """The models of a multi-model endpoint, with whatever an earlier control left."""
     command = find_command(settings, os.environ)
-    programs = Programs(run_dir, supervisor, memory.forget_program)
-    hosts = Hosts(
-        settings, run_dir, command, machine.gpus(os.environ), programs, Reloader(), memory.polls.poll
-    )
     server_bytes = EMBEDDED_SERVER_BYTES if is_embedded(command) else REAL_SERVER_BYTES
     models = Models(
         settings, run_dir, hosts, programs, supervisor, server_bytes, memory.forget, poller.read_plan

@@ -18,7 +18,7 @@ RUNNING = "RUNNING"
 
 
 STOP_MARGIN_SECONDS = 10.0  # for the answer, beyond the time that a program has to stop
-BAD_NAME, NOT_RUNNING, ALREADY_ADDED = 10, 70, 90  # of supervisor.xmlrpc.Faults
+BAD_NAME, ALREADY_STARTED, NOT_RUNNING, ALREADY_ADDED = 10, 60, 70, 90  # of supervisor.xmlrpc.Faults
 
 
 class SupervisorError(Exception):
@@ -69,6 +69,12 @@ class SupervisorClient:
         """Have a process stopped for good, without waiting for its end. Raises SupervisorError."""
         self._tolerant(
             NOT_RUNNING, "stopProcess", f"{process.group or process.program}:{process.program}", False
+        )
+
+    def start(self, process: Process) -> None:
+        """Start a process that was stopped, without waiting for it. Raises SupervisorError."""
+        self._tolerant(
+            ALREADY_STARTED, "startProcess", f"{process.group or process.program}:{process.program}", False
         )
 
     def reload_config(self) -> None:

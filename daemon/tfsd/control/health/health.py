@@ -19,6 +19,7 @@ from tfsd.plan import DEFAULT_POOL, Model, Plan
 FRESH_SECONDS = 5.0  # what was seen this long ago still holds: a process that is back by then was never away
 NO_ANSWER = "no answer"
 GONE = "gone"
+MOVING = ("START", "LOADING", "UNLOADING")
 MAX_POLLS_PER_SECOND = 20.0  # of a multi-model endpoint: thousands of models must not keep a CPU busy
 
 log = logging.getLogger(__name__)
@@ -196,6 +197,18 @@ class Health:
         return any(
             self._server(model, s.program).available(now, self._busy_limit, fresh) for s in model.servers
         )
+
+    def at_work(self, model: Model, program: str) -> bool:
+        """Whether a model server has a version of the model, gets one ready, or computes while it is asked."""
+        server, now = self._server(model, program), self._clock()
+        fresh = FRESH_SECONDS + self.poll_interval
+        answers = server.answered_at is not None and now - server.answered_at <= fresh
+        moving = answers and any(state in MOVING for state in server.versions.values())
+        return moving or _fresh(server.busy_at, now) or server.available(now, self._busy_limit, fresh)
+
+    def trouble(self, model: Model, program: str) -> str:
+        """Why a model is not available on a model server, in words."""
+        return self._server(model, program).described(self._clock())
 
     @property
     def poll_interval(self) -> float:

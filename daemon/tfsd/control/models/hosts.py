@@ -176,6 +176,23 @@ class Hosts:
             if not host.members:
                 self._hosts.pop(host.name, None)
 
+    def put_back(self, program: str) -> None:
+        """Have a model server that several models share serve all of its models, should one be missing there.
+
+        What does not succeed is tried again by who asks. A host whose models change just now is left alone.
+        """
+        for host in self._hosts.values():
+            if program in host.programs and host.models and not host.lock.locked():
+                with host.lock:
+                    self._put_back(host, program)
+
+    def _put_back(self, host: Host, program: str) -> None:
+        [server] = [server for server in host.servers if server.program == program]
+        try:
+            self._reload(server, list(host.models.values()), self._settings.load_timeout)
+        except (LoadRefused, NotAnswering, Hangs) as error:
+            log.error("%s does not take its models back: %s", program, error)
+
     def _shrink(self, host: Host, server: ModelServer, gone: Model) -> None:
         """Have a model server let go of a model, and wait until it has: it mixes up a load that comes too early.
 
