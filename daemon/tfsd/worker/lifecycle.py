@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 from collections.abc import Callable, Mapping
 from types import FrameType
@@ -21,12 +22,15 @@ log = logging.getLogger(__name__)
 class Heartbeat:
     """The file whose modification time says that the worker's event loop turned just then.
 
-    Its content is what `report` returns, as JSON: requests in flight by model, and the plan that is known.
+    Its content is what `report` returns, as JSON: requests in flight by model, and the plan that is known. It is
+    written when it changes; a full disk keeps it as it was, and does not stop the heartbeat.
     """
 
     def __init__(self, run_dir: RunDir, program: str, report: Callable[[], Mapping[str, object]]) -> None:
         self.path = run_dir.heartbeat(program)
         self._report = report
+        self._written: str | None = None
+        self._trouble = ""
 
     def start(self) -> None:
         """Beat every second from now on."""
@@ -34,11 +38,29 @@ class Heartbeat:
 
     def _run(self) -> None:
         while True:
+            trouble = ""
             try:
-                replace(self.path, json.dumps(self._report()))
-            except OSError as error:  # a full disk must not end the heartbeat for good
-                log.error("heartbeat: %s", error)
+                self.beat()
+            except OSError as error:
+                trouble = str(error)
+                if trouble != self._trouble:
+                    log.error("heartbeat: %s", error)
+            self._trouble = trouble
             gevent.sleep(BEAT_SECONDS)
+
+    def beat(self) -> None:
+        """Beat once. Raises OSError when the content could not be written, having beaten all the same if it can."""
+        text = json.dumps(self._report())
+        try:
+            if text != self._written:
+                replace(self.path, text)
+                self._written = text
+        finally:
+            try:
+                os.utime(self.path)
+            except FileNotFoundError:
+                self._written = None
+                raise
 
 
 def stop_on_sigterm(seconds: int) -> Event:

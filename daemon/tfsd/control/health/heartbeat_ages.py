@@ -50,6 +50,12 @@ class Heartbeats:
         elif modified != beat.modified:
             self._beats[process.program] = _Beat(process.pid, modified, now, modified is not None)
 
+    def answered(self, process: Process, now: float) -> None:
+        """The process has answered a request, which counts as a beat: its file may be what fails."""
+        beat = self._beats.get(process.program)
+        if beat is not None and beat.pid == process.pid:
+            self._beats[process.program] = dataclasses.replace(beat, changed=now, beaten=True)
+
     def silence(self, process: Process, now: float) -> float:
         """Seconds since the process was last seen to beat, or since it was first seen."""
         beat = self._beats.get(process.program)

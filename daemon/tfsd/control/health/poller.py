@@ -7,15 +7,18 @@ Owns the greenlets, the re-reading of the plan and the restart of hung workers. 
 from __future__ import annotations
 
 import dataclasses
+import http.client
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import gevent
 import gevent.event
 
+from tfsd.control.connections import UnixConnection, fetch
 from tfsd.control.health import heartbeat_ages
 from tfsd.control.health.health import Health
 from tfsd.control.health.model_status import NoStatusError, VersionStatus
@@ -29,6 +32,7 @@ EAGER_INTERVAL = 0.25  # while something is missing, so that start-up is noticed
 CURRENT_SECONDS = 3.0  # a poll this recent is worth answering from
 PATIENCE = 1.5  # the longest wait for a poll; the platform gives /ping 2 s
 KILL_AGAIN_SECONDS = 10.0
+ANSWER_SECONDS = 1.0
 
 Poll = Callable[[str, ModelServer, float], tuple[VersionStatus, ...]]
 
@@ -173,19 +177,28 @@ class Poller:
 
     def _look_at(self, processes: Mapping[str, Process]) -> None:
         plan = self._health.plan
-        workers = [w.program for pool in plan.pools.values() for w in pool.workers] if plan else []
+        sockets = {w.program: w.socket for pool in plan.pools.values() for w in pool.workers} if plan else {}
+        shared = Counter(sockets.values())
+        workers = list(sockets)
         self._health.processes_seen(processes, heartbeat_ages.modification_times(self._run_dir, workers))
         for program in workers:
             if program in processes:
-                self._restart_if_hung(processes[program])
+                alone = shared[sockets[program]] == 1
+                self._restart_if_hung(processes[program], Path(sockets[program]) if alone else None)
         for observer in self._observers:
             observer(processes)
 
-    def _restart_if_hung(self, process: Process) -> None:
-        """Have supervisord kill a worker whose hub is stuck: it ignores TERM, and is started again."""
+    def _restart_if_hung(self, process: Process, socket: Path | None) -> None:
+        """Have supervisord kill a worker whose hub is stuck: it ignores TERM, and is started again.
+
+        One that answers on its own `socket` does not hang, whatever keeps its heartbeat from the disk.
+        """
         now = time.monotonic()
         beats = self._health.heartbeats
         if not beats.hangs(process, now) or now - self._killed.get(process.pid, -1e9) < KILL_AGAIN_SECONDS:
+            return
+        if socket is not None and _answers(socket):
+            beats.answered(process, time.monotonic())
             return
         self._killed = {pid: when for pid, when in self._killed.items() if now - when < KILL_AGAIN_SECONDS}
         self._killed[process.pid] = now
@@ -207,6 +220,14 @@ class Poller:
             if used > before.get(program, used):
                 self._health.server_busy(program)
         return times
+
+
+def _answers(socket: Path) -> bool:
+    try:
+        fetch(UnixConnection(socket, ANSWER_SECONDS), "/ready")
+    except (OSError, http.client.HTTPException):
+        return False
+    return True
 
 
 def cpu_seconds(pid: int) -> float:

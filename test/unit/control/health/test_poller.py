@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gevent
+import gevent.socket
 import pytest
+from gevent.pywsgi import WSGIServer
 
 from support.control import ModelServerStub
 from tfsd.control.health import poller as poller_module
@@ -58,7 +60,7 @@ class Polling:
 
     def plan(self, *ports: int) -> None:
         servers = tuple(ModelServer(f"model-m-{n}", port, 0) for n, port in enumerate(ports))
-        pool = Pool("default", sys.executable, (Worker("worker-0", "socket"),))
+        pool = Pool("default", sys.executable, (Worker("worker-0", str(self.run_dir / "socket")),))
         Plan({"m": Model("m", "/", (1,), servers)}, {"default": pool}).save(RunDir(self.run_dir))
 
     def start(self) -> None:
@@ -136,6 +138,31 @@ def test_a_hung_worker_is_killed_once(polling: Polling, model_server: ModelServe
     gevent.sleep(0.2)
 
     assert polling.supervisor.signals == [(77, "KILL")]
+
+
+def test_a_worker_that_answers_does_not_hang_though_its_heartbeat_stands_still(
+    polling: Polling, model_server: ModelServerStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    polling.supervisor.found = {"worker-0": Process("worker-0", "RUNNING", 77, 0)}
+    answered: list[float] = []
+    note = polling.health.heartbeats.answered
+    monkeypatch.setattr(
+        polling.health.heartbeats, "answered", lambda *seen: (note(*seen), answered.append(seen[1]))
+    )
+    listener = gevent.socket.socket(gevent.socket.AF_UNIX)
+    listener.bind(str(polling.run_dir / "socket"))
+    listener.listen()
+    worker = WSGIServer(listener, lambda environ, respond: [respond("404 Not Found", []) and b""], log=None)
+    worker.start()
+    polling.plan(model_server.port)
+    polling.start()
+
+    polling.until(lambda: len(answered) > 2)
+    assert polling.supervisor.signals == []
+    assert polling.health.missing() == []
+
+    worker.stop()
+    polling.until(lambda: polling.supervisor.signals == [(77, "KILL")])
 
 
 def test_supervisord_may_be_away(polling: Polling, model_server: ModelServerStub) -> None:
