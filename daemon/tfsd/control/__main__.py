@@ -27,6 +27,7 @@ from tfsd.control.app import make_app
 from tfsd.control.health.health import Health
 from tfsd.control.health.heartbeat_ages import STUCK_MARGIN_SECONDS, Heartbeats
 from tfsd.control.health.idle_servers import IdleServers
+from tfsd.control.health.open_ports import OpenPorts
 from tfsd.control.health.poller import Poller
 from tfsd.control.health.unloadable import UnloadableVersions
 from tfsd.control.metrics.build_info import BuildInfo
@@ -101,7 +102,12 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
         start_stopped=settings.multi_model,
         put_back=(lambda program: gevent.spawn(hosts.put_back, program)) if hosts else None,
     )
-    observers = [memory.restarts.processes_seen, remember, idle_servers.processes_seen]
+    observers = [
+        memory.restarts.processes_seen,
+        remember,
+        idle_servers.processes_seen,
+        OpenPorts(health).processes_seen,
+    ]
     if not settings.multi_model:
         observers.append(
             UnloadableVersions(run_dir, supervisor, health.available, health.errors).processes_seen
