@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,15 @@ REGION = "us-west-2"
 class LocalSageMaker:
     """`python -m tfsd.sagemaker`. A context manager: ready inside, gone with all that it started after.
 
-    `directory` is for its data, its log and archives; `environ` goes over the environment of the tests.
+    `directory` is for its data, its log and archives; `environ` goes over the environment of the tests, `arguments` are
+    the program's besides.
     """
 
-    def __init__(self, directory: Path, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, directory: Path, environ: Mapping[str, str] | None = None, arguments: Sequence[str] = ()
+    ) -> None:
         self.directory = directory
-        self._more = dict(environ or {})
+        self._more, self._arguments = dict(environ or {}), arguments
         self.port = allocate(1)[0]
         self.log = directory / "log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -81,7 +84,7 @@ class LocalSageMaker:
         before = self.log_text().count("ready;")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, "--port", str(self.port), "--region", REGION],
+                [*command, "--port", str(self.port), "--region", REGION, *self._arguments],
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -144,7 +147,9 @@ class LocalSageMaker:
         with contextlib.suppress(s3.exceptions.BucketAlreadyOwnedByYou):
             s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
 
-    def create_model(self, name: str, model_dir: Path, isolated: bool = False, **environment: str) -> None:
+    def create_model(
+        self, name: str, model_dir: Path, isolated: bool = False, image: str = IMAGE, **environment: str
+    ) -> None:
         """Make a model of a directory's contents, by way of an archive in S3."""
         self.make_bucket("models")
         archive = self.directory / f"{name}.tar.gz"
@@ -157,7 +162,7 @@ class LocalSageMaker:
             ExecutionRoleArn=ROLE,
             EnableNetworkIsolation=isolated,
             PrimaryContainer={
-                "Image": IMAGE,
+                "Image": image,
                 "ModelDataUrl": f"s3://models/{name}/model.tar.gz",
                 "Environment": environment,
             },

@@ -107,6 +107,21 @@ def test_many_models_are_named_as_they_lie_inside(docker_api: Api) -> None:
     assert url.endswith("/model")
 
 
+def test_containers_of_a_pipeline_are_told_their_ports(docker_api: Api) -> None:
+    api = docker_api
+    api.put("models", "m.tar.gz", archive("m"))
+    definition = {"Image": OTHER, "ModelDataUrl": "s3://models/m.tar.gz"}
+    api.client("sagemaker").create_model(
+        ModelName="m",
+        ExecutionRoleArn=ROLE,
+        Containers=[{**definition, "Environment": {"STUB_NAME": name}} for name in ("first", "second")],
+    )
+    api.make_endpoint("e", {"ModelName": "m"})
+    said = api.invoke("e")
+    assert (said["name"], json.loads(said["body"])["name"]) == ("second", "first")
+    assert ["SAGEMAKER_BIND_TO_PORT=8080" in run["env"] for run in runs(api)] == [True, True]
+
+
 def test_without_an_engine_the_endpoint_says_so(api: Api) -> None:
     api.make_model("m", OTHER)
     reason = failure(api)
