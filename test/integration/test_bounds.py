@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,3 +69,19 @@ def test_a_body_that_cannot_be_kept(stack: RunningStack) -> None:
         directory.unlink()
         away.rename(directory)
     assert stack.invoke(b"x" * MAX_BODY).status_code == 200
+
+
+def test_five_hundred_pings_at_once_are_all_answered(stack: RunningStack) -> None:
+    statuses = asyncio.run(ping_at_once(stack.port, 500))
+    assert Counter(statuses) == {b"200": 500}
+
+
+async def ping_at_once(port: int, number: int) -> list[bytes]:
+    """The statuses of so many pings, all of which are sent before the first answer is read."""
+    connections = [await asyncio.open_connection("127.0.0.1", port) for _ in range(number)]
+    for _, writer in connections:
+        writer.write(b"GET /ping HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+    answers = await asyncio.gather(*(reader.read() for reader, _ in connections))
+    for _, writer in connections:
+        writer.close()
+    return [answer.split(b" ", 2)[1] if answer else b"no answer" for answer in answers]
