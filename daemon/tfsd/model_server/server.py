@@ -174,4 +174,5 @@ def _load_options(plan: Plan) -> LoadOptions:
         warmup_iterations=max(1, options.num_request_iterations_for_warmup)
         if options.enable_model_warmup
         else 0,
+        rest_timeout_ms=options.rest_api_timeout_in_ms if options.rest_api_port else None,
     )

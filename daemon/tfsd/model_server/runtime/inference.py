@@ -24,7 +24,7 @@ PREDICT, CLASSIFY, REGRESS = (f"tensorflow/serving/{verb}" for verb in ("predict
 Classification = list[tuple[bytes, float]]
 
 
-def predict(servable: Servable, request: Any) -> Arrays:
+def predict(servable: Servable, request: Any, timeout_ms: int | None = None) -> Arrays:
     """Run a `PredictRequest` on its servable: output alias -> array.
 
     Raises ServingError: FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for inputs or a filter
@@ -37,7 +37,7 @@ def predict(servable: Servable, request: Any) -> Arrays:
     check_predict(servable, signature)
     _check_inputs(signature, request.inputs.keys())
     inputs = {alias: decode(request.inputs[alias], alias) for alias in request.inputs}
-    return servable.run(name, inputs, _output_aliases(signature, request.output_filter))
+    return servable.run(name, inputs, _output_aliases(signature, request.output_filter), timeout_ms)
 
 
 def check_predict(servable: Servable, signature: Any) -> None:

@@ -37,6 +37,7 @@ class LoadOptions:
         per_model_batching: read each version's own parameters instead; without a file it is not batched.
         check_method_names: --enable_signature_method_name_check.
         warmup_iterations: how often each warm-up request is replayed; 0 switches warm-up off.
+        rest_timeout_ms: the time limit of requests over REST, so that warm-up prepares for them; None without REST.
     """
 
     tags: tuple[str, ...] = ("serve",)
@@ -46,6 +47,7 @@ class LoadOptions:
     per_model_batching: bool = False
     check_method_names: bool = False
     warmup_iterations: int = 1
+    rest_timeout_ms: int | None = None
 
 
 class Loader:
@@ -75,7 +77,7 @@ class Loader:
         try:
             if self._options.warmup_iterations:
                 started = time.perf_counter()
-                warmup.replay(servable, path, self._options.warmup_iterations)
+                warmup.replay(servable, path, self._options.warmup_iterations, self._options.rest_timeout_ms)
                 self._metrics.warmup_latency.add((time.perf_counter() - started) * 1e6, (path, "OK"))
         except BaseException:
             servable.close()
