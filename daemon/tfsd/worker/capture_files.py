@@ -41,9 +41,10 @@ class CaptureFiles:
         descriptor = self._file(folder, len(data), moment)
         try:
             _write(descriptor, data)
-        except OSError:
+        except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(descriptor, self._size)
+            error.filename = str(self._directory)
             raise
         self._size += len(data)
 

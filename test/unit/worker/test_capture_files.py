@@ -78,7 +78,7 @@ def test_no_half_line_is_left_on_a_full_disk(tmp_path: Path, monkeypatch: pytest
         return count
 
     monkeypatch.setattr(os, "write", on_a_full_disk)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}'"):
         written.append(["second"], NOON)
     monkeypatch.setattr(os, "write", write)
     written.append(["third"], NOON)
