@@ -75,7 +75,7 @@ def server(model: Path, *flags: str) -> Iterator[Server]:
                 if post(rest_port, SMALL)[0] == 200:
                     break
             if process.poll() is not None or time.monotonic() - started > START_SECONDS:
-                raise SystemExit(f"The model server did not start: {' '.join(process.args)}")
+                raise SystemExit(f"The model server did not start: {process.args!r}")
             time.sleep(0.02)
         yield Server(process, rest_port, time.monotonic() - started)
     finally:

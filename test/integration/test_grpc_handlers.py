@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,12 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stack(start_stack: Callable[..., RunningStack], model_dir: Path) -> Iterator[RunningStack]:
+def stack(start_stack: Callable[..., RunningStack], model_dir: Path) -> RunningStack:
     return start_stack(model_dir, **ONE_WORKER)
 
 
 @pytest.fixture(scope="module")
-def two_instances(start_stack: Callable[..., RunningStack], model_dir: Path) -> Iterator[RunningStack]:
+def two_instances(start_stack: Callable[..., RunningStack], model_dir: Path) -> RunningStack:
     return start_stack(model_dir, SAGEMAKER_TFS_INSTANCE_COUNT="2", **ONE_WORKER)
 
 

@@ -183,10 +183,10 @@ def test_two_side_by_side_from_an_archive_and_a_directory(
 
     assert first.stop() == 0
     first.assert_gone()
-    answer = requests.post(
+    response = requests.post(
         f"http://localhost:{second.port}/invocations", json={"instances": [1.0]}, timeout=10
     )
-    assert answer.json() == {"predictions": [3.5]}
+    assert response.json() == {"predictions": [3.5]}
     assert second.stop(signal.SIGTERM) == 0
     second.assert_gone()
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -203,7 +204,7 @@ def test_two_versions_of_one_module_do_not_meet(stack: MultiModelStack, models: 
     code = "import thing\ndef handler(data, context):\n    return thing.VALUE, 'text/plain'\n"
     for version in ("1", "2"):
         make_wheel(tmp_path, "thing", version, f"VALUE = 'wheel {version}'\n")
-    wanted = {}
+    wanted: dict[str, Any] = {}
     for version in ("1", "2"):
         text = f"--no-index\n--find-links {tmp_path}\nthing=={version}\n"
         stack.loaded(

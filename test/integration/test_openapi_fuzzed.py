@@ -43,7 +43,7 @@ def statuses_of(operation: Any, mode: GenerationMode, examples: int) -> set[tupl
     @settings(max_examples=examples, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
     @given(st.data())
     def ask(data: st.DataObject) -> None:
-        case: Case = data.draw(operation.as_strategy(generation_mode=mode))
+        case: Case[Any] = data.draw(operation.as_strategy(generation_mode=mode))
         response = case.call(timeout=60)
         found.add((operation.path, response.status_code))
         assert str(response.status_code) in described, f"{case.as_curl_command()}\n{response.text}"

@@ -28,7 +28,7 @@ class UsersStack(RunningStack):
     def start(self) -> RunningStack:
         read, write = os.pipe()
         ours, theirs = socket.socketpair()
-        self.process = subprocess.Popen(
+        self.process = subprocess.Popen(  # type: ignore[call-overload]
             [python(), "-m", "tfsd.start.serve"],
             env=self.environ,
             cwd="/",

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 DAEMON = Path(__file__).parents[2] / "daemon"
 
@@ -105,7 +106,7 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
         self._process.wait(20)
 
 
-def eventually(condition: Callable[[], object], seconds: float = 20.0) -> object:
+def eventually(condition: Callable[[], object], seconds: float = 20.0) -> Any:
     """Wait until `condition` is true and return what it returned; fails the test after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (result := condition()):

@@ -42,9 +42,9 @@ def main(directory: Path, words: list[str]) -> int:
     remove.add_argument("--force", action="store_true")
     remove.add_argument("name")
     options = parser.parse_args(words)
-    return {"info": lambda: 0, "run": lambda: _run(directory, options)}.get(
-        options.verb, lambda: _end(directory, options)
-    )()
+    if options.verb == "info":
+        return 0
+    return _run(directory, options) if options.verb == "run" else _end(directory, options)
 
 
 def _run(directory: Path, options: argparse.Namespace) -> int:

@@ -24,7 +24,14 @@ def clients() -> Path:
     ready = directory / "ready"
     if not ready.exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", directory], check=True)
-        pip = [directory / "bin" / "pip", "install", "--quiet", "--no-compile", "--requirement", REQUIREMENTS]
+        pip = [
+            str(directory / "bin" / "pip"),
+            "install",
+            "--quiet",
+            "--no-compile",
+            "--requirement",
+            str(REQUIREMENTS),
+        ]
         done = subprocess.run(pip, capture_output=True, text=True)
         if done.returncode:
             pytest.skip(

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 import requests
 
@@ -64,7 +65,7 @@ class RunningStack:
             )
         return self
 
-    def __enter__(self) -> RunningStack:
+    def __enter__(self) -> Self:
         self.start()
         try:
             self.wait_until_healthy()

@@ -1,5 +1,9 @@
+from __future__ import annotations
+
 import io
 import logging
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -7,7 +11,7 @@ from tfsd import logs
 
 
 @pytest.fixture
-def root():
+def root() -> Iterator[Any]:
     logger = logging.getLogger()
     handlers, level = logger.handlers[:], logger.level
     yield logger
@@ -15,7 +19,7 @@ def root():
     logger.setLevel(level)
 
 
-def test_an_event_is_one_line_with_the_program(root):
+def test_an_event_is_one_line_with_the_program(root: Any) -> None:
     stream = io.StringIO()
     logs.setup("worker-50%", logging.INFO, stream)
     root.info("model %s\nfake line", "half\rplus")
@@ -24,7 +28,7 @@ def test_an_event_is_one_line_with_the_program(root):
     assert stream.getvalue().count("\n") == 1
 
 
-def test_a_traceback_is_kept(root):
+def test_a_traceback_is_kept(root: Any) -> None:
     stream = io.StringIO()
     logs.setup("control", logging.INFO, stream)
     try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import socket
+from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -14,7 +16,7 @@ ELSEWHERE = "127.0.0.2"
 
 
 @pytest.fixture
-def model(models) -> tuple[str, ...]:
+def model(models: Any) -> tuple[str, ...]:
     return ("--model_name=m", f"--model_base_path={models}/half_plus_three")
 
 
@@ -42,7 +44,7 @@ def state(channel: grpc.Channel) -> int:
     return status.model_version_status[0].state
 
 
-def test_nobody_else_reaches_the_ports(start_server, model):
+def test_nobody_else_reaches_the_ports(start_server: Any, model: Any) -> None:
     server = start_server(*model, rest=True)
     for port in (server.port, server.rest_port):
         assert can_connect("127.0.0.1", port)
@@ -50,7 +52,7 @@ def test_nobody_else_reaches_the_ports(start_server, model):
         assert not can_connect("::1", port)
 
 
-def test_all_addresses_when_told(start_server, model):
+def test_all_addresses_when_told(start_server: Any, model: Any) -> None:
     server = start_server(*model, "--host=::", rest=True)
     for port in (server.port, server.rest_port):
         assert can_connect("127.0.0.1", port)
@@ -58,7 +60,7 @@ def test_all_addresses_when_told(start_server, model):
         assert can_connect("::1", port) or not has_ipv6()
 
 
-def test_a_socket_in_place_of_the_grpc_port(start_server, model, tmp_path):
+def test_a_socket_in_place_of_the_grpc_port(start_server: Any, model: Any, tmp_path: Path) -> None:
     flags = (*model, "--port=0", f"--grpc_socket_path={tmp_path}/socket")
     server = start_server(*flags, rest=True)
     assert f"Running gRPC ModelServer at unix:{tmp_path}/socket ..." in server.log()
@@ -72,7 +74,7 @@ def test_a_socket_in_place_of_the_grpc_port(start_server, model, tmp_path):
     assert state(grpc.insecure_channel(f"unix:{tmp_path}/socket")) == available
 
 
-def test_a_socket_that_cannot_be_made_is_refused(start_server, model, tmp_path):
+def test_a_socket_that_cannot_be_made_is_refused(start_server: Any, model: Any, tmp_path: Path) -> None:
     server = start_server(*model, f"--grpc_socket_path={tmp_path}/missing/socket", wait=False)
     server.wait_for_log(
         "Failed to start server. Error: INVALID_ARGUMENT: Failed to BuildAndStart gRPC server"

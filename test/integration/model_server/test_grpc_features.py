@@ -6,6 +6,7 @@ import subprocess
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -38,14 +39,14 @@ def floats(*values: float) -> np.ndarray:
     return np.array(values, np.float32)
 
 
-def refusal(call, request) -> tuple[grpc.StatusCode, str]:
+def refusal(call: Any, request: Any) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(grpc.RpcError) as failure:
         call(request, timeout=30)
     return failure.value.code(), failure.value.details()
 
 
 @pytest.fixture(scope="module")
-def options_server(start_server, models, tmp_path_factory):
+def options_server(start_server: Any, models: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """One server with many options."""
     directory = tmp_path_factory.mktemp("options")
     server = start_server(
@@ -61,7 +62,7 @@ def options_server(start_server, models, tmp_path_factory):
     return server, directory
 
 
-def test_the_client_example_of_tensorflow_serving(options_server):
+def test_the_client_example_of_tensorflow_serving(options_server: Any) -> None:
     # as its documentation shows: a stub, a request with a tensor proto, a call with a time limit
     server, _ = options_server
     channel = grpc.insecure_channel(server.address)
@@ -74,7 +75,7 @@ def test_the_client_example_of_tensorflow_serving(options_server):
     assert tf.make_ndarray(response.outputs["y"]).tolist() == [3.5, 4.0]
 
 
-def test_unix_socket_health_and_flags_without_effect(options_server):
+def test_unix_socket_health_and_flags_without_effect(options_server: Any) -> None:
     server, directory = options_server
     channel = grpc.insecure_channel(f"unix:{directory}/socket")
     answer = stub(channel).Predict(request_for("half_plus_two", x=floats(1)), timeout=30)
@@ -87,13 +88,13 @@ def test_unix_socket_health_and_flags_without_effect(options_server):
     assert server.log().count("Flags without effect in this server: use_alts_credentials") == 1
 
 
-def test_strings_as_tensor_content(options_server):
+def test_strings_as_tensor_content(options_server: Any) -> None:
     server, _ = options_server
     answer = stub(server.address).Predict(request_for("string", s=np.array([b"a", b"bc"])), timeout=30)
     assert answer.outputs["out"].tensor_content == b"\x01\x02ABC"
 
 
-def test_method_names_are_checked_when_told_to(options_server):
+def test_method_names_are_checked_when_told_to(options_server: Any) -> None:
     server, _ = options_server
     request = classification_pb2.ClassificationRequest()
     request.model_spec.name = "half_plus_two"
@@ -139,12 +140,12 @@ def test_method_names_are_checked_when_told_to(options_server):
         ),
     ],
 )
-def test_requests_that_do_not_fit(options_server, request_, code, text):
+def test_requests_that_do_not_fit(options_server: Any, request_: Any, code: Any, text: Any) -> None:
     server, _ = options_server
     assert refusal(stub(server.address).Predict, request_) == (code, text)
 
 
-def test_a_filter_with_a_duplicate(options_server):
+def test_a_filter_with_a_duplicate(options_server: Any) -> None:
     server, _ = options_server
     request = request_for("matrix", x=np.ones([1, 3], np.float32))
     request.output_filter.extend(["sum", "sum"])
@@ -154,7 +155,7 @@ def test_a_filter_with_a_duplicate(options_server):
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "uint16", "uint64", "complex64", "bool", "string"])
 @pytest.mark.parametrize("shape", [(), (2, 2), (0, 3)])
-def test_types_that_json_cannot_carry(options_server, dtype, shape):
+def test_types_that_json_cannot_carry(options_server: Any, dtype: Any, shape: Any) -> None:
     server, _ = options_server
     value = tf.constant(b"1" if dtype == "string" else 1, dtype if dtype == "string" else "int32", shape)
     tensor = (value if dtype == "string" else tf.cast(value, dtype)).numpy()
@@ -166,7 +167,7 @@ def test_types_that_json_cannot_carry(options_server, dtype, shape):
     assert np.asarray(read).tolist() == np.asarray(tensor).tolist()
 
 
-def test_an_input_of_forty_megabytes(options_server):
+def test_an_input_of_forty_megabytes(options_server: Any) -> None:
     server, _ = options_server
     limit = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     big = np.arange(10_000_000, dtype=np.float32)
@@ -176,14 +177,14 @@ def test_an_input_of_forty_megabytes(options_server):
     assert np.array_equal(np.frombuffer(answer.outputs["y"].tensor_content, np.float32), big * 0.5 + 3)
 
 
-def test_unknown_methods_are_unimplemented(options_server):
+def test_unknown_methods_are_unimplemented(options_server: Any) -> None:
     server, _ = options_server
     call = grpc.insecure_channel(server.address).unary_unary("/tensorflow.serving.SessionService/SessionRun")
     code, _ = refusal(call, b"")
     assert code is grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_batching(start_server, models, tmp_path):
+def test_batching(start_server: Any, models: Any, tmp_path: Path) -> None:
     parameters = tmp_path / "batching.config"
     parameters.write_text("max_batch_size { value: 4 } allowed_batch_sizes: 2 allowed_batch_sizes: 4")
     server = start_server(
@@ -218,7 +219,7 @@ def copy_of(source: Path, directory: Path) -> Path:
     return directory
 
 
-def test_per_model_batching_parameters(start_server, models, tmp_path):
+def test_per_model_batching_parameters(start_server: Any, models: Any, tmp_path: Path) -> None:
     for model in ("batched", "plain"):
         (tmp_path / model).mkdir()
         copy_of(models / "half_plus_three" / "1", tmp_path / model / "1")
@@ -249,7 +250,9 @@ def warm_up(version: Path, *requests: predict_pb2.PredictRequest) -> None:
             writer.write(log.SerializeToString())
 
 
-def test_warm_up_requests_are_replayed_and_a_bad_one_fails_the_load(start_server, models, tmp_path):
+def test_warm_up_requests_are_replayed_and_a_bad_one_fails_the_load(
+    start_server: Any, models: Any, tmp_path: Path
+) -> None:
     version = copy_of(models / "half_plus_three" / "1", tmp_path / "1")
     good = request_for("m", x=floats(1))
     warm_up(version, good, good)
@@ -264,7 +267,7 @@ def test_warm_up_requests_are_replayed_and_a_bad_one_fails_the_load(start_server
     start_server(*flags, "--enable_model_warmup=false")
 
 
-def test_tls_with_client_certificates(start_server, models, tmp_path):
+def test_tls_with_client_certificates(start_server: Any, models: Any, tmp_path: Path) -> None:
     key, certificate = tmp_path / "key", tmp_path / "certificate"
     openssl = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost -addext"
     names = ["subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
@@ -291,7 +294,7 @@ def test_tls_with_client_certificates(start_server, models, tmp_path):
     assert code is grpc.StatusCode.UNAVAILABLE
 
 
-def test_a_label_that_is_no_utf8_is_sent_as_it_is(options_server):
+def test_a_label_that_is_no_utf8_is_sent_as_it_is(options_server: Any) -> None:
     server, _ = options_server
     request = classification_pb2.ClassificationRequest()
     request.model_spec.name = "half_plus_two"
@@ -304,13 +307,13 @@ def test_a_label_that_is_no_utf8_is_sent_as_it_is(options_server):
     assert b"\x0a\x09\x0a\x02\xff\xfe\x15\x00\x00\x60\x40" in answer  # label, and a score of 3.5
 
 
-def test_long_error_texts_are_cut(options_server):
+def test_long_error_texts_are_cut(options_server: Any) -> None:
     server, _ = options_server
     _, text = refusal(stub(server.address).Predict, request_for("m" * 2000, x=floats(1)))
     assert text == f"{('Servable not found for request: Latest(' + 'm' * 2000)[:1024]}...TRUNCATED"
 
 
-def test_a_request_without_model_spec(options_server):
+def test_a_request_without_model_spec(options_server: Any) -> None:
     server, _ = options_server
     assert refusal(stub(server.address).Predict, predict_pb2.PredictRequest()) == (
         grpc.StatusCode.INVALID_ARGUMENT,
@@ -322,7 +325,7 @@ def test_a_request_without_model_spec(options_server):
     )
 
 
-def test_the_signature_of_the_init_op_cannot_be_asked(options_server):
+def test_the_signature_of_the_init_op_cannot_be_asked(options_server: Any) -> None:
     server, _ = options_server
     code, text = refusal(stub(server.address).Predict, request_for("matrix", "__saved_model_init_op"))
     assert code is grpc.StatusCode.INTERNAL
@@ -342,7 +345,7 @@ def test_the_signature_of_the_init_op_cannot_be_asked(options_server):
         "ModelService/HandleReloadConfigRequest",
     ],
 )
-def test_garbage_is_told_so_and_leaves_no_traceback(options_server, method):
+def test_garbage_is_told_so_and_leaves_no_traceback(options_server: Any, method: Any) -> None:
     server, _ = options_server
     call = grpc.insecure_channel(server.address).unary_unary(f"/tensorflow.serving.{method}")
     code, text = refusal(call, b"\xff\xff\xffgarbage")
@@ -351,7 +354,7 @@ def test_garbage_is_told_so_and_leaves_no_traceback(options_server, method):
     assert "Traceback" not in server.log()
 
 
-def test_calls_beyond_grpc_max_threads_are_refused(start_server, models):
+def test_calls_beyond_grpc_max_threads_are_refused(start_server: Any, models: Any) -> None:
     server = start_server(f"--model_base_path={models}/errors", "--model_name=errors", "--grpc_max_threads=2")
     service = stub(server.address)
     slow = request_for("errors", "slow", n=np.array([300_000], np.int32))
@@ -363,7 +366,7 @@ def test_calls_beyond_grpc_max_threads_are_refused(start_server, models):
     assert set(refused) == {"Server Threadpool Exhausted"}
 
 
-def test_the_metrics_of_batches_and_requests(start_server, models, tmp_path):
+def test_the_metrics_of_batches_and_requests(start_server: Any, models: Any, tmp_path: Path) -> None:
     parameters, monitoring = tmp_path / "batching.config", tmp_path / "monitoring.config"
     parameters.write_text(
         "max_batch_size { value: 8 } enable_large_batch_splitting { value: true } "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,21 +65,21 @@ class Client:
 
 
 @pytest.fixture(scope="module")
-def server(start_server, models):
+def server(start_server: Any, models: Any) -> Any:
     return start_server(
         f"--model_config_file={models}/models.config", "--allow_version_labels_for_unavailable_models=true"
     )
 
 
 @pytest.fixture(scope="module")
-def client(server, models):
+def client(server: Any, models: Any) -> Iterator[Any]:
     client = Client(server.address, models)
     yield client
     client.channel.close()
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
-def test_answers_as_recorded(case, client, server):
+def test_answers_as_recorded(case: Any, client: Any, server: Any) -> None:
     if case["name"] in EXCEPTIONS:
         pytest.skip(EXCEPTIONS[case["name"]])
     if case["name"] == "reload_then_predict_dropped":
@@ -97,5 +98,5 @@ def _normal(text: str, response: Any) -> str:
     return text_format.MessageToString(text_format.Parse(text, type(response)()))
 
 
-def test_every_exception_is_a_recorded_case():
+def test_every_exception_is_a_recorded_case() -> None:
     assert set(EXCEPTIONS) <= {case["name"] for case in CASES}

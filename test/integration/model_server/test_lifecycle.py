@@ -9,6 +9,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -65,7 +66,7 @@ class Client:
         status = self._model.GetModelStatus(request, timeout=30).model_version_status
         return {entry.version: State.Name(entry.state) for entry in status}
 
-    def status(self, model: str, version: int):
+    def status(self, model: str, version: int) -> Any:
         request = get_model_status_pb2.GetModelStatusRequest()
         request.model_spec.name = model
         request.model_spec.version.value = version
@@ -81,7 +82,7 @@ class Client:
         self._model.HandleReloadConfigRequest(request, timeout=seconds)
 
 
-def wait_for(condition, what: str) -> None:
+def wait_for(condition: Any, what: str) -> None:
     deadline = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain for {what}"
@@ -96,7 +97,7 @@ def add_version(source: Path, directory: Path) -> None:
 
 
 @pytest.fixture
-def base(tmp_path, models) -> Path:
+def base(tmp_path: Path, models: Any) -> Path:
     """A model directory with version 1: y = 0.5 x + 2, so y = 2.5."""
     base = tmp_path / "model"
     base.mkdir()
@@ -104,7 +105,9 @@ def base(tmp_path, models) -> Path:
     return base
 
 
-def test_a_new_version_replaces_the_old_one_under_load_without_a_failed_request(start_server, base, models):
+def test_a_new_version_replaces_the_old_one_under_load_without_a_failed_request(
+    start_server: Any, base: Any, models: Any
+) -> None:
     client = Client(start_server("--model_name=m", f"--model_base_path={base}").address)
     stop = threading.Event()
 
@@ -124,7 +127,9 @@ def test_a_new_version_replaces_the_old_one_under_load_without_a_failed_request(
     assert answers == {(2.5, 1), (3.5, 2)}
 
 
-def test_a_version_in_use_is_unloaded_only_after_its_request_is_answered(start_server, tmp_path, models):
+def test_a_version_in_use_is_unloaded_only_after_its_request_is_answered(
+    start_server: Any, tmp_path: Path, models: Any
+) -> None:
     base = tmp_path / "errors"
     base.mkdir()
     add_version(models / "errors" / "1", base / "1")
@@ -137,7 +142,9 @@ def test_a_version_in_use_is_unloaded_only_after_its_request_is_answered(start_s
     wait_for(lambda: client.states("errors")[1] == "END", "version 1 to be unloaded")
 
 
-def test_a_broken_version_leaves_the_old_one_serving_and_stays_listed(start_server, base, models):
+def test_a_broken_version_leaves_the_old_one_serving_and_stays_listed(
+    start_server: Any, base: Any, models: Any
+) -> None:
     server = start_server("--model_name=m", f"--model_base_path={base}", "--max_num_load_retries=0")
     client = Client(server.address)
     add_version(models / "bad_model" / "1", base / "3")
@@ -160,7 +167,7 @@ def test_a_broken_version_leaves_the_old_one_serving_and_stays_listed(start_serv
     assert client.predict("m") == (3.5, 3)
 
 
-def test_a_failed_load_is_tried_again(start_server, base, models):
+def test_a_failed_load_is_tried_again(start_server: Any, base: Any, models: Any) -> None:
     server = start_server(
         "--model_name=m", f"--model_base_path={base}", "--load_retry_interval_micros=200000"
     )
@@ -172,7 +179,7 @@ def test_a_failed_load_is_tried_again(start_server, base, models):
     wait_for(lambda: client.states("m") == {2: "AVAILABLE", 1: "END"}, "version 2 after its repair")
 
 
-def test_reload_by_grpc_adds_and_drops_models(start_server, base, models):
+def test_reload_by_grpc_adds_and_drops_models(start_server: Any, base: Any, models: Any) -> None:
     client = Client(start_server("--model_name=m", f"--model_base_path={base}").address)
     client.reload(m=base, other=models / "half_plus_three")
     assert client.predict("other") == (3.5, 1)
@@ -182,7 +189,7 @@ def test_reload_by_grpc_adds_and_drops_models(start_server, base, models):
     wait_for(lambda: client.states("m") == {1: "END"}, "model m to be unloaded")
 
 
-def test_a_reload_whose_model_cannot_be_loaded_says_so(start_server, base, models):
+def test_a_reload_whose_model_cannot_be_loaded_says_so(start_server: Any, base: Any, models: Any) -> None:
     client = Client(
         start_server("--model_name=m", f"--model_base_path={base}", "--max_num_load_retries=0").address
     )
@@ -196,7 +203,9 @@ def test_a_reload_whose_model_cannot_be_loaded_says_so(start_server, base, model
     assert client.predict("m") == (2.5, 1)
 
 
-def test_a_bad_version_beside_a_good_one_ends_the_start_unless_told_otherwise(start_server, base, models):
+def test_a_bad_version_beside_a_good_one_ends_the_start_unless_told_otherwise(
+    start_server: Any, base: Any, models: Any
+) -> None:
     add_version(models / "bad_model" / "1", base / "2")
     config = base / "models.config"
     config.write_text(config_text("all {}", "", base))
@@ -214,7 +223,9 @@ def test_a_bad_version_beside_a_good_one_ends_the_start_unless_told_otherwise(st
     assert client.predict("m") == (2.5, 1)
 
 
-def test_a_version_that_will_be_tried_again_does_not_hold_up_the_start(start_server, base, models):
+def test_a_version_that_will_be_tried_again_does_not_hold_up_the_start(
+    start_server: Any, base: Any, models: Any
+) -> None:
     # the real server's own way to start beside a version that cannot be loaded
     add_version(models / "bad_model" / "1", base / "2")
     config = base / "models.config"
@@ -225,7 +236,9 @@ def test_a_version_that_will_be_tried_again_does_not_hold_up_the_start(start_ser
     assert client.predict("m") == (2.5, 1)
 
 
-def test_a_model_of_which_nothing_can_be_loaded_is_listed_with_its_error(start_server, models):
+def test_a_model_of_which_nothing_can_be_loaded_is_listed_with_its_error(
+    start_server: Any, models: Any
+) -> None:
     client = Client(
         start_server(
             "--model_name=m",
@@ -241,7 +254,9 @@ def test_a_model_of_which_nothing_can_be_loaded_is_listed_with_its_error(start_s
         client.reload(other=models / "bad_model")
 
 
-def test_an_interval_of_zero_finds_no_model_that_comes_later(start_server, base, models):
+def test_an_interval_of_zero_finds_no_model_that_comes_later(
+    start_server: Any, base: Any, models: Any
+) -> None:
     server = start_server("--model_name=m", f"--model_base_path={base}", "--file_system_poll_wait_seconds=0")
     client = Client(server.address)
     with pytest.raises(grpc.RpcError) as failure:
@@ -254,7 +269,9 @@ def test_an_interval_of_zero_finds_no_model_that_comes_later(start_server, base,
     assert client.states("m") == {1: "AVAILABLE"}
 
 
-def test_a_model_can_be_loaded_again_while_it_is_being_unloaded(start_server, tmp_path, models):
+def test_a_model_can_be_loaded_again_while_it_is_being_unloaded(
+    start_server: Any, tmp_path: Path, models: Any
+) -> None:
     base = tmp_path / "errors"
     base.mkdir()
     add_version(models / "errors" / "1", base / "1")
@@ -275,7 +292,9 @@ def config_text(versions: str, labels: str, base: Path) -> str:
     )
 
 
-def test_reload_by_config_file_polling_moves_labels(start_server, base, models, tmp_path):
+def test_reload_by_config_file_polling_moves_labels(
+    start_server: Any, base: Any, models: Any, tmp_path: Path
+) -> None:
     add_version(models / "half_plus_two" / "124", base / "2")
     file = tmp_path / "models.config"
     file.write_text(config_text("specific { versions: 1 }", "", base))
@@ -305,7 +324,7 @@ def test_reload_by_config_file_polling_moves_labels(start_server, base, models, 
     wait_for(labelled, "the label")
 
 
-def test_sigterm_lets_a_request_in_flight_finish(start_server, models):
+def test_sigterm_lets_a_request_in_flight_finish(start_server: Any, models: Any) -> None:
     server = start_server("--model_name=errors", f"--model_base_path={models}/errors")
     client = Client(server.address)
     running = server.wait_until_busy(lambda: client.slow(100_000))

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[3]
 
@@ -32,7 +33,7 @@ def read_until(process: subprocess.Popen[str], text: str) -> str:
     raise AssertionError(output)
 
 
-def test_version():
+def test_version() -> None:
     process = program("--version")
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0
@@ -41,7 +42,7 @@ def test_version():
     assert second.startswith("TensorFlow Library: 2.")
 
 
-def test_loads_tensorflow_once_says_so_serves_and_ends_on_sigterm(models):
+def test_loads_tensorflow_once_says_so_serves_and_ends_on_sigterm(models: Any) -> None:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
@@ -58,7 +59,7 @@ def test_loads_tensorflow_once_says_so_serves_and_ends_on_sigterm(models):
         process.kill()
 
 
-def test_sigterm_ends_a_server_that_still_loads_tensorflow():
+def test_sigterm_ends_a_server_that_still_loads_tensorflow() -> None:
     process = program("--model_base_path=/nonexistent")
     try:
         read_until(process, "Loading TensorFlow")

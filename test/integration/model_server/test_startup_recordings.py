@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ class Run:
             return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _wait(get, is_good, run: Run):
+def _wait(get: Any, is_good: Any, run: Run) -> Any:
     deadline = time.monotonic() + SECONDS
     while not is_good(found := get()):
         assert time.monotonic() < deadline, f"waited in vain; output:\n{run.output}"
@@ -123,11 +124,11 @@ def _free_port() -> int:
 
 
 @pytest.fixture
-def run(request, start_fork, models, tmp_path):
+def run(request: Any, start_fork: Any, models: Any, tmp_path: Path) -> Any:
     return Run(request.param, start_fork, models, tmp_path)
 
 
-def names(condition) -> list[str]:
+def names(condition: Any) -> list[str]:
     return [name for name, case in CASES.items() if condition(name, case)]
 
 
@@ -144,7 +145,7 @@ SERVES = names(
 
 
 @pytest.mark.parametrize("run", [name for name in EXITS if name not in TAKEN], indirect=True)
-def test_ends_with_the_recorded_code_and_reason(run, request):
+def test_ends_with_the_recorded_code_and_reason(run: Any, request: Any) -> None:
     name = request.node.callspec.params["run"]
     run.start()
     code = run.wait_for_exit()
@@ -155,7 +156,7 @@ def test_ends_with_the_recorded_code_and_reason(run, request):
         assert run.output.splitlines()[-1] == run.own(reason)
 
 
-def test_better_exits_say_why(run_of):
+def test_better_exits_say_why(run_of: Any) -> None:
     monitoring = run_of("monitoring_bad")
     assert "INVALID_ARGUMENT: Invalid protobuf file" in monitoring
     assert 'no field named "foo"' in monitoring
@@ -163,7 +164,7 @@ def test_better_exits_say_why(run_of):
 
 
 @pytest.fixture
-def run_of(start_fork, models, tmp_path):
+def run_of(start_fork: Any, models: Any, tmp_path: Path) -> Any:
     def output(name: str) -> str:
         run = Run(name, start_fork, models, tmp_path)
         run.start()
@@ -174,7 +175,7 @@ def run_of(start_fork, models, tmp_path):
 
 
 @pytest.mark.parametrize("run", SERVES, indirect=True)
-def test_opens_its_ports(run, request):
+def test_opens_its_ports(run: Any, request: Any) -> None:
     run.start()
     run.wait_for_output(f"Running gRPC ModelServer at 127.0.0.1:{run.port} ...")
     assert run.listens(run.port)
@@ -190,7 +191,7 @@ def test_opens_its_ports(run, request):
 
 
 @pytest.mark.parametrize("run", WAITING, indirect=True)
-def test_waits_with_closed_ports_and_says_for_what(run, request):
+def test_waits_with_closed_ports_and_says_for_what(run: Any, request: Any) -> None:
     run.start()
     run.wait_for_output(run.own(WAITING[request.node.callspec.params["run"]]))
     assert run.exit_code() is None
@@ -200,7 +201,7 @@ def test_waits_with_closed_ports_and_says_for_what(run, request):
 
 
 @pytest.mark.parametrize("run", SIGNALS, indirect=True)
-def test_signals(run, request):
+def test_signals(run: Any, request: Any) -> None:
     name = request.node.callspec.params["run"]
     run.start()
     run.wait_for_output(f"Running gRPC ModelServer at 127.0.0.1:{run.port} ...")
@@ -209,7 +210,7 @@ def test_signals(run, request):
 
 
 @pytest.mark.parametrize("run", FIXED_PORT, indirect=True)
-def test_arguments_that_are_no_flags(run):
+def test_arguments_that_are_no_flags(run: Any) -> None:
     first = run.flags[0]
     run.flags.append(f"--port={run.port}")
     run.start()
@@ -218,7 +219,7 @@ def test_arguments_that_are_no_flags(run):
 
 
 @contextlib.contextmanager
-def listening(port: int):
+def listening(port: int) -> Iterator[None]:
     with socket.socket() as sock:
         sock.bind(("0.0.0.0", port))
         sock.listen()
@@ -226,7 +227,7 @@ def listening(port: int):
 
 
 @pytest.mark.parametrize("run", ["grpc_port_taken"], indirect=True)
-def test_grpc_port_taken(run):
+def test_grpc_port_taken(run: Any) -> None:
     with listening(run.port):
         run.start()
         assert run.wait_for_exit() == 255
@@ -235,7 +236,7 @@ def test_grpc_port_taken(run):
 
 
 @pytest.mark.parametrize("run", ["rest_port_taken"], indirect=True)
-def test_rest_port_taken(run):
+def test_rest_port_taken(run: Any) -> None:
     with listening(run.rest_port):
         run.start()
         run.wait_for_output(f"Failed to start HTTP Server at localhost:{run.rest_port}")
@@ -243,5 +244,5 @@ def test_rest_port_taken(run):
         assert run.exit_code() is None
 
 
-def test_every_recorded_case_is_replayed():
+def test_every_recorded_case_is_replayed() -> None:
     assert set(CASES) == {*EXITS, *SERVES, *WAITING, *FIXED_PORT, *TAKEN, *SIGNALS}

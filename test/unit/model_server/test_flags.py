@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from tfsd.model_server import flags
 OWN_FLAGS = ["host", "start_despite_load_errors", "op_libraries"]
 
 
-def test_defaults_are_those_of_the_real_server():
+def test_defaults_are_those_of_the_real_server() -> None:
     options = flags.parse([])
     assert options.port == 8500
     assert options.rest_api_port == 0
@@ -24,7 +26,7 @@ def test_defaults_are_those_of_the_real_server():
     assert len(flags.table()) == 48 + len(OWN_FLAGS)
 
 
-def test_flags_of_our_own_are_told_apart():
+def test_flags_of_our_own_are_told_apart() -> None:
     own = [flag for flag in flags.table() if "Only this server has this flag." in flag.text]
     assert [flag.name for flag in own] == OWN_FLAGS
 
@@ -35,7 +37,7 @@ def test_flags_of_our_own_are_told_apart():
     + [(f"--enable_batching={text}", True) for text in ("true", "True", "1")]
     + [(f"--enable_batching={text}", False) for text in ("false", "False", "0")],
 )
-def test_bools(argument, value):
+def test_bools(argument: str, value: bool) -> None:
     assert flags.parse([argument]).enable_batching is value
 
 
@@ -53,7 +55,7 @@ def test_bools(argument, value):
         "--help",
     ],
 )
-def test_bad_values_and_help_are_refused(argument):
+def test_bad_values_and_help_are_refused(argument: str) -> None:
     with pytest.raises(flags.FlagError):
         flags.parse([argument])
 
@@ -62,27 +64,27 @@ def test_bad_values_and_help_are_refused(argument):
     "arguments",
     [["--nosuchflag=1"], ["-port=1"], ["--port", "1"], ["positional"], ["--port"], ["--no_port=1"]],
 )
-def test_what_is_no_flag_is_kept_but_not_fatal(arguments):
+def test_what_is_no_flag_is_kept_but_not_fatal(arguments: list[Any]) -> None:
     options = flags.parse([*arguments, "--rest_api_port=2"])
     assert options.unknown == arguments[0]
     assert options.port == 8500
     assert options.rest_api_port == 2
 
 
-def test_the_last_of_two_values_holds():
+def test_the_last_of_two_values_holds() -> None:
     assert flags.parse(["--port=1", "--port=2"]).port == 2
 
 
-def test_values_may_contain_equal_signs():
+def test_values_may_contain_equal_signs() -> None:
     assert flags.parse(["--grpc_channel_arguments=a=1,b=2"]).grpc_channel_arguments == "a=1,b=2"
 
 
-def test_flags_without_effect_are_named_only_when_given():
+def test_flags_without_effect_are_named_only_when_given() -> None:
     assert flags.parse(["--port=1"]).without_effect() == []
     assert flags.parse(["--enable_profiler=false", "--port=1"]).without_effect() == ["enable_profiler"]
 
 
-def test_usage_lists_every_flag_with_its_default():
+def test_usage_lists_every_flag_with_its_default() -> None:
     usage = flags.usage("program")
     assert usage.startswith("usage: program\nFlags:\n\t--port=8500                      \tint32\t")
     for flag in flags.table():
@@ -92,7 +94,7 @@ def test_usage_lists_every_flag_with_its_default():
 
 
 @given(st.lists(st.text()))
-def test_any_command_line_is_parsed_or_refused(arguments):
+def test_any_command_line_is_parsed_or_refused(arguments: list[Any]) -> None:
     try:
         options = flags.parse(arguments)
     except flags.FlagError:
@@ -103,5 +105,5 @@ def test_any_command_line_is_parsed_or_refused(arguments):
 
 
 @given(st.sampled_from(["port", "load_retry_interval_micros"]), st.integers(-(2**31), 2**31 - 1))
-def test_integers_read_back(name, value):
+def test_integers_read_back(name: str, value: int) -> None:
     assert getattr(flags.parse([f"--{name}={value}"]), name) == value

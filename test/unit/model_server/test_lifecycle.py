@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,7 @@ class Loads:
     def __init__(self) -> None:
         self.closed: list[str] = []
         self.tried: list[str] = []
-        self.bad = "/bad"
+        self.bad: str | None = "/bad"
         self.go = threading.Event()
 
     def __call__(self, name: str, version: int, path: str) -> Servable:
@@ -39,12 +41,12 @@ class Servable:
 
 
 @pytest.fixture
-def loads():
+def loads() -> Loads:
     return Loads()
 
 
 @pytest.fixture
-def make(loads):
+def make(loads: Loads) -> Iterator[Callable[..., Any]]:
     made = []
 
     def make(retries: int = 0, seconds: float = 0.01) -> Lifecycle:
@@ -61,14 +63,14 @@ def states(lifecycle: Lifecycle) -> dict[int, State]:
     return {number: state for number, state, _ in lifecycle.states("m")}
 
 
-def wait_for(condition) -> None:
+def wait_for(condition: Callable[..., Any]) -> None:
     deadline = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.002)
 
 
-def test_a_model_becomes_available(make):
+def test_a_model_becomes_available(make: Callable[..., Any]) -> None:
     lifecycle = make()
     assert lifecycle.acquire("m", None) is None
     lifecycle.aspire("m", {1: "/1", 2: "/2"})
@@ -81,7 +83,7 @@ def test_a_model_becomes_available(make):
     assert lifecycle.available() == {("m", 1), ("m", 2)}
 
 
-def test_the_old_version_serves_until_the_new_one_can(make, loads):
+def test_the_old_version_serves_until_the_new_one_can(make: Callable[..., Any], loads: Loads) -> None:
     lifecycle = make()
     lifecycle.aspire("m", {1: "/1"})
     lifecycle.wait_available(["m"])
@@ -93,7 +95,7 @@ def test_the_old_version_serves_until_the_new_one_can(make, loads):
     assert loads.closed == ["/1"]
 
 
-def test_a_version_in_use_is_not_unloaded(make, loads):
+def test_a_version_in_use_is_not_unloaded(make: Callable[..., Any], loads: Loads) -> None:
     lifecycle = make()
     lifecycle.aspire("m", {1: "/1"})
     lifecycle.wait_available(["m"])
@@ -107,7 +109,9 @@ def test_a_version_in_use_is_not_unloaded(make, loads):
     assert loads.closed == ["/1"]
 
 
-def test_a_version_that_is_wanted_again_while_it_is_unloaded_is_loaded_again(make, loads):
+def test_a_version_that_is_wanted_again_while_it_is_unloaded_is_loaded_again(
+    make: Callable[..., Any], loads: Loads
+) -> None:
     lifecycle = make()
     lifecycle.aspire("m", {1: "/1"})
     lifecycle.wait_available(["m"])
@@ -122,7 +126,9 @@ def test_a_version_that_is_wanted_again_while_it_is_unloaded_is_loaded_again(mak
     assert loads.tried == ["/1", "/elsewhere/1"]
 
 
-def test_a_failed_load_is_tried_so_often_and_then_stays_listed(make, loads, caplog):
+def test_a_failed_load_is_tried_so_often_and_then_stays_listed(
+    make: Callable[..., Any], loads: Loads, caplog: pytest.LogCaptureFixture
+) -> None:
     lifecycle = make(retries=2)
     lifecycle.aspire("m", {1: "/bad"})
     with pytest.raises(ServingError) as failure:
@@ -142,7 +148,9 @@ def test_a_failed_load_is_tried_so_often_and_then_stays_listed(make, loads, capl
     assert len(loads.tried) == 3
 
 
-def test_a_version_that_went_away_and_came_back_is_loaded_again(make, loads):
+def test_a_version_that_went_away_and_came_back_is_loaded_again(
+    make: Callable[..., Any], loads: Loads
+) -> None:
     lifecycle = make()
     lifecycle.aspire("m", {1: "/bad"})
     wait_for(lambda: states(lifecycle) == {1: State.END})
@@ -153,7 +161,7 @@ def test_a_version_that_went_away_and_came_back_is_loaded_again(make, loads):
     lifecycle.wait_available(["m"])
 
 
-def test_a_retry_succeeds_once_the_version_is_repaired(make, loads):
+def test_a_retry_succeeds_once_the_version_is_repaired(make: Callable[..., Any], loads: Loads) -> None:
     lifecycle = make(retries=1000)
     lifecycle.aspire("m", {1: "/bad"})
     wait_for(lambda: len(loads.tried) > 1)
@@ -162,7 +170,9 @@ def test_a_retry_succeeds_once_the_version_is_repaired(make, loads):
     lifecycle.wait_available(["m"])
 
 
-def test_a_version_that_is_not_wanted_any_more_is_not_tried_again(make, loads):
+def test_a_version_that_is_not_wanted_any_more_is_not_tried_again(
+    make: Callable[..., Any], loads: Loads
+) -> None:
     lifecycle = make(retries=1000, seconds=0.05)
     lifecycle.aspire("m", {1: "/bad"})
     wait_for(lambda: loads.tried)
@@ -170,14 +180,14 @@ def test_a_version_that_is_not_wanted_any_more_is_not_tried_again(make, loads):
     wait_for(lambda: states(lifecycle) == {1: State.END})
 
 
-def test_a_bad_version_beside_a_good_one_does_not_hold_up_the_start(make):
+def test_a_bad_version_beside_a_good_one_does_not_hold_up_the_start(make: Callable[..., Any]) -> None:
     lifecycle = make(retries=5, seconds=60)
     lifecycle.aspire("m", {1: "/1", 2: "/bad"})
     lifecycle.wait_available(["m"])
     assert states(lifecycle) == {2: State.LOADING, 1: State.AVAILABLE}
 
 
-def test_a_bad_version_beside_a_good_one_fails_the_wait_for_both(make):
+def test_a_bad_version_beside_a_good_one_fails_the_wait_for_both(make: Callable[..., Any]) -> None:
     lifecycle = make()
     lifecycle.aspire("m", {1: "/1", 2: "/bad/2", 3: "/bad/3"})
     wait_for(lambda: State.LOADING not in states(lifecycle).values())
@@ -190,21 +200,23 @@ def test_a_bad_version_beside_a_good_one_fails_the_wait_for_both(make):
     assert states(lifecycle) == {3: State.END, 2: State.END, 1: State.AVAILABLE}
 
 
-def test_waiting_until_all_is_tried_takes_a_model_without_a_good_version(make):
+def test_waiting_until_all_is_tried_takes_a_model_without_a_good_version(make: Callable[..., Any]) -> None:
     lifecycle = make()
     lifecycle.aspire("m", {1: "/bad"})
     lifecycle.wait_tried(["m"])
     assert states(lifecycle) == {1: State.END}
 
 
-def test_waiting_for_a_model_without_versions_can_be_given_up(make):
+def test_waiting_for_a_model_without_versions_can_be_given_up(make: Callable[..., Any]) -> None:
     lifecycle = make()
     with pytest.raises(ServingError) as failure:
         lifecycle.wait_available(["m"], cancelled=lambda: True)
     assert failure.value.code is Code.CANCELLED
 
 
-def test_an_unexpected_exception_is_a_failed_load(make, monkeypatch, loads):
+def test_an_unexpected_exception_is_a_failed_load(
+    make: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, loads: Loads
+) -> None:
     loads.bad = None
     lifecycle = make()
     lifecycle.aspire("m", {1: None})

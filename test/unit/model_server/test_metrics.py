@@ -8,7 +8,7 @@ from tfsd.model_server.errors import Code
 from tfsd.model_server.metrics import Metrics
 
 
-def test_counts_and_latencies():
+def test_counts_and_latencies() -> None:
     metrics = Metrics()
     metrics.record("m", "Predict", "GRPC", Code.OK, 15e-6)
     metrics.record("m", "Predict", "GRPC", Code.OK, 1.0)
@@ -26,7 +26,7 @@ def test_counts_and_latencies():
     assert f"{name}_sum{{{labels}}} 1000015.0" in lines
 
 
-def test_a_page_is_what_prometheus_reads():
+def test_a_page_is_what_prometheus_reads() -> None:
     metrics = Metrics()
     metrics.record("m", "Predict", "GRPC", Code.OK, 1.0)
     metrics.ran("m", "Predict", 0.5)
@@ -51,7 +51,7 @@ def test_a_page_is_what_prometheus_reads():
     assert (below["2"], below["4"], below["8192"], below["+Inf"], len(below)) == (0, 1, 1, 1, 15)
 
 
-def test_names_that_clients_make_up_are_bounded():
+def test_names_that_clients_make_up_are_bounded() -> None:
     metrics = Metrics()
     for number in range(2000):
         metrics.record(f"m{number}", "Predict", "GRPC", Code.NOT_FOUND, 1.0)
@@ -61,5 +61,5 @@ def test_names_that_clients_make_up_are_bounded():
     assert sum("request_latency_count" in line for line in lines) == 1001
 
 
-def test_nothing_yet():
+def test_nothing_yet() -> None:
     assert Metrics().render().endswith("\n")

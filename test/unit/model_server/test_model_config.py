@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
@@ -31,12 +33,12 @@ GOOD = "name: 'a' base_path: '/a' model_platform: 'tensorflow'"
         ("model_version_policy { specific { versions: 2 versions: 1 } }", VersionPolicy(specific=(2, 1))),
     ],
 )
-def test_policies(policy, expected):
+def test_policies(policy: str, expected: VersionPolicy) -> None:
     [model] = models(f"config {{ {GOOD} {policy} }}")
     assert model == ModelConfig("a", "/a", expected)
 
 
-def test_labels_and_deprecated_type():
+def test_labels_and_deprecated_type() -> None:
     text = (
         "config { name: 'a' base_path: 'gs://a' model_type: TENSORFLOW version_labels { key: 'x' value: 4 } }"
     )
@@ -68,24 +70,24 @@ def test_labels_and_deprecated_type():
         ),
     ],
 )
-def test_refused(text, message):
+def test_refused(text: str, message: str) -> None:
     with pytest.raises(ServingError) as refusal:
         models(text)
     assert refusal.value.code is Code.INVALID_ARGUMENT
     assert refusal.value.message == message
 
 
-def test_a_served_model_keeps_its_platform():
+def test_a_served_model_keeps_its_platform() -> None:
     with pytest.raises(ServingError, match="Illegal to change a model's platform"):
         models("config { name: 'a' base_path: '/a' model_platform: 'pytorch' }", frozenset({"a"}))
 
 
-def check(available, current, lenient):
+def check(available: set[Any], current: dict[str, Any], lenient: bool) -> dict[str, Any] | None:
     configs = [ModelConfig("a", "/a", labels=(("x", 2),))]
     return model_config.check_labels(configs, available, current, lenient)
 
 
-def test_a_label_needs_an_available_version():
+def test_a_label_needs_an_available_version() -> None:
     assert check({("a", 2)}, {}, False) == {"a": {"x": 2}}
     with pytest.raises(ServingError) as refusal:
         check({("a", 1)}, {}, False)
@@ -95,7 +97,7 @@ def test_a_label_needs_an_available_version():
     )
 
 
-def test_lenient_labels_may_be_new_but_not_move_to_what_is_not_available():
+def test_lenient_labels_may_be_new_but_not_move_to_what_is_not_available() -> None:
     assert check(set(), {}, True) == {"a": {"x": 2}}
     assert check(set(), {"a": {"x": 2}}, True) == {"a": {"x": 2}}
     with pytest.raises(ServingError):

@@ -25,18 +25,18 @@ class Recorder:
 
 
 @pytest.fixture
-def recorder():
+def recorder() -> Recorder:
     return Recorder()
 
 
-def source(recorder, poll_seconds: int = 1) -> VersionSource:
+def source(recorder: Recorder, poll_seconds: int = 1) -> VersionSource:
     return VersionSource(recorder.aspire, recorder.list_directory, poll_seconds)
 
 
 A, B = ModelConfig("a", "/a"), ModelConfig("b", "/b")
 
 
-def test_versions_are_told_and_dropped_models_let_go(recorder):
+def test_versions_are_told_and_dropped_models_let_go(recorder: Recorder) -> None:
     versions = source(recorder)
     versions.set_models([A, B])
     assert recorder.aspired == [("a", {1: "/a/1"}), ("b", {7: "/b/7"})]
@@ -45,7 +45,9 @@ def test_versions_are_told_and_dropped_models_let_go(recorder):
     assert recorder.aspired == [("a", {}), ("b", {7: "/b/7"})]
 
 
-def test_a_base_path_without_versions_unloads_but_a_missing_one_changes_nothing(recorder, caplog):
+def test_a_base_path_without_versions_unloads_but_a_missing_one_changes_nothing(
+    recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
     versions = source(recorder)
     recorder.directories |= {"/a": [], "/b": None}
     versions.set_models([A, B])
@@ -54,20 +56,24 @@ def test_a_base_path_without_versions_unloads_but_a_missing_one_changes_nothing(
     assert "Could not find base path /b for servable b" in caplog.text
 
 
-def test_one_broken_directory_does_not_keep_the_others_from_being_polled(recorder, caplog):
+def test_one_broken_directory_does_not_keep_the_others_from_being_polled(
+    recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
     source(recorder).set_models([ModelConfig("x", "/broken"), A])
     assert recorder.aspired == [("a", {1: "/a/1"})]
     assert "Cannot list /broken of model x: the disk is away" in caplog.text
 
 
-def test_the_same_complaint_is_not_repeated_at_every_poll(recorder, caplog):
+def test_the_same_complaint_is_not_repeated_at_every_poll(
+    recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
     versions = source(recorder)
     for _ in range(10):
         versions.set_models([ModelConfig("x", "/nowhere")])
     assert caplog.text.count("Could not find base path /nowhere") == 1
 
 
-def test_polls_by_itself(recorder):
+def test_polls_by_itself(recorder: Recorder) -> None:
     versions = source(recorder, poll_seconds=1)
     versions.set_models([A])
     versions.start()
@@ -79,7 +85,7 @@ def test_polls_by_itself(recorder):
     versions.stop()
 
 
-def test_an_interval_of_zero_looks_only_once(recorder):
+def test_an_interval_of_zero_looks_only_once(recorder: Recorder) -> None:
     versions = source(recorder, poll_seconds=0)
     versions.set_models([A])
     assert recorder.aspired == [("a", {1: "/a/1"})]
@@ -90,7 +96,7 @@ def test_an_interval_of_zero_looks_only_once(recorder):
     assert recorder.aspired == [("a", {})]
 
 
-def test_a_negative_interval_never_looks(recorder):
+def test_a_negative_interval_never_looks(recorder: Recorder) -> None:
     versions = source(recorder, poll_seconds=-1)
     versions.set_models([A])
     versions.start()

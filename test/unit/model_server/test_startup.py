@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ def file(directory: Path, text: str) -> str:
     return str(path)
 
 
-def test_a_single_model():
+def test_a_single_model() -> None:
     made = plan("--model_name=a")
     [config] = made.model_server_config.model_config_list.config
     assert (config.name, config.base_path, config.model_platform) == ("a", "/m", "tensorflow")
@@ -32,15 +33,15 @@ def test_a_single_model():
 
 
 @pytest.mark.parametrize(("host", "address"), [("0.0.0.0", "0.0.0.0:8500"), ("::", "[::]:8500")])
-def test_a_host_to_listen_on(host, address):
+def test_a_host_to_listen_on(host: str, address: str) -> None:
     assert plan(f"--host={host}").grpc_addresses == [address]
 
 
-def test_socket_without_port():
+def test_socket_without_port() -> None:
     assert plan("--port=0", "--grpc_socket_path=/tmp/s").grpc_addresses == ["unix:/tmp/s"]
 
 
-def test_batching_parameters(tmp_path):
+def test_batching_parameters(tmp_path: Path) -> None:
     text = (
         "max_batch_size { value: 8 } batch_timeout_micros { value: 500 } max_enqueued_batches { value: 3 }\n"
         "num_batch_threads { value: 2 } allowed_batch_sizes: 4 allowed_batch_sizes: 8\n"
@@ -67,7 +68,7 @@ def test_batching_parameters(tmp_path):
     assert defaults.num_batch_threads == flags.cpus()
 
 
-def test_batching_has_threads_enough_to_fill_batches_unless_told_otherwise():
+def test_batching_has_threads_enough_to_fill_batches_unless_told_otherwise() -> None:
     assert plan("--enable_batching").grpc_threads >= 64
     assert plan("--enable_batching", "--grpc_max_threads=3").grpc_threads == 3
     assert plan("--rest_api_num_threads=5").rest_threads == 5
@@ -82,11 +83,11 @@ def test_batching_has_threads_enough_to_fill_batches_unless_told_otherwise():
         ("# nothing", None),
     ],
 )
-def test_prometheus_path(tmp_path, text, path):
+def test_prometheus_path(tmp_path: Path, text: str, path: str | None) -> None:
     assert plan(f"--monitoring_config_file={file(tmp_path, text)}").prometheus_path == path
 
 
-def test_grpc_arguments():
+def test_grpc_arguments() -> None:
     arguments = plan("--grpc_channel_arguments=grpc.max_connection_age_ms=2000,grpc.x=y").grpc_arguments
     assert arguments == [("grpc.max_connection_age_ms", 2000), ("grpc.x", "y")]
 
@@ -100,7 +101,7 @@ def test_grpc_arguments():
         (["--tensorflow_session_parallelism=3", "--tensorflow_inter_op_parallelism=2"], (0, 2)),
     ],
 )
-def test_parallelism(arguments, threads):
+def test_parallelism(arguments: list[Any], threads: tuple[Any, ...]) -> None:
     made = plan(*arguments)
     assert (made.intra_op, made.inter_op) == threads
 
@@ -124,14 +125,14 @@ def test_parallelism(arguments, threads):
         (["--ssl_config_file=/nonexistent"], Code.NOT_FOUND, "/nonexistent; No such file or directory"),
     ],
 )
-def test_refused(arguments, code, text):
+def test_refused(arguments: list[Any], code: Code, text: str) -> None:
     with pytest.raises(ServingError) as refusal:
         plan(*arguments)
     assert refusal.value.code is code
     assert text in refusal.value.message
 
 
-def test_text_protos_that_are_empty_or_bad(tmp_path, caplog):
+def test_text_protos_that_are_empty_or_bad(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     empty, bad = file(tmp_path, ""), tmp_path / "bad"
     bad.write_text("max_batch_size: 5")
     with pytest.raises(ServingError, match=f"{empty}; Invalid argument"):
@@ -141,7 +142,7 @@ def test_text_protos_that_are_empty_or_bad(tmp_path, caplog):
     assert "1:17" in caplog.text
 
 
-def test_mistakes_are_told_without_loading_tensorflow():
+def test_mistakes_are_told_without_loading_tensorflow() -> None:
     code = (
         "import sys; from tfsd.model_server import __main__ as program; "
         "code = program.main(['--model_base_path=/m', '--grpc_channel_arguments=foo']); "

@@ -140,7 +140,7 @@ class TestAsynchronous:
         queue = sqs.get_queue_url(QueueName=name)["QueueUrl"]
         found: list[Any] = []
         wait_for(
-            lambda: found.extend(sqs.receive_message(QueueUrl=queue).get("Messages", [])) or found,
+            lambda: found.extend(sqs.receive_message(QueueUrl=queue).get("Messages", [])) or found,  # type: ignore[func-returns-value]
             "a message",
         )
         message: dict[str, Any] = json.loads(found[0]["Body"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import gevent
 import pytest
@@ -24,34 +26,34 @@ from tfsd.worker.upstream.client import ModelServers
 
 
 @pytest.fixture
-def stub():
+def stub() -> Iterator[StubModelServer]:
     stub = StubModelServer()
     yield stub
     stub.die()
 
 
 @pytest.fixture
-def other_stub():
+def other_stub() -> Iterator[StubModelServer]:
     stub = StubModelServer()
     yield stub
     stub.die()
 
 
 @pytest.fixture
-def serve(tmp_path, stub):
+def serve(tmp_path: Path, stub: StubModelServer) -> Iterator[Callable[..., Any]]:
     """`serve(handler)`, `serve(input_handler, output_handler)`, `serve()` or `serve(script=Script)`."""
-    started = []
+    started: list[Any] = []
 
     def start(
-        *functions,
-        script=None,
-        stubs=(stub,),
-        limit=20.0,
-        default_accept="application/json",
-        environ=(),
-        capture=None,
-        **plan,
-    ):
+        *functions: Any,
+        script: Script | None = None,
+        stubs: tuple[Any, ...] = (stub,),
+        limit: float = 20.0,
+        default_accept: str = "application/json",
+        environ: dict[str, Any] | tuple[Any, ...] = (),
+        capture: Any = None,
+        **plan: Any,
+    ) -> Client:
         if functions:
             script = Script("handler" if len(functions) == 1 else "handlers", functions)
         path = str(tmp_path / f"worker{len(started)}.sock")
@@ -78,7 +80,7 @@ def serve(tmp_path, stub):
 
 
 @pytest.fixture(autouse=True)
-def _not_forever():
+def _not_forever() -> Iterator[None]:
     """A test that waits for what never comes fails instead of hanging."""
     with gevent.Timeout(60, RuntimeError("the test did not end")):
         yield

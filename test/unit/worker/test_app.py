@@ -1,7 +1,11 @@
+from __future__ import annotations
+
 import asyncio
 import copy
 import json
 import logging
+from collections.abc import Callable
+from typing import Any
 
 import bottle
 import gevent
@@ -17,11 +21,11 @@ from tfsd.worker.upstream import requests_patch
 from tfsd.worker.upstream.client import ModelServers
 
 
-def echo_context(data, context):
+def echo_context(data: Any, context: Any) -> dict[str, Any]:
     return context._asdict()
 
 
-def test_context_of_a_plain_request(serve, stub):
+def test_context_of_a_plain_request(serve: Callable[..., Any], stub: Any) -> None:
     got = serve(echo_context).invoke(b"12345").json()
     assert list(got) == [
         "model_name",
@@ -47,7 +51,7 @@ def test_context_of_a_plain_request(serve, stub):
     }
 
 
-def test_context_of_a_request_that_says_all(serve, stub):
+def test_context_of_a_request_that_says_all(serve: Callable[..., Any], stub: Any) -> None:
     attributes = "tfs-model-name=half_plus_two, tfs-model-version=3, tfs-method=classify, note=x"
     got = (
         serve(echo_context)
@@ -66,20 +70,20 @@ def test_context_of_a_request_that_says_all(serve, stub):
     assert got["accept_header"] == "text/csv"
 
 
-def test_default_accept_stands_for_anything(serve):
+def test_default_accept_stands_for_anything(serve: Callable[..., Any]) -> None:
     client = serve(echo_context, default_accept="application/jsonlines")
     assert client.invoke(Accept="*/*").json()["accept_header"] == "application/jsonlines"
 
 
-def test_time_left_is_the_requests(serve):
+def test_time_left_is_the_requests(serve: Callable[..., Any]) -> None:
     client = serve(lambda data, context: [context.timeout, context.grpc_port], limit=20.0)
     left, port = client.invoke().json()
     assert 0 < left <= 20
     assert port == "9000"
 
 
-def test_a_changed_context_is_of_the_same_request(serve):
-    def handler(data, context):
+def test_a_changed_context_is_of_the_same_request(serve: Callable[..., Any]) -> None:
+    def handler(data: Any, context: Any) -> list[Any]:
         changed = context._replace(accept_header="text/csv")
         again = copy.copy(changed)
         return [changed.accept_header, changed.timeout, again.timeout, changed.channel is context.channel]
@@ -102,14 +106,16 @@ def test_a_changed_context_is_of_the_same_request(serve):
         ("tfs-modle-name=half_plus_two", 400, ["tfs-modle-name"]),
     ],
 )
-def test_a_request_for_what_is_not_there(serve, stub, attributes, status, said):
+def test_a_request_for_what_is_not_there(
+    serve: Callable[..., Any], stub: Any, attributes: str, status: int, said: list[Any]
+) -> None:
     response = serve(echo_context).ask(attributes)
     assert response.status == status
     assert all(text in response.json()["error"] for text in said)
     assert not stub.requests
 
 
-def test_the_only_model_is_the_generic_one(stub):
+def test_the_only_model_is_the_generic_one(stub: Any) -> None:
     server = ModelServer("model-m", stub.port, 9000)
     models = {name: Model(name, "/", (1,), (server,), "mine") for name in ("m", "n")}
     for names, found in ((["m"], "m"), (["m", "n"], None)):
@@ -122,7 +128,7 @@ def test_the_only_model_is_the_generic_one(stub):
                 targets.find("tfs-model-name=generic_model")
 
 
-def test_a_models_name_cannot_leave_its_place_in_the_uri(serve, stub):
+def test_a_models_name_cannot_leave_its_place_in_the_uri(serve: Callable[..., Any], stub: Any) -> None:
     name = "a b/../c:predict?x"
     client = serve(lambda data, context: "{}", lambda response, context: response.content, names=(name,))
     client.invoke()
@@ -133,7 +139,9 @@ def test_a_models_name_cannot_leave_its_place_in_the_uri(serve, stub):
 @pytest.mark.parametrize(
     ("method", "path", "status"), [("GET", "/invocations", 405), ("POST", "/other", 404)]
 )
-def test_other_requests_are_json_errors(serve, method, path, status):
+def test_other_requests_are_json_errors(
+    serve: Callable[..., Any], method: str, path: str, status: int
+) -> None:
     client = serve()
     response = client.request(method, path, b"")
     assert response.status == status
@@ -142,7 +150,7 @@ def test_other_requests_are_json_errors(serve, method, path, status):
     assert client.invoke(b"[1.0]").status == 200  # on the same connection
 
 
-def test_converter(serve, stub):
+def test_converter(serve: Callable[..., Any], stub: Any) -> None:
     response = serve().invoke(b"1.0,2.0\n3.0,4.0\n", Content_Type="text/csv")
     assert (response.status, response.body) == (200, PREDICTIONS)
     assert response.headers["Content-Type"] == "application/json"
@@ -151,23 +159,23 @@ def test_converter(serve, stub):
     assert stub.requests[0].path == "/v1/models/half_plus_three:predict"
 
 
-def test_converter_keeps_the_model_servers_error(serve, stub):
+def test_converter_keeps_the_model_servers_error(serve: Callable[..., Any], stub: Any) -> None:
     stub.usual = answer(b'{ "error": "Malformed request" }', "400 Bad Request")
     response = serve().invoke(b"[1.0]", Accept="text/csv")
     assert (response.status, response.json()) == (400, {"error": "Malformed request"})
 
 
-def test_converter_makes_json_of_an_error_page(serve, stub):
+def test_converter_makes_json_of_an_error_page(serve: Callable[..., Any], stub: Any) -> None:
     stub.usual = answer(b"<HTML>404</HTML>", "404 Not Found")
     response = serve().invoke(b"[1.0]")
     assert (response.status, response.json()) == (404, {"error": "<HTML>404</HTML>"})
 
 
 @pytest.fixture
-def documented(serve, request):
+def documented(serve: Callable[..., Any], request: Any) -> Callable[..., Any]:
     """The examples of the documentation, unchanged."""
 
-    def start(name, **more):
+    def start(name: str, **more: Any) -> Any:
         path = request.path.parents[2] / "resources" / "handlers" / f"{name}.py"
         client = serve(script=script.load(path, []), **more)
         request.addfinalizer(requests_patch.install(client.servers, 20.0))
@@ -178,7 +186,7 @@ def documented(serve, request):
 
 @pytest.mark.parametrize("name", ["pair", "single"])
 class TestDocumentedExamples:
-    def test_json_and_csv(self, documented, stub, name):
+    def test_json_and_csv(self, documented: Callable[..., Any], stub: Any, name: str) -> None:
         client = documented(name)
         response = client.invoke(b'{"instances": [1.0]}', Content_Type="application/json", Accept="text/x")
         assert (response.status, response.body) == (200, PREDICTIONS)
@@ -190,16 +198,20 @@ class TestDocumentedExamples:
         ]
         assert stub.connections == 1
 
-    def test_the_error_of_an_unknown_type(self, documented, name):
+    def test_the_error_of_an_unknown_type(self, documented: Callable[..., Any], name: str) -> None:
         response = documented(name).invoke(b"x", Content_Type="text/weird")
         assert (response.status, response.json()) == (500, {"error": "unsupported content type text/weird"})
 
-    def test_the_model_servers_error_keeps_its_shape(self, documented, stub, name):
+    def test_the_model_servers_error_keeps_its_shape(
+        self, documented: Callable[..., Any], stub: Any, name: str
+    ) -> None:
         stub.usual = answer(b'{ "error": "no such signature" }', "400 Bad Request")
         response = documented(name).invoke(b"{}", Content_Type="application/json")
         assert (response.status, response.json()) == (500, {"error": "no such signature"})
 
-    def test_a_restarted_model_server_is_not_noticed(self, documented, stub, name):
+    def test_a_restarted_model_server_is_not_noticed(
+        self, documented: Callable[..., Any], stub: Any, name: str
+    ) -> None:
         client = documented(name)
         assert client.invoke(b"{}").status == 200
         stub.die()
@@ -207,7 +219,7 @@ class TestDocumentedExamples:
         assert client.invoke(b"{}").status == 200
 
 
-def test_documented_image_example(documented, stub):
+def test_documented_image_example(documented: Callable[..., Any], stub: Any) -> None:
     client = documented("image")
     assert client.invoke(b"\x89PNG", Content_Type="application/x-image").body == PREDICTIONS
     assert stub.requests[0].json() == {"instances": [{"b64": "iVBORw=="}]}
@@ -219,19 +231,19 @@ def test_documented_image_example(documented, stub):
     ("made", "sent"),
     [("text", b"text"), (b"bytes", b"bytes"), ({"instances": [1]}, b'{"instances": [1]}'), ([1], b"[1]")],
 )
-def test_what_input_handler_may_return(serve, stub, made, sent):
+def test_what_input_handler_may_return(serve: Callable[..., Any], stub: Any, made: Any, sent: bytes) -> None:
     client = serve(lambda data, context: made, lambda response, context: response.json())
     assert client.invoke().json() == {"predictions": [3.5, 4.0, 5.5]}
     assert stub.requests[0].body == sent
 
 
-def test_input_handler_may_return_its_stream(serve, stub):
+def test_input_handler_may_return_its_stream(serve: Callable[..., Any], stub: Any) -> None:
     body = b"x" * 1_000_000
     assert serve(lambda data, context: data, lambda response, _: response.text).invoke(body).status == 200
     assert stub.requests[0].body == body
 
 
-def test_input_handler_must_return_something(serve, stub):
+def test_input_handler_must_return_something(serve: Callable[..., Any], stub: Any) -> None:
     response = serve(lambda data, context: None, lambda response, context: b"").invoke()
     assert response.status == 500
     assert "input_handler returned None" in response.json()["error"]
@@ -250,20 +262,20 @@ def test_input_handler_must_return_something(serve, stub):
     ],
 )
 @pytest.mark.parametrize("chunked", [False, True])
-def test_ways_to_read_the_data(serve, read, chunked):
+def test_ways_to_read_the_data(serve: Callable[..., Any], read: Callable[..., Any], chunked: bool) -> None:
     body = b"one\ntwo\nthree"
     client = serve(lambda data, context: read(data))
     response = client.invoke(iter([body[:5], body[5:]]) if chunked else body)
     assert response.body == body
 
 
-def test_unread_data_does_not_disturb_the_next_request(serve):
+def test_unread_data_does_not_disturb_the_next_request(serve: Callable[..., Any]) -> None:
     client = serve(lambda data, context: "unread")
     assert [client.invoke(b"x" * 300_000).body for _ in range(2)] == [b"unread", b"unread"]
 
 
-def raising(error):
-    def handler(data, context):
+def raising(error: Any) -> Callable[..., Any]:
+    def handler(data: Any, context: Any) -> None:
         raise error
 
     return handler
@@ -274,7 +286,7 @@ class TeapotError(Exception):
 
 
 class SpeechlessError(Exception):
-    def __str__(self):
+    def __str__(self) -> str:
         raise RuntimeError("no text")
 
     __repr__ = __str__
@@ -305,7 +317,9 @@ class SpeechlessError(Exception):
         (bottle.HTTPResponse("", 100), 500, "status 100 that is no final answer"),
     ],
 )
-def test_exceptions(serve, caplog, error, status, text):
+def test_exceptions(
+    serve: Callable[..., Any], caplog: pytest.LogCaptureFixture, error: Any, status: int, text: str
+) -> None:
     client = serve(raising(error))
     response = client.invoke()
     assert response.status == status
@@ -316,7 +330,7 @@ def test_exceptions(serve, caplog, error, status, text):
     assert client.invoke().status == status  # the worker lives, the connection is in order
 
 
-def test_a_request_that_takes_too_long(serve):
+def test_a_request_that_takes_too_long(serve: Callable[..., Any]) -> None:
     client = serve(lambda data, context: gevent.sleep(30), limit=0.2)
     response = client.invoke()
     assert response.status == 504
@@ -324,21 +338,21 @@ def test_a_request_that_takes_too_long(serve):
     assert "SAGEMAKER_GUNICORN_TIMEOUT_SECONDS" in response.json()["error"]
 
 
-def test_a_model_server_that_takes_too_long(serve, stub):
+def test_a_model_server_that_takes_too_long(serve: Callable[..., Any], stub: Any) -> None:
     stub.behaviours = [lambda *_: gevent.sleep(30)]
     client = serve(limit=0.3)
     assert client.invoke(b"[1]").status == 504
     assert client.invoke(b"[1]").body == PREDICTIONS  # never the late answer to the first request
 
 
-def test_a_model_server_that_stays_down(serve, stub):
+def test_a_model_server_that_stays_down(serve: Callable[..., Any], stub: Any) -> None:
     stub.die()
     response = serve(limit=0.5).invoke(b"[1]")
     assert (response.status, response.headers["Retry-After"]) == (503, "1")
     assert "model-0" in response.json()["error"]
 
 
-def test_a_handlers_headers(serve):
+def test_a_handlers_headers(serve: Callable[..., Any]) -> None:
     headers = {"X-Amzn-SageMaker-New-Session-Id": "abc; Expires=2030-01-01T00:00:00Z", "Content-Length": "1"}
     response = serve(lambda data, context: (b"body", "text/plain", headers)).invoke()
     assert response.body == b"body"
@@ -346,7 +360,7 @@ def test_a_handlers_headers(serve):
     assert response.headers["X-Amzn-SageMaker-New-Session-Id"] == "abc; Expires=2030-01-01T00:00:00Z"
 
 
-def test_no_blank_lines_in_a_batch_job_s_output(serve, stub):
+def test_no_blank_lines_in_a_batch_job_s_output(serve: Callable[..., Any], stub: Any) -> None:
     batch = {"SAGEMAKER_BATCH": "true", "SAGEMAKER_BATCH_STRATEGY": "MultiRecord"}
     for environ, end in (({}, b"\n"), (batch, b"")):
         client = serve(environ=environ)
@@ -355,7 +369,7 @@ def test_no_blank_lines_in_a_batch_job_s_output(serve, stub):
         assert client.invoke(b"[1]").body == PREDICTIONS
 
 
-def test_nothing_is_computed_for_a_type_that_is_not_produced(serve, stub):
+def test_nothing_is_computed_for_a_type_that_is_not_produced(serve: Callable[..., Any], stub: Any) -> None:
     response = serve(environ={"SAGEMAKER_TFS_STRICT_ACCEPT": "true"}).invoke(b"[1]", Accept="image/png")
     assert (response.status, "image/png" in response.json()["error"]) == (406, True)
     assert not stub.requests
@@ -375,13 +389,15 @@ REFUSAL = b'{ "error": "no such signature" }'
         (lambda response, context: b"mine", 200),
     ],
 )
-def test_an_error_that_is_passed_on_unchanged_stays_one(serve, stub, output_handler, status):
+def test_an_error_that_is_passed_on_unchanged_stays_one(
+    serve: Callable[..., Any], stub: Any, output_handler: Callable[..., Any], status: int
+) -> None:
     stub.usual = answer(REFUSAL, "404 Not Found")
     client = serve(lambda data, context: "{}", output_handler)
     assert client.invoke().status == status
 
 
-def test_an_error_that_a_handler_asked_for_itself_stays_one(serve, stub):
+def test_an_error_that_a_handler_asked_for_itself_stays_one(serve: Callable[..., Any], stub: Any) -> None:
     client = serve(lambda data, context: requests.post(context.rest_uri, data.read()).content)
     uninstall = requests_patch.install(client.servers, 5.0)
     try:
@@ -393,7 +409,9 @@ def test_an_error_that_a_handler_asked_for_itself_stays_one(serve, stub):
 
 
 @pytest.mark.parametrize("body", ["a body", iter(["a", "body"])])
-def test_a_status_without_a_body_that_has_one(serve, caplog, body):
+def test_a_status_without_a_body_that_has_one(
+    serve: Callable[..., Any], caplog: pytest.LogCaptureFixture, body: Any
+) -> None:
     client = serve(lambda data, context: bottle.HTTPResponse(body, 204))
     response = client.invoke()
     assert (response.status, "status 204 with a body" in response.json()["error"]) == (500, True)
@@ -402,24 +420,24 @@ def test_a_status_without_a_body_that_has_one(serve, caplog, body):
 
 
 @pytest.mark.parametrize("status", [201, 204])
-def test_a_handlers_status(serve, status):
+def test_a_handlers_status(serve: Callable[..., Any], status: int) -> None:
     client = serve(lambda data, context: bottle.HTTPResponse("", status))
     assert [client.invoke().status, client.invoke().status] == [status, status]
 
 
-def test_no_header_injection(serve):
+def test_no_header_injection(serve: Callable[..., Any]) -> None:
     response = serve(lambda data, context: (b"", "text/plain\r\nX-Evil: 1", {})).invoke()
     assert response.status == 500
     assert "X-Evil" not in response.headers
     assert "Content-Type" in response.json()["error"]
 
 
-def test_many_at_once(serve, stub):
+def test_many_at_once(serve: Callable[..., Any], stub: Any) -> None:
     """A handler that waits does not hold up others."""
     arrived = []
     everybody = gevent.event.Event()
 
-    def handler(data, context):
+    def handler(data: Any, context: Any) -> str:
         arrived.append(1)
         if len(arrived) == 5:
             everybody.set()
@@ -435,7 +453,7 @@ def test_many_at_once(serve, stub):
         other.connection.close()
 
 
-def test_draining(serve, caplog):
+def test_draining(serve: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     release = gevent.event.Event()
     client = serve(lambda data, context: release.wait() and "done")

@@ -1,7 +1,11 @@
+from __future__ import annotations
+
 import io
 import logging
 import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import gevent
 import pytest
@@ -21,7 +25,7 @@ class Files:
         self.free.set()
         self.error: OSError | None = None
 
-    def append(self, lines: list[str], moment: float) -> None:
+    def append(self, lines: Sequence[str], moment: float) -> None:
         self.free.wait()
         if self.error:
             raise self.error
@@ -33,17 +37,17 @@ class Files:
 
 
 @pytest.fixture
-def files():
+def files() -> Iterator[Files]:
     files = Files()
     yield files
     files.free.set()
 
 
 @pytest.fixture
-def client(serve, files):
+def client(serve: Callable[..., Any], files: Files) -> Any:
     """A worker that captures, with a handler that gives back what it gets."""
 
-    def handler(data, context):
+    def handler(data: Any, context: Any) -> tuple[Any, ...] | None:
         text = data.read().decode()
         if text == "fail":
             raise RuntimeError("no")
@@ -54,11 +58,11 @@ def client(serve, files):
     return serve(handler, capture=Capture(files))
 
 
-def invoke(client, body, **more):
+def invoke(client: Any, body: bytes, **more: Any) -> Any:
     return client.invoke(body, X_Tfsd_Sampled="yes", Content_Type="text/csv", **more)
 
 
-def test_a_sampled_request_is_captured_with_its_answer(client, files):
+def test_a_sampled_request_is_captured_with_its_answer(client: Any, files: Files) -> None:
     attributes = "tfs-model-name=half_plus_two"
     answer = invoke(
         client, b"1,2\n", X_Tfsd_Request_Id="an-id", X_Amzn_SageMaker_Custom_Attributes=attributes
@@ -69,7 +73,7 @@ def test_a_sampled_request_is_captured_with_its_answer(client, files):
     assert files.captured == [Invocation(body, body, "an-id", attributes)]
 
 
-def test_others_are_not(client, files):
+def test_others_are_not(client: Any, files: Files) -> None:
     assert client.invoke(b"1,2\n").status == 200
     assert client.invoke(b"1,2\n", X_Tfsd_Sampled="no").status == 200
     assert invoke(client, b"x" * (MAX_BODY_BYTES + 1)).status == 200
@@ -77,7 +81,7 @@ def test_others_are_not(client, files):
     assert files.lines == []
 
 
-def test_errors_are_captured_and_of_a_stream_the_request(client, files):
+def test_errors_are_captured_and_of_a_stream_the_request(client: Any, files: Files) -> None:
     assert invoke(client, b"fail").status == 500
     assert invoke(client, b"stream").body == b"ab"
     assert client.ask("tfs-model-name=nobody").status == 404
@@ -90,7 +94,9 @@ def test_errors_are_captured_and_of_a_stream_the_request(client, files):
     assert b"nobody" in unknown.response.data
 
 
-def test_no_request_waits_for_a_slow_disk_and_the_backlog_is_bounded(client, files, caplog):
+def test_no_request_waits_for_a_slow_disk_and_the_backlog_is_bounded(
+    client: Any, files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
     files.free.clear()
     body = b"x" * (1 << 20)
     with caplog.at_level(logging.WARNING):
@@ -104,7 +110,9 @@ def test_no_request_waits_for_a_slow_disk_and_the_backlog_is_bounded(client, fil
     assert [len(files.lines) + sum(int(words[1]) for words in said), len(said)] == [20, 2]
 
 
-def test_a_full_disk_is_said_once_a_minute_with_the_count(files, caplog):
+def test_a_full_disk_is_said_once_a_minute_with_the_count(
+    files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
     now = [100.0]
     capture = Capture(files, clock=lambda: now[0])
     files.error = OSError(28, "No space left on device", "/capture")
@@ -118,11 +126,11 @@ def test_a_full_disk_is_said_once_a_minute_with_the_count(files, caplog):
     assert "1 sampled requests were not captured: /capture: No space left on device; make room" in caplog.text
 
 
-def test_lines_are_written_off_the_event_loop(tmp_path: Path):
+def test_lines_are_written_off_the_event_loop(tmp_path: Path) -> None:
     threads = []
 
     class Spy(CaptureFiles):
-        def append(self, lines: list[str], moment: float) -> None:
+        def append(self, lines: Sequence[str], moment: float) -> None:
             threads.append(gevent.monkey.get_original("threading", "get_ident")())
             super().append(lines, moment)
 

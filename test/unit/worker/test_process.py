@@ -1,12 +1,16 @@
 """The worker as supervisord runs it: a process with its listening socket as file descriptor 0."""
 
+from __future__ import annotations
+
 import json
 import os
 import signal
 import socket as blocking
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gevent
 import pytest
@@ -45,7 +49,7 @@ def handler(data, context):
 
 
 class Worker:
-    def __init__(self, run_dir, stub, script):
+    def __init__(self, run_dir: Path, stub: Any, script: str) -> None:
         plan_of(stub, script=script).save(RunDir(run_dir))
         RunDir(run_dir).make(multi_model=False)
         self.run_dir = run_dir
@@ -55,9 +59,9 @@ class Worker:
         self.listener.listen(16)
         self.start()
 
-    def start(self):
+    def start(self) -> None:
         command = [sys.executable, "-m", "tfsd.worker", "--pool", "mine", "--worker", "worker-mine-0"]
-        self.process = subprocess.Popen(
+        self.process = subprocess.Popen(  # type: ignore[call-overload]
             [*command, "--run-dir", str(self.run_dir)],
             stdin=self.listener,
             stdout=subprocess.PIPE,
@@ -66,22 +70,22 @@ class Worker:
             env={**os.environ, "PYTHONPATH": str(DAEMON), "STUCK": str(self.run_dir / "stuck")},
         )
 
-    def client(self):
+    def client(self) -> Client:
         return Client(self.path)
 
-    def wait(self):
+    def wait(self) -> int:
         """The exit status, waited for without stopping the stub in this process."""
         while self.process.poll() is None:
             gevent.sleep(0.02)
         return self.process.returncode
 
     @property
-    def heartbeat(self):
+    def heartbeat(self) -> float:
         return (self.run_dir / "heartbeats" / "worker-mine-0").stat().st_mtime
 
 
 @pytest.fixture
-def worker(tmp_path, stub):
+def worker(tmp_path: Path, stub: Any) -> Iterator[Worker]:
     script = tmp_path / "inference.py"
     script.write_text(SCRIPT)
     worker = Worker(tmp_path, stub, str(script))
@@ -92,7 +96,7 @@ def worker(tmp_path, stub):
     worker.listener.close()
 
 
-def test_it_serves_and_beats(worker, stub):
+def test_it_serves_and_beats(worker: Worker, stub: Any) -> None:
     client = worker.client()
     assert client.invoke(b"predict").body == PREDICTIONS
     assert client.invoke(b"predict").body == PREDICTIONS
@@ -103,7 +107,7 @@ def test_it_serves_and_beats(worker, stub):
         gevent.sleep(0.05)
 
 
-def test_sigterm_finishes_what_is_in_flight(worker):
+def test_sigterm_finishes_what_is_in_flight(worker: Worker) -> None:
     client = worker.client()
     client.invoke(b"hello")
     slow = gevent.spawn(client.invoke, b"slow")
@@ -114,7 +118,7 @@ def test_sigterm_finishes_what_is_in_flight(worker):
     assert "1 requests in flight" in worker.process.stdout.read()
 
 
-def test_the_successor_takes_what_waits_in_the_socket(worker):
+def test_the_successor_takes_what_waits_in_the_socket(worker: Worker) -> None:
     worker.client().invoke(b"hello")
     worker.process.kill()
     worker.wait()
@@ -124,7 +128,7 @@ def test_the_successor_takes_what_waits_in_the_socket(worker):
     assert waiting.get().body == b"pid %d" % worker.process.pid
 
 
-def test_sigterm_ends_a_worker_that_is_stuck(worker):
+def test_sigterm_ends_a_worker_that_is_stuck(worker: Worker) -> None:
     client = worker.client()
     client.invoke(b"hello")
     gevent.spawn(client.invoke, b"stuck")
@@ -135,7 +139,7 @@ def test_sigterm_ends_a_worker_that_is_stuck(worker):
     assert worker.wait() == -signal.SIGALRM
 
 
-def test_a_script_that_breaks_after_the_check(tmp_path, stub):
+def test_a_script_that_breaks_after_the_check(tmp_path: Path, stub: Any) -> None:
     script = tmp_path / "inference.py"
     script.write_text("import nothing_of_that_name")
     worker = Worker(tmp_path, stub, str(script))
@@ -146,7 +150,7 @@ def test_a_script_that_breaks_after_the_check(tmp_path, stub):
     assert "nothing_of_that_name" in output
 
 
-def check(*arguments):
+def check(*arguments: Any) -> Any:
     return subprocess.run(
         [sys.executable, "-m", "tfsd.worker", "--check", *map(str, arguments)],
         capture_output=True,
@@ -156,7 +160,7 @@ def check(*arguments):
     )
 
 
-def test_check_prints_the_style_and_nothing_else(tmp_path):
+def test_check_prints_the_style_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "helper.py").write_text("print('from the helper')\nhandler = len")
     script = tmp_path / "inference.py"
@@ -191,7 +195,7 @@ def test_check_prints_the_style_and_nothing_else(tmp_path):
         ("def input_handler(d, c): pass", "without `output_handler`", False),
     ],
 )
-def test_check_refuses(tmp_path, text, said, details):
+def test_check_refuses(tmp_path: Path, text: str, said: str, details: bool) -> None:
     script = tmp_path / "inference.py"
     script.write_text(text)
     checked = check("--script", script)
@@ -202,7 +206,7 @@ def test_check_refuses(tmp_path, text, said, details):
     assert "tfsd" not in checked.stdout  # the user's frames, not ours
 
 
-def test_check_builds_what_the_worker_will_run(tmp_path):
+def test_check_builds_what_the_worker_will_run(tmp_path: Path) -> None:
     """An older protobuf that user code brings breaks the endpoint of `input_fn` when it is built, not the script."""
     package = tmp_path / "lib" / "google" / "protobuf"
     package.mkdir(parents=True)

@@ -1,5 +1,9 @@
+from __future__ import annotations
+
 import io
 import json
+from collections.abc import Iterator
+from typing import Any
 
 import bottle
 import numpy as np
@@ -11,7 +15,7 @@ from tfsd.errors import HttpError, NotFound
 from tfsd.worker.replies import BadResult, Stream, checked_headers, from_error, from_exception, from_result
 
 
-def sent(reply):
+def sent(reply: Any) -> bytes:
     return b"".join(reply.body) if isinstance(reply.body, Stream) else reply.body
 
 
@@ -36,7 +40,7 @@ def sent(reply):
         (("only body",), b"only body"),
     ],
 )
-def test_bodies(result, body):
+def test_bodies(result: Any, body: bytes) -> None:
     reply = from_result(result)
     assert (reply.status, sent(reply)) == (200, body)
     assert reply.headers == [("Content-Type", "application/json")]
@@ -57,7 +61,7 @@ def test_bodies(result, body):
         (("x", "a/b", {"Content-Length": "99", "Transfer-Encoding": "x"}), [("Content-Type", "a/b")]),
     ],
 )
-def test_types_and_headers(result, headers):
+def test_types_and_headers(result: tuple[Any, ...], headers: list[Any]) -> None:
     reply = from_result(result)
     assert reply.headers == headers
     assert reply.body == b"x"
@@ -78,20 +82,20 @@ def test_types_and_headers(result, headers):
         (("x", "a/b", {1: "c"}), "a dict or a list"),
     ],
 )
-def test_refused_results(result, said):
+def test_refused_results(result: dict[str, Any] | set[Any] | tuple[Any, ...], said: str) -> None:
     with pytest.raises(BadResult, match=said.replace("(", r"\(")):
         from_result(result)
 
 
-def test_a_stream_of_something_else():
+def test_a_stream_of_something_else() -> None:
     with pytest.raises(BadResult, match="yielded int"):
         from_result(iter([1]))
 
 
-def test_a_streams_source_is_closed():
+def test_a_streams_source_is_closed() -> None:
     closed = []
 
-    def pieces():
+    def pieces() -> Iterator[str]:
         try:
             yield "a"
             yield "b"
@@ -104,7 +108,7 @@ def test_a_streams_source_is_closed():
     assert closed
 
 
-def test_bottle_responses():
+def test_bottle_responses() -> None:
     reply = from_result(bottle.HTTPResponse({"a": 1}, 202, {"X-A": "b", "Content-Type": "application/json"}))
     assert (reply.status, reply.body) == (202, b'{"a": 1}')
     assert ("X-A", "b") in reply.headers
@@ -119,13 +123,13 @@ def test_bottle_responses():
     ("code", "status"),
     [(404, 404), (599, 599), (200, 500), (600, 500), ("404", 500), (None, 500), (True, 500)],
 )
-def test_status_code_of_an_exception(code, status):
+def test_status_code_of_an_exception(code: Any, status: int) -> None:
     error = ValueError("text")
     error.status_code = code
     assert from_exception(error).status == status
 
 
-def test_our_own_errors():
+def test_our_own_errors() -> None:
     assert from_exception(NotFound("no such model")).status == 404
     reply = from_exception(HttpError(503, "down", {"Retry-After": "1"}))
     assert reply.status_line == "503 Service Unavailable"
@@ -133,13 +137,13 @@ def test_our_own_errors():
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_an_error_is_always_a_document_that_says_the_text(text):
+def test_an_error_is_always_a_document_that_says_the_text(text: str) -> None:
     document = json.loads(from_error(500, text).body)
     assert document["error"] == text or document == json.loads(text)
 
 
 @given(st.lists(st.tuples(st.text(), st.text())))
-def test_headers_never_break_out_of_their_line(pairs):
+def test_headers_never_break_out_of_their_line(pairs: list[Any]) -> None:
     try:
         checked = checked_headers(pairs)
     except BadResult:

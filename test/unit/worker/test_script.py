@@ -1,17 +1,22 @@
+from __future__ import annotations
+
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tfsd.worker.script import ScriptError, choose, load
 
 
-def function(*_):
+def function(*_: Any) -> None:
     pass
 
 
 @pytest.fixture(autouse=True)
-def _import_state(monkeypatch):
+def _import_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(sys, "path", sys.path[:])
     before = set(sys.modules)
     yield
@@ -28,13 +33,13 @@ def _import_state(monkeypatch):
         (["handler", "input_handler"], "handler", 1),
     ],
 )
-def test_styles(names, style, used):
+def test_styles(names: list[Any], style: str, used: int) -> None:
     script = choose(SimpleNamespace(**dict.fromkeys(names, function)), "inference.py")
     assert (script.style, len(script.functions)) == (style, used)
 
 
 @pytest.mark.parametrize("names", [["input_fn"], ["output_fn"], ["transform_fn"], ["input_fn", "output_fn"]])
-def test_legacy_functions_in_their_order(names):
+def test_legacy_functions_in_their_order(names: list[Any]) -> None:
     script = choose(SimpleNamespace(**dict.fromkeys(names, function)), "inference.py")
     assert script.style == "legacy"
     wanted = ("input_fn", "output_fn", "transform_fn")
@@ -44,7 +49,7 @@ def test_legacy_functions_in_their_order(names):
 @pytest.mark.parametrize(
     "names", [["estimator_fn", "train_input_fn"], ["keras_model_fn"], ["model_fn", "serving_input_fn"]]
 )
-def test_a_training_script_is_served_with_the_defaults(names):
+def test_a_training_script_is_served_with_the_defaults(names: list[Any]) -> None:
     script = choose(SimpleNamespace(**dict.fromkeys(names, function)), "train.py")
     assert (script.style, script.functions) == ("legacy", (None, None, None))
     both = choose(SimpleNamespace(**dict.fromkeys([*names, "output_fn"], function)), "train.py")
@@ -54,7 +59,7 @@ def test_a_training_script_is_served_with_the_defaults(names):
     )
 
 
-def test_input_comes_first():
+def test_input_comes_first() -> None:
     module = SimpleNamespace(output_handler=print, input_handler=len)
     assert choose(module, "inference.py").functions == (len, print)
 
@@ -69,18 +74,18 @@ def test_input_comes_first():
         (["input_handler", "output_handler", "transform_fn"], ["`input_handler`", "`transform_fn`"]),
     ],
 )
-def test_refused(names, said):
+def test_refused(names: list[Any], said: list[Any]) -> None:
     with pytest.raises(ScriptError) as raised:
         choose(SimpleNamespace(**dict.fromkeys(names, function)), "serve.py")
     assert all(text in str(raised.value) for text in ["serve.py", *said])
 
 
-def test_a_name_that_is_no_function():
+def test_a_name_that_is_no_function() -> None:
     with pytest.raises(ScriptError, match="`handler` is not a function"):
         choose(SimpleNamespace(handler={}), "inference.py")
 
 
-def test_python_path_comes_first(tmp_path):
+def test_python_path_comes_first(tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "tfsd_test_helper.py").write_text("WHERE = 'lib'")
     (tmp_path / "tfsd_test_helper.py").write_text("WHERE = 'source'")
@@ -91,7 +96,7 @@ def test_python_path_comes_first(tmp_path):
     assert sys.path[:2] == [str(tmp_path / "lib"), str(tmp_path)]
 
 
-def test_a_script_may_be_called_like_a_library(tmp_path):
+def test_a_script_may_be_called_like_a_library(tmp_path: Path) -> None:
     import json
 
     script = tmp_path / "json.py"
@@ -100,7 +105,7 @@ def test_a_script_may_be_called_like_a_library(tmp_path):
     assert sys.modules["json"] is json
 
 
-def test_a_script_is_found_under_its_name(tmp_path):
+def test_a_script_is_found_under_its_name(tmp_path: Path) -> None:
     """Pickles and dataclasses look their module up."""
     script = tmp_path / "tfsd_test_script.py"
     script.write_text(
@@ -111,7 +116,7 @@ def test_a_script_is_found_under_its_name(tmp_path):
     assert load(script, []).functions[0](None, None) == 1
 
 
-def test_a_script_that_fails_leaves_nothing(tmp_path):
+def test_a_script_that_fails_leaves_nothing(tmp_path: Path) -> None:
     script = tmp_path / "tfsd_test_script.py"
     script.write_text("1 / 0")
     with pytest.raises(ZeroDivisionError):
@@ -119,6 +124,6 @@ def test_a_script_that_fails_leaves_nothing(tmp_path):
     assert "tfsd_test_script" not in sys.modules
 
 
-def test_not_a_python_file(tmp_path):
+def test_not_a_python_file(tmp_path: Path) -> None:
     with pytest.raises(ScriptError, match=r"must end in \.py"):
         load(tmp_path / "inference.txt", [])

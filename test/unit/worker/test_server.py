@@ -1,5 +1,9 @@
+from __future__ import annotations
+
 import io
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from gevent import socket
@@ -13,7 +17,7 @@ VALUES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_c
 
 
 @given(st.lists(st.tuples(NAMES, VALUES)))
-def test_headers_are_read_as_written(pairs):
+def test_headers_are_read_as_written(pairs: list[Any]) -> None:
     raw = "".join(f"{name}: {value}\r\n" for name, value in pairs) + "\r\n"
     stream = io.BytesIO(raw.encode("latin-1") + b"body")
     headers = Headers(stream)
@@ -23,7 +27,7 @@ def test_headers_are_read_as_written(pairs):
 
 
 @given(st.binary())
-def test_any_bytes_are_headers_or_refused(raw):
+def test_any_bytes_are_headers_or_refused(raw: bytes) -> None:
     headers = Headers(io.BytesIO(raw))
     assert headers.status or b"\n" in raw
 
@@ -39,7 +43,9 @@ def test_any_bytes_are_headers_or_refused(raw):
         (b"Content-Length: x\r\n", "Content-Length"),
     ],
 )
-def test_a_malformed_request_is_refused_and_the_next_is_served(serve, lines, reason):
+def test_a_malformed_request_is_refused_and_the_next_is_served(
+    serve: Callable[..., Any], lines: bytes, reason: str
+) -> None:
     client = serve(lambda data, context: "fine")
     with socket.socket(socket.AF_UNIX) as raw:
         raw.connect(client.path)
@@ -52,23 +58,23 @@ def test_a_malformed_request_is_refused_and_the_next_is_served(serve, lines, rea
     assert client.invoke().body == b"fine"
 
 
-def test_as_many_headers_as_are_allowed(serve):
+def test_as_many_headers_as_are_allowed(serve: Callable[..., Any]) -> None:
     client = serve(lambda data, context: "fine")
     headers = {f"X-{number}": "x" for number in range(MAX_HEADERS - 3)}  # and Host, lengths, encodings
     assert client.request("POST", "/invocations", b"", headers).body == b"fine"
 
 
-def test_a_header_with_an_underscore_passes_for_no_other(serve):
+def test_a_header_with_an_underscore_passes_for_no_other(serve: Callable[..., Any]) -> None:
     client = serve(lambda data, context: context.custom_attributes or "none")
     headers = {"X_Amzn_SageMaker_Custom_Attributes": "tfs-model-name=half_plus_two"}
     response = client.request("POST", "/invocations", b"", headers)
     assert response.body == b"none"
 
 
-def test_query_strings_are_no_part_of_the_path(serve):
+def test_query_strings_are_no_part_of_the_path(serve: Callable[..., Any]) -> None:
     assert serve(lambda data, context: "x").request("POST", "/invocations?a=b", b"").status == 200
 
 
-def test_a_descriptor_that_does_not_listen():
+def test_a_descriptor_that_does_not_listen() -> None:
     with socket.socket() as not_listening, pytest.raises(OSError, match="does not listen"):
         inherited_listener(not_listening.detach())

@@ -1,17 +1,21 @@
 """Handlers that return a generator: chunked answers."""
 
+from __future__ import annotations
+
 import asyncio
 import http.client
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import bottle
 import gevent
 import pytest
 
 
-def test_pieces_come_as_they_are_made(serve):
+def test_pieces_come_as_they_are_made(serve: Callable[..., Any]) -> None:
     go_on = gevent.event.Event()
 
-    def handler(data, context):
+    def handler(data: Any, context: Any) -> Iterator[bytes | str]:
         yield "first\n"
         go_on.wait()
         yield b""
@@ -25,13 +29,13 @@ def test_pieces_come_as_they_are_made(serve):
     assert response.read() == b"second\n"
 
 
-def test_content_type(serve):
+def test_content_type(serve: Callable[..., Any]) -> None:
     response = serve(lambda data, context: (iter(["a", "b"]), "text/event-stream")).invoke()
     assert (response.body, response.headers["Content-Type"]) == (b"ab", "text/event-stream")
 
 
-def test_an_error_before_the_first_piece_has_a_status(serve):
-    def handler(data, context):
+def test_an_error_before_the_first_piece_has_a_status(serve: Callable[..., Any]) -> None:
+    def handler(data: Any, context: Any) -> Iterator[None]:
         raise bottle.HTTPError(400, "bad image")
         yield
 
@@ -39,8 +43,10 @@ def test_an_error_before_the_first_piece_has_a_status(serve):
 
 
 @pytest.mark.parametrize("error", [ValueError, SystemExit, gevent.GreenletExit, asyncio.CancelledError])
-def test_a_later_error_cuts_the_connection(serve, caplog, error):
-    def handler(data, context):
+def test_a_later_error_cuts_the_connection(
+    serve: Callable[..., Any], caplog: pytest.LogCaptureFixture, error: type[Any]
+) -> None:
+    def handler(data: Any, context: Any) -> Iterator[bytes]:
         yield b"first"
         raise error("broken later")
 
@@ -52,10 +58,10 @@ def test_a_later_error_cuts_the_connection(serve, caplog, error):
     assert [str(r.exc_info[1]) for r in caplog.records if r.exc_info] == ["broken later"]
 
 
-def test_a_client_that_leaves_closes_the_generator(serve):
+def test_a_client_that_leaves_closes_the_generator(serve: Callable[..., Any]) -> None:
     closed = gevent.event.Event()
 
-    def handler(data, context):
+    def handler(data: Any, context: Any) -> Iterator[bytes]:
         try:
             while True:
                 yield b"x" * 100_000
@@ -70,5 +76,5 @@ def test_a_client_that_leaves_closes_the_generator(serve):
     assert closed.wait(10)
 
 
-def test_an_empty_stream(serve):
+def test_an_empty_stream(serve: Callable[..., Any]) -> None:
     assert serve(lambda data, context: iter(())).invoke().body == b""

@@ -13,7 +13,9 @@ from gevent import socket
 from tfsd.plan import Model, ModelServer, Plan, Pool
 
 
-def plan_of(*stubs: Any, script: str | None = None, names=("half_plus_three", "half_plus_two")) -> Plan:
+def plan_of(
+    *stubs: Any, script: str | None = None, names: tuple[Any, ...] = ("half_plus_three", "half_plus_two")
+) -> Plan:
     """Two models of pool `mine` on the same stubs, the first the default; one of another pool."""
     servers = tuple(ModelServer(f"model-{i}", stub.port, 9000 + i) for i, stub in enumerate(stubs))
     models = {name: Model(name, "/models", (3, 5), servers, "mine") for name in names}

@@ -96,7 +96,7 @@ def test_a_plan_that_appears_and_changes_is_followed(polling: Polling, model_ser
     polling.plan(1)
     polling.until(lambda: "refused" in str(polling.health.missing()))
     polling.plan(model_server.port)
-    polling.until(lambda: beat(polling) or not polling.health.missing())
+    polling.until(lambda: beat(polling) or not polling.health.missing())  # type: ignore[func-returns-value]
 
     (polling.run_dir / "plan.json").write_text("{")
     gevent.sleep(0.1)
@@ -147,7 +147,9 @@ def test_a_worker_that_answers_does_not_hang_though_its_heartbeat_stands_still(
     answered: list[float] = []
     note = polling.health.heartbeats.answered
     monkeypatch.setattr(
-        polling.health.heartbeats, "answered", lambda *seen: (note(*seen), answered.append(seen[1]))
+        polling.health.heartbeats,
+        "answered",
+        lambda *seen: (note(*seen), answered.append(seen[1])),  # type: ignore[func-returns-value]
     )
     listener = gevent.socket.socket(gevent.socket.AF_UNIX)
     listener.bind(str(polling.run_dir / "socket"))

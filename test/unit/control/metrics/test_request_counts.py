@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -29,7 +30,7 @@ GARBAGE = st.binary().filter(lambda data: b"\n" not in data and data.count(b"\t"
 
 
 @given(st.lists(GOOD.map(lambda entry: (entry, line(entry[0], quote(entry[1]), *entry[2:]))) | GARBAGE))
-def test_every_line_is_counted_once_whatever_stands_between(entries: list[object]) -> None:
+def test_every_line_is_counted_once_whatever_stands_between(entries: list[Any]) -> None:
     counts = RequestCounts()
     lines = [entry if isinstance(entry, bytes) else entry[1] for entry in entries]
     good = [entry[0] for entry in entries if not isinstance(entry, bytes)]

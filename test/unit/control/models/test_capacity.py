@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,7 +50,7 @@ def test_without_a_container_the_machine_counts(tmp_path: Path, proc: Path) -> N
 
 @pytest.mark.parametrize("make", [v1, v2])
 def test_a_containers_limit_counts_without_what_the_kernel_gives_back(
-    tmp_path: Path, proc: Path, make
+    tmp_path: Path, proc: Path, make: Callable[..., Any]
 ) -> None:  # type: ignore[no-untyped-def]
     cgroup = make(tmp_path / "cgroup", str(500 * MB), 300 * MB, 100 * MB)
     assert free_memory(cgroup=cgroup, proc=proc) == 300 * MB
@@ -56,7 +58,7 @@ def test_a_containers_limit_counts_without_what_the_kernel_gives_back(
 
 @pytest.mark.parametrize(("make", "unlimited"), [(v1, str(2**63 - 4096)), (v2, "max")])
 def test_a_container_without_a_limit_has_the_machine(
-    tmp_path: Path, proc: Path, make, unlimited: str
+    tmp_path: Path, proc: Path, make: Callable[..., Any], unlimited: str
 ) -> None:  # type: ignore[no-untyped-def]
     cgroup = make(tmp_path / "cgroup", unlimited, 300 * MB, 0)
     assert free_memory(cgroup=cgroup, proc=proc) == 1000 * MB

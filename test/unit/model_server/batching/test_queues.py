@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ class Model:
         self.go = threading.Event()
         self.go.set()
 
-    def __call__(self, inputs):
+    def __call__(self, inputs: dict[str, Any]) -> dict[str, Any] | None:
         self.batches.append(inputs["x"])
         self.started.release()
         assert self.go.wait(30)
@@ -36,20 +38,20 @@ class Model:
 
 
 @pytest.fixture
-def model():
+def model() -> Model:
     return Model()
 
 
 @pytest.fixture
-def metrics():
+def metrics() -> Metrics:
     return Metrics()
 
 
 @pytest.fixture
-def make_queue(model, metrics):
+def make_queue(model: Model, metrics: Metrics) -> Iterator[Callable[..., Any]]:
     threads = []
 
-    def make(run=model, **parameters):
+    def make(run: Callable[..., Any] | Model = model, **parameters: Any) -> BatchQueue:
         threads.append(BatchThreads(parameters.get("num_batch_threads", 1)))
         return BatchQueue(threads[-1], BatchParameters(**parameters), run, metrics)
 
@@ -59,22 +61,22 @@ def make_queue(model, metrics):
         one.close()
 
 
-def ask(queue, *values, timeout_ms=None):
+def ask(queue: BatchQueue, *values: Any, timeout_ms: int | None = None) -> list[Any] | None:
     return queue.run({"x": np.array(values, np.float32)}, timeout_ms)["y"].tolist()
 
 
-def queued(queue) -> int:
+def queued(queue: BatchQueue) -> int:
     return sum(len(batch.tasks) for batch in queue.batches)
 
 
-def wait_until_queued(queue, count, answer=None) -> None:
+def wait_until_queued(queue: BatchQueue, count: int, answer: Any = None) -> None:
     deadline = time.monotonic() + 30
     while queued(queue) < count and not (answer and answer.done()):
         assert time.monotonic() < deadline
         time.sleep(0.001)
 
 
-def hold_and_ask(model, queue, requests):
+def hold_and_ask(model: Model, queue: BatchQueue, requests: list[Any]) -> list[Any]:
     """Ask while the only thread is busy with another request, so that all of them wait together."""
     model.go.clear()
     with ThreadPoolExecutor(len(requests) + 1) as pool:
@@ -89,28 +91,32 @@ def hold_and_ask(model, queue, requests):
         return answers
 
 
-def test_waiting_requests_run_as_one_batch_and_each_gets_its_rows(model, make_queue):
+def test_waiting_requests_run_as_one_batch_and_each_gets_its_rows(
+    model: Model, make_queue: Callable[..., Any]
+) -> None:
     queue = make_queue()
     answers = hold_and_ask(model, queue, [[1], [2, 3], [4]])
     assert [answer.result() for answer in answers] == [[2], [4, 6], [8]]
     assert [batch.tolist() for batch in model.batches] == [[100], [1, 2, 3, 4]]
 
 
-def test_a_batch_is_not_larger_than_allowed(model, make_queue):
+def test_a_batch_is_not_larger_than_allowed(model: Model, make_queue: Callable[..., Any]) -> None:
     queue = make_queue(max_batch_size=3)
     answers = hold_and_ask(model, queue, [[1, 2], [3, 4], [5]])
     assert [answer.result() for answer in answers] == [[2, 4], [6, 8], [10]]
     assert [batch.tolist() for batch in model.batches[1:]] == [[1, 2], [3, 4, 5]]
 
 
-def test_padding_repeats_the_first_row_of_the_last_request(model, make_queue):
+def test_padding_repeats_the_first_row_of_the_last_request(
+    model: Model, make_queue: Callable[..., Any]
+) -> None:
     queue = make_queue(max_batch_size=8, allowed_batch_sizes=(2, 4, 8))
     answers = hold_and_ask(model, queue, [[1], [2, 3], [4, 5]])
     assert [answer.result() for answer in answers] == [[2], [4, 6], [8, 10]]
     assert [batch.tolist() for batch in model.batches] == [[100, 100], [1, 2, 3, 4, 5, 4, 4, 4]]
 
 
-def test_one_bad_request_does_not_fail_the_others(model, make_queue):
+def test_one_bad_request_does_not_fail_the_others(model: Model, make_queue: Callable[..., Any]) -> None:
     queue = make_queue()
     good, bad, other = hold_and_ask(model, queue, [[1], [-1], [3]])
     assert good.result() == [2]
@@ -119,14 +125,18 @@ def test_one_bad_request_does_not_fail_the_others(model, make_queue):
         bad.result()
 
 
-def test_large_requests_are_cut_so_that_batches_are_full(model, make_queue):
+def test_large_requests_are_cut_so_that_batches_are_full(
+    model: Model, make_queue: Callable[..., Any]
+) -> None:
     queue = make_queue(max_batch_size=9, enable_large_batch_splitting=True, max_execution_batch_size=4)
     answers = hold_and_ask(model, queue, [[1, 2, 3], [4, 5, 6, 7, 8, 9, 10], [11]])
     assert [answer.result() for answer in answers] == [[2, 4, 6], [8, 10, 12, 14, 16, 18, 20], [22]]
     assert [batch.tolist() for batch in model.batches[1:]] == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11]]
 
 
-def test_without_a_size_of_its_own_a_batch_is_as_large_as_a_request_may_be(model, make_queue):
+def test_without_a_size_of_its_own_a_batch_is_as_large_as_a_request_may_be(
+    model: Model, make_queue: Callable[..., Any]
+) -> None:
     queue = make_queue(max_batch_size=2, enable_large_batch_splitting=True)
     answers = hold_and_ask(model, queue, [[1], [2, 3]])
     assert [answer.result() for answer in answers] == [[2], [4, 6]]
@@ -135,7 +145,9 @@ def test_without_a_size_of_its_own_a_batch_is_as_large_as_a_request_may_be(model
         ask(queue, 1, 2, 3)
 
 
-def test_the_pieces_of_a_request_are_padded_and_counted_against_the_queue(model, make_queue):
+def test_the_pieces_of_a_request_are_padded_and_counted_against_the_queue(
+    model: Model, make_queue: Callable[..., Any]
+) -> None:
     queue = make_queue(
         max_batch_size=8,
         enable_large_batch_splitting=True,
@@ -150,7 +162,7 @@ def test_the_pieces_of_a_request_are_padded_and_counted_against_the_queue(model,
     assert [batch.tolist() for batch in model.batches[1:]] == [[1, 2], [3, 3]]
 
 
-def test_a_request_of_which_one_piece_fails_fails(model, make_queue):
+def test_a_request_of_which_one_piece_fails_fails(model: Model, make_queue: Callable[..., Any]) -> None:
     queue = make_queue(max_batch_size=8, enable_large_batch_splitting=True, max_execution_batch_size=2)
     bad, good = hold_and_ask(model, queue, [[1, 2, -1], [4]])
     with pytest.raises(ServingError, match="negative"):
@@ -158,7 +170,7 @@ def test_a_request_of_which_one_piece_fails_fails(model, make_queue):
     assert good.result() == [8]
 
 
-def test_what_a_batch_is_counted_as(model, make_queue, metrics):
+def test_what_a_batch_is_counted_as(model: Model, make_queue: Callable[..., Any], metrics: Metrics) -> None:
     queue = make_queue(max_batch_size=8, allowed_batch_sizes=(4, 8))
     for answer in hold_and_ask(model, queue, [[1], [2, 3]]):
         answer.result()
@@ -171,7 +183,7 @@ def test_what_a_batch_is_counted_as(model, make_queue, metrics):
     assert f"{family}input_batch_size_sum 4.0" in page
 
 
-def test_a_full_queue_is_unavailable(model, make_queue):
+def test_a_full_queue_is_unavailable(model: Model, make_queue: Callable[..., Any]) -> None:
     queue = make_queue(max_batch_size=2, max_enqueued_batches=1)
     with pytest.raises(ServingError) as refusal:
         hold_and_ask(model, queue, [[1], [2, 3]])[1].result()
@@ -182,19 +194,21 @@ def test_a_full_queue_is_unavailable(model, make_queue):
     )
 
 
-def test_a_lone_request_waits_for_others_only_until_the_timeout(model, make_queue):
+def test_a_lone_request_waits_for_others_only_until_the_timeout(
+    model: Model, make_queue: Callable[..., Any]
+) -> None:
     assert ask(make_queue(batch_timeout_micros=10_000), 1) == [2]
 
 
-def test_a_full_batch_does_not_wait_for_the_timeout(model, make_queue):
+def test_a_full_batch_does_not_wait_for_the_timeout(model: Model, make_queue: Callable[..., Any]) -> None:
     queue = make_queue(max_batch_size=2, batch_timeout_micros=10**12)
     with ThreadPoolExecutor(2) as pool:
         answers = [pool.submit(ask, queue, value) for value in (1, 2)]
-        assert sorted(answer.result(30) for answer in answers) == [[2], [4]]
+        assert [answer.result(30) for answer in answers] == [[2], [4]]
     assert len(model.batches) == 1
 
 
-def test_a_batch_that_waits_is_closed_by_the_next_one(model, make_queue):
+def test_a_batch_that_waits_is_closed_by_the_next_one(model: Model, make_queue: Callable[..., Any]) -> None:
     queue = make_queue(max_batch_size=2, batch_timeout_micros=10**12)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(ask, queue, 1)
@@ -204,11 +218,11 @@ def test_a_batch_that_waits_is_closed_by_the_next_one(model, make_queue):
         assert first.result(30) == [2]
 
 
-def test_an_empty_request_is_answered(model, make_queue):
+def test_an_empty_request_is_answered(model: Model, make_queue: Callable[..., Any]) -> None:
     assert ask(make_queue(batch_timeout_micros=10**12)) == []
 
 
-def test_a_request_that_waits_too_long_is_told(model, make_queue):
+def test_a_request_that_waits_too_long_is_told(model: Model, make_queue: Callable[..., Any]) -> None:
     queue = make_queue(batch_timeout_micros=10**12)
     with pytest.raises(ServingError) as failure:
         ask(queue, 1, timeout_ms=10)
@@ -228,7 +242,9 @@ def test_a_request_that_waits_too_long_is_told(model, make_queue):
         ({"x": np.zeros(5)}, "Task size 5 is larger than maximum input batch size 4"),
     ],
 )
-def test_inputs_that_cannot_be_batched(make_queue, inputs, message):
+def test_inputs_that_cannot_be_batched(
+    make_queue: Callable[..., Any], inputs: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ServingError) as refusal:
         make_queue(max_batch_size=4).run({key: np.asarray(value) for key, value in inputs.items()})
     assert refusal.value.code is Code.INVALID_ARGUMENT
@@ -246,20 +262,24 @@ def test_inputs_that_cannot_be_batched(make_queue, inputs, message):
         ),
     ],
 )
-def test_outputs_that_are_not_a_row_for_each_row(make_queue, output, message):
+def test_outputs_that_are_not_a_row_for_each_row(
+    make_queue: Callable[..., Any], output: Any, message: str
+) -> None:
     with pytest.raises(ServingError) as failure:
         ask(make_queue(run=lambda inputs: {"y": np.asarray(output)}), 1, 2)
     assert failure.value.message == message
 
 
-def test_requests_of_other_shapes_run_apart(model, make_queue):
+def test_requests_of_other_shapes_run_apart(model: Model, make_queue: Callable[..., Any]) -> None:
     queue = make_queue()
     answers = hold_and_ask(model, queue, [[[1, 2]], [[3, 4, 5]], [[6, 7]]])
     assert [answer.result() for answer in answers] == [[[2, 4]], [[6, 8, 10]], [[12, 14]]]
     assert [len(batch) for batch in model.batches] == [1, 2, 1]
 
 
-def test_variable_length_inputs_are_padded_with_their_first_value(model, make_queue):
+def test_variable_length_inputs_are_padded_with_their_first_value(
+    model: Model, make_queue: Callable[..., Any]
+) -> None:
     queue = make_queue(pad_variable_length_inputs=True)
     answers = hold_and_ask(model, queue, [[[1, 2]], [[3, 4, 5]]])
     assert [answer.result() for answer in answers] == [[[2, 4, 2]], [[6, 8, 10]]]
@@ -273,7 +293,9 @@ def test_variable_length_inputs_are_padded_with_their_first_value(model, make_qu
     st.sampled_from([0, 200]),
     st.integers(0, 4),
 )
-def test_any_mix_of_requests_is_answered_rightly(requests, size, thread_count, timeout, split_at):
+def test_any_mix_of_requests_is_answered_rightly(
+    requests: list[Any], size: int, thread_count: int, timeout: int, split_at: int
+) -> None:
     threads = BatchThreads(thread_count)
     queue = BatchQueue(
         threads,
@@ -294,7 +316,7 @@ def test_any_mix_of_requests_is_answered_rightly(requests, size, thread_count, t
     assert max(map(len, model.batches)) <= (split_at or size)
 
 
-def test_parameters_are_checked():
+def test_parameters_are_checked() -> None:
     BatchParameters(max_batch_size=8, allowed_batch_sizes=(2, 8)).check()
     with pytest.raises(ServingError, match="last entry was 4; expected 8"):
         BatchParameters(max_batch_size=8, allowed_batch_sizes=(2, 4)).check()

@@ -6,6 +6,7 @@ import http.client
 import socket
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -106,7 +107,7 @@ def test_clients_that_do_not_read_hold_no_thread(server: HttpServer) -> None:
     assert post(server) == b"x"
 
     for sock in readers:
-        received = sum(map(len, iter(lambda sock=sock: sock.recv(1 << 20), b"")))
+        received = sum(map(len, iter(partial(sock.recv, 1 << 20), b"")))
         assert received > 8 << 20
         sock.close()
 

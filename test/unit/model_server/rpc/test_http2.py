@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,11 +77,11 @@ class Client:
             elif kind == http2.HEADERS:
                 fields = dict(self._decoder.decode(payload))
                 if flags & http2.END_STREAM:
-                    return fields, message[5:]
+                    return fields, message[5:]  # type: ignore[return-value]  # the decoder's types are wider
 
 
 @pytest.fixture
-def client(tmp_path) -> Iterator[Client]:
+def client(tmp_path: Path) -> Iterator[Client]:
     server = Http2Server({"/t.T/Echo": lambda request, is_active: request}, [f"unix:{tmp_path}/socket"], 2)
     server.start()
     client = Client(f"{tmp_path}/socket")
@@ -138,7 +139,7 @@ def test_an_answer_waits_for_the_clients_windows(client: Client) -> None:
     assert client.answer(1)[0] == {"grpc-status": "0"}
 
 
-def test_who_does_not_read_holds_up_nobody_else(client: Client, tmp_path) -> None:
+def test_who_does_not_read_holds_up_nobody_else(client: Client, tmp_path: Path) -> None:
     client.greet()
     big = b"x" * 60_000
     for stream in range(1, 201, 2):
@@ -162,7 +163,7 @@ def test_who_does_not_read_holds_up_nobody_else(client: Client, tmp_path) -> Non
         ([*CALL[:6], ("grpc-timeout", "0n")], "4"),
     ],
 )
-def test_calls_that_cannot_be_made(client: Client, fields, status: str) -> None:
+def test_calls_that_cannot_be_made(client: Client, fields: list[Any], status: str) -> None:
     client.greet()
     client.send(frame(http2.HEADERS, END, 1, client.headers(fields)), data(1, b"x"))
     assert client.answer(1)[0]["grpc-status"] == status
@@ -220,7 +221,7 @@ def test_another_protocol_is_turned_away(client: Client) -> None:
     ),
     st.lists(st.integers(1, 30), max_size=8),
 )
-def test_any_frames_in_any_pieces_end_well_or_end_the_connection(frames, cuts) -> None:
+def test_any_frames_in_any_pieces_end_well_or_end_the_connection(frames: list[Any], cuts: list[Any]) -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     connection = Connection(ours)
@@ -251,7 +252,7 @@ def test_any_frames_in_any_pieces_end_well_or_end_the_connection(frames, cuts) -
         max_size=12,
     )
 )
-def test_what_is_remembered_of_header_blocks_is_what_they_mean(blocks) -> None:
+def test_what_is_remembered_of_header_blocks_is_what_they_mean(blocks: list[Any]) -> None:
     encoder, reader, plain = Encoder(), HeaderReader(), Decoder()
     for fields in blocks:
         block = encoder.encode([*CALL[:6], *fields])

@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -63,7 +65,9 @@ def methods() -> Iterator[Methods]:
 
 
 @pytest.fixture(params=[GrpcServer, Http2Server])
-def server(request: pytest.FixtureRequest, methods: Methods, tmp_path) -> Iterator[GrpcServer | Http2Server]:
+def server(
+    request: pytest.FixtureRequest, methods: Methods, tmp_path: Path
+) -> Iterator[GrpcServer | Http2Server]:
     server = request.param(methods.table, [f"unix:{tmp_path}/socket"], 1, LIMIT)
     server.start()
     yield server
@@ -72,7 +76,7 @@ def server(request: pytest.FixtureRequest, methods: Methods, tmp_path) -> Iterat
 
 
 @pytest.fixture
-def channel(server: GrpcServer | Http2Server, tmp_path) -> Iterator[grpc.Channel]:
+def channel(server: GrpcServer | Http2Server, tmp_path: Path) -> Iterator[grpc.Channel]:
     unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     with grpc.insecure_channel(f"unix:{tmp_path}/socket", unlimited) as channel:
         yield channel
@@ -150,7 +154,7 @@ def test_a_method_learns_that_its_client_has_gone_or_is_out_of_time(
 
 
 def test_what_is_in_flight_is_finished_when_the_server_stops(
-    server: GrpcServer | Http2Server, channel: grpc.Channel, methods: Methods, tmp_path
+    server: GrpcServer | Http2Server, channel: grpc.Channel, methods: Methods, tmp_path: Path
 ) -> None:
     running = channel.unary_unary("/t.T/Hold").future(b"1", timeout=60)
     assert methods.holding.acquire(timeout=30)
@@ -164,7 +168,9 @@ def test_what_is_in_flight_is_finished_when_the_server_stops(
 
 
 @pytest.mark.parametrize("kind", [GrpcServer, Http2Server])
-def test_many_calls_on_one_connection_each_get_their_own_answer(methods: Methods, tmp_path, kind) -> None:
+def test_many_calls_on_one_connection_each_get_their_own_answer(
+    methods: Methods, tmp_path: Path, kind: type[Any]
+) -> None:
     server = kind(methods.table, [f"unix:{tmp_path}/socket"], 4)
     server.start()
     with grpc.insecure_channel(f"unix:{tmp_path}/socket") as channel, ThreadPoolExecutor(16) as pool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import tensorflow as tf
 from hypothesis import given
@@ -16,7 +19,7 @@ from tfsd.model_server.runtime.loader import Loader, LoadOptions
 
 
 @pytest.fixture
-def model(tmp_path):
+def model(tmp_path: Path) -> Path:
     """A version with a variable."""
     v1 = tf.compat.v1
     with tf.Graph().as_default(), v1.Session() as session:
@@ -27,24 +30,24 @@ def model(tmp_path):
     return tmp_path / "1"
 
 
-def failure(model) -> ServingError:
+def failure(model: Path) -> ServingError:
     with pytest.raises(ServingError) as error:
         Loader(LoadOptions(), Metrics())("m", 1, str(model))
     return error.value
 
 
-def test_a_sound_model_loads(model):
+def test_a_sound_model_loads(model: Path) -> None:
     Loader(LoadOptions(), Metrics())("m", 1, str(model)).close()
 
 
-def test_a_truncated_graph(model):
+def test_a_truncated_graph(model: Path) -> None:
     graph = model / "saved_model.pb"
     graph.write_bytes(graph.read_bytes()[:100])
     error = failure(model)
     assert (error.code, error.message) == (Code.OUT_OF_RANGE, "Read less bytes than requested")
 
 
-def test_a_corrupt_graph(model):
+def test_a_corrupt_graph(model: Path) -> None:
     (model / "saved_model.pb").write_bytes(b"this is no proto")
     error = failure(model)
     assert (error.code, error.message) == (
@@ -53,7 +56,7 @@ def test_a_corrupt_graph(model):
     )
 
 
-def test_an_op_that_is_not_registered(model):
+def test_an_op_that_is_not_registered(model: Path) -> None:
     graph = model / "saved_model.pb"
     saved = saved_model_pb2.SavedModel.FromString(graph.read_bytes())
     (meta_graph,) = saved.meta_graphs
@@ -67,7 +70,7 @@ def test_an_op_that_is_not_registered(model):
     assert "SAGEMAKER_TFS_OP_LIBRARIES" in error.message
 
 
-def test_no_graph(model):
+def test_no_graph(model: Path) -> None:
     (model / "saved_model.pb").unlink()
     error = failure(model)
     assert error.code is Code.NOT_FOUND
@@ -76,31 +79,31 @@ def test_no_graph(model):
     )
 
 
-def test_no_variables(model):
+def test_no_variables(model: Path) -> None:
     (model / "variables" / "variables.index").unlink()
     error = failure(model)
     assert error.code is Code.NOT_FOUND
     assert f"{model}/variables/variables.index does not exist" in error.message
 
 
-def test_truncated_variables_are_told_without_pythons_traceback(model):
+def test_truncated_variables_are_told_without_pythons_traceback(model: Path) -> None:
     (model / "variables" / "variables.data-00000-of-00001").write_bytes(b"")
     error = failure(model)
     assert error.code is Code.OUT_OF_RANGE
     assert error.message.startswith("Read less bytes than requested\n\t [[{{node save/RestoreV2")
 
 
-def test_other_tags(model):
+def test_other_tags(model: Path) -> None:
     with pytest.raises(ServingError, match="meta graph def matching supplied tags"):
         Loader(LoadOptions(tags=("a", "b")), Metrics())("m", 1, str(model))
 
 
-def test_an_exception_that_nobody_foresaw():
+def test_an_exception_that_nobody_foresaw() -> None:
     assert str(load_error(KeyError("x"), "/m/1", ["serve"])) == "INTERNAL: KeyError: 'x'"
 
 
 @given(st.lists(st.floats(width=32), min_size=1), st.data())
-def test_a_message_that_is_cut_is_truncated_or_shorter(values, data):
+def test_a_message_that_is_cut_is_truncated_or_shorter(values: list[Any], data: Any) -> None:
     whole = tensor_pb2.TensorProto(float_val=values, string_val=[b"abc"]).SerializeToString()
     assert not is_truncated(whole)
     cut = whole[: data.draw(st.integers(0, len(whole) - 1))]
@@ -111,5 +114,5 @@ def test_a_message_that_is_cut_is_truncated_or_shorter(values, data):
 
 
 @given(st.binary())
-def test_any_bytes(message):
+def test_any_bytes(message: bytes) -> None:
     is_truncated(message)

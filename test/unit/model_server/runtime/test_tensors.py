@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -56,7 +59,7 @@ def check(proto: tensor_pb2.TensorProto) -> None:
 
 
 @st.composite
-def protos(draw) -> tensor_pb2.TensorProto:
+def protos(draw: Callable[..., Any]) -> tensor_pb2.TensorProto:
     """Tensors as clients may send them: too few or too many values, a wrong content, a shape that is none."""
     dtype = draw(st.sampled_from([*DTYPES, "string"]))
     proto = tensor_pb2.TensorProto(dtype=tf.as_dtype(dtype).as_datatype_enum)
@@ -78,12 +81,12 @@ def protos(draw) -> tensor_pb2.TensorProto:
 
 @settings(max_examples=300)
 @given(protos())
-def test_decodes_as_tensorflow_does(proto):
+def test_decodes_as_tensorflow_does(proto: Any) -> None:
     check(proto)
 
 
 @pytest.mark.parametrize("dtype", INTEGERS)
-def test_integers_out_of_range_wrap_as_in_tensorflow(dtype):
+def test_integers_out_of_range_wrap_as_in_tensorflow(dtype: str) -> None:
     field = {"int64": "int64_val", "uint32": "uint32_val", "uint64": "uint64_val"}.get(dtype, "int_val")
     proto = tensor_pb2.TensorProto(dtype=tf.as_dtype(dtype).as_datatype_enum)
     proto.tensor_shape.dim.add(size=4)
@@ -92,7 +95,7 @@ def test_integers_out_of_range_wrap_as_in_tensorflow(dtype):
 
 
 @pytest.mark.parametrize("dims", [254, 255])
-def test_the_number_of_dimensions_is_limited(dims):
+def test_the_number_of_dimensions_is_limited(dims: int) -> None:
     proto = tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, float_val=[1.0])
     for _ in range(dims):
         proto.tensor_shape.dim.add(size=1)
@@ -101,7 +104,7 @@ def test_the_number_of_dimensions_is_limited(dims):
             tensors.decode(proto, "x")
 
 
-def test_more_elements_than_64_bits_count():
+def test_more_elements_than_64_bits_count() -> None:
     proto = tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT)
     for _ in range(3):
         proto.tensor_shape.dim.add(size=2**40)
@@ -109,14 +112,14 @@ def test_more_elements_than_64_bits_count():
 
 
 @pytest.mark.parametrize("dtype", ["DT_INVALID", "DT_RESOURCE", "DT_VARIANT", "DT_FLOAT_REF"])
-def test_types_without_values(dtype):
+def test_types_without_values(dtype: str) -> None:
     proto = tensor_pb2.TensorProto(dtype=types_pb2.DataType.Value(dtype))
     with pytest.raises(ServingError) as refusal:
         tensors.decode(proto, "x")
     assert refusal.value.code is Code.INVALID_ARGUMENT
 
 
-def test_string_content():
+def test_string_content() -> None:
     proto = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, tensor_content=b"\x01\x02abb")
     proto.tensor_shape.dim.add(size=2)
     assert tensors.decode(proto, "x").tolist() == [b"a", b"bb"]
@@ -135,7 +138,7 @@ def round_trip(array: np.ndarray, as_content: bool) -> tuple[np.ndarray, tensor_
 @pytest.mark.parametrize("dtype", DTYPES)
 @settings(max_examples=20)
 @given(data=st.data())
-def test_what_is_encoded_decodes_to_itself(dtype, as_content, data):
+def test_what_is_encoded_decodes_to_itself(dtype: str, as_content: bool, data: Any) -> None:
     numpy_dtype = np.dtype(tf.as_dtype(dtype).as_numpy_dtype)
     shape = data.draw(hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
     raw = data.draw(hnp.arrays(np.uint8 if dtype != "bool" else np.bool_, (*shape, numpy_dtype.itemsize)))
@@ -150,14 +153,14 @@ def test_what_is_encoded_decodes_to_itself(dtype, as_content, data):
 
 @pytest.mark.parametrize("as_content", [False, True])
 @given(st.lists(st.binary(max_size=200), max_size=5))
-def test_strings_round_trip(as_content, values):
+def test_strings_round_trip(as_content: bool, values: list[Any]) -> None:
     array = np.empty(len(values), object)
     array[:] = values
     back, _ = round_trip(array, as_content)
     assert back.tolist() == values
 
 
-def test_quantized_integers_are_written_as_such():
+def test_quantized_integers_are_written_as_such() -> None:
     proto = tensor_pb2.TensorProto()
     tensors.encode(np.array([-3, 4], np.int8), proto, False, types_pb2.DT_QINT8)
     assert list(proto.int_val) == [-3, 4]

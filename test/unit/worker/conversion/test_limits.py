@@ -1,4 +1,7 @@
+from __future__ import annotations
+
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +14,7 @@ from tfsd.worker.conversion.convert import convert_request
 DEPTH, DIGITS = limits.MAX_DEPTH, limits.MAX_DIGITS
 
 
-def nested(depth, inside=b"1", opening=b"[", closing=b"]"):
+def nested(depth: int, inside: bytes = b"1", opening: bytes = b"[", closing: bytes = b"]") -> bytes:
     return opening * depth + inside + closing * depth
 
 
@@ -28,7 +31,7 @@ def nested(depth, inside=b"1", opening=b"[", closing=b"]"):
         b'["' + b"1" * 10 * DIGITS + b'"]',
     ],
 )
-def test_at_the_limits(text):
+def test_at_the_limits(text: bytes) -> None:
     limits.check(text)
 
 
@@ -44,7 +47,7 @@ def test_at_the_limits(text):
         nested(100 * DEPTH),
     ],
 )
-def test_too_deep(text):
+def test_too_deep(text: bytes) -> None:
     with pytest.raises(BadRequest, match="nested deeper than 100"):
         limits.check(text)
 
@@ -62,12 +65,12 @@ def test_too_deep(text):
     ],
 )
 @pytest.mark.parametrize("digits", [DIGITS + 1, 5000])
-def test_a_number_of_too_many_digits_in_any_form(body, content_type, digits):
+def test_a_number_of_too_many_digits_in_any_form(body: bytes, content_type: str, digits: int) -> None:
     with pytest.raises(BadRequest, match="more than 2000 digits"):
         convert_request(body.replace(b"%s", b"7" * digits), content_type)
 
 
-def depth(value):
+def depth(value: Any) -> int:
     if isinstance(value, dict):
         return 1 + max(map(depth, value.values()), default=0)
     return 1 + max(map(depth, value), default=0) if isinstance(value, list) else 0
@@ -83,7 +86,7 @@ VALUES = st.recursive(
 
 
 @given(VALUES, st.integers(0, 40))
-def test_the_depth_is_that_of_the_value(value, wraps):
+def test_the_depth_is_that_of_the_value(value: Any, wraps: int) -> None:
     for _ in range(wraps):
         value = [value]
     text, found = json.dumps(value).encode(), depth(value)

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,14 +34,14 @@ def signature(**inputs: Input) -> Signature:
 
 
 @given(JSON_VALUES)
-def test_a_json_value_is_itself(value):
+def test_a_json_value_is_itself(value: Any) -> None:
     assert parse_json(json.dumps(value), tensors=False) == value
     parsed = parse_json(json.dumps(value), tensors=True)
     assert isinstance(parsed, tensor_pb2.TensorProto) or parsed == value
 
 
 @given(st.lists(st.floats(-(2.0**127), 2.0**127, width=32)), st.sampled_from([True, False]))
-def test_a_tensor_in_protobuf_s_json_is_a_tensor(values, camel_case):
+def test_a_tensor_in_protobuf_s_json_is_a_tensor(values: list[Any], camel_case: bool) -> None:
     tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, float_val=values)
     tensor.tensor_shape.dim.add(size=len(values))
     text = json_format.MessageToJson(tensor, preserving_proto_field_name=not camel_case)
@@ -49,17 +50,17 @@ def test_a_tensor_in_protobuf_s_json_is_a_tensor(values, camel_case):
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "1", '{"x": [1]}', '{"dtype": "NONE"}', '{"dtype": [1]}'])
-def test_json_that_is_no_tensor(text):
+def test_json_that_is_no_tensor(text: str) -> None:
     assert parse_json(text, tensors=True) == json.loads(text)
 
 
 @given(st.text())
-def test_any_text_is_json_or_a_400(text):
+def test_any_text_is_json_or_a_400(text: str) -> None:
     with contextlib.suppress(BadRequest):
         parse_json(text, tensors=True)
 
 
-def test_json_too_deep():
+def test_json_too_deep() -> None:
     with pytest.raises(BadRequest, match="nested deeper"):
         parse_json("[" * 200_000, tensors=True)
 
@@ -71,14 +72,14 @@ def test_json_too_deep():
     st.sampled_from(["\n", "\r\n", "\r"]),
     st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
 )
-def test_csv_rows_are_numbers(rows, end, quoting):
+def test_csv_rows_are_numbers(rows: list[Any], end: str, quoting: int) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator=end, quoting=quoting).writerows(rows)
     assert parse_csv(text.getvalue()) == (rows[0] if len(rows) == 1 else rows)
 
 
 @given(st.text(alphabet='0123456789.,-+e"nai \r\nx'))
-def test_any_text_is_csv_or_a_400_with_its_line(text):
+def test_any_text_is_csv_or_a_400_with_its_line(text: str) -> None:
     try:
         parsed = parse_csv(text)
     except BadRequest as error:
@@ -97,36 +98,36 @@ def test_any_text_is_csv_or_a_400_with_its_line(text):
         ("multi_inference", "MultiInferenceRequest"),
     ],
 )
-def test_protobuf_is_the_signature_s_request(method, kind):
+def test_protobuf_is_the_signature_s_request(method: str, kind: str) -> None:
     assert type(default_input_fn(b"", "application/octet-stream", Signature(1, method, {}))).__name__ == kind
 
 
-def test_a_request_is_sent_as_it_is_without_a_signature():
+def test_a_request_is_sent_as_it_is_without_a_signature() -> None:
     for request in (predict_pb2.PredictRequest(), inference_pb2.MultiInferenceRequest()):
         assert to_request(request, lambda: pytest.fail("asked for")) is request
 
 
-def test_a_value_without_a_name_goes_to_the_only_input_or_to_inputs():
+def test_a_value_without_a_name_goes_to_the_only_input_or_to_inputs() -> None:
     assert list(to_request([1, 2], signature).inputs) == ["x"]
     assert list(to_request([1, 2], lambda: signature(other=SCALAR, inputs=SCALAR)).inputs) == ["inputs"]
     with pytest.raises(BadRequest, match="'a', 'b'"):
         to_request([1, 2], lambda: signature(a=SCALAR, b=SCALAR))
 
 
-def test_each_input_has_its_own_dtype():
+def test_each_input_has_its_own_dtype() -> None:
     inputs = {"a": SCALAR, "b": Input(types_pb2.DT_STRING, None), "c": Input(types_pb2.DT_INT8, ())}
     request = to_request({"a": [1, 2], "b": "text", "c": np.float64(3)}, lambda: signature(**inputs))
     assert {name: tensor.dtype for name, tensor in request.inputs.items()} == {"a": 1, "b": 7, "c": 6}
 
 
-def test_a_signature_that_no_plain_value_suits():
+def test_a_signature_that_no_plain_value_suits() -> None:
     with pytest.raises(BadRequest, match="'detect'"):
         to_request([1], lambda: Signature(1, "detect", {}))
     with pytest.raises(BadRequest, match=r"tf\.Examples"):
         to_request(tensor_pb2.TensorProto(), lambda: Signature(1, "classify", {}))
 
 
-def features(value):
+def features(value: Any) -> list[Any]:
     return [
         {
             name: (feature.WhichOneof("kind"), list(getattr(feature, feature.WhichOneof("kind") or "").value))
@@ -156,18 +157,18 @@ def features(value):
         ({"a": np.int16(3), "b": np.array(["x"])}, [{"a": ("int64_list", [3]), "b": ("bytes_list", [b"x"])}]),
     ],
 )  # fmt: skip
-def test_examples(value, expected):
+def test_examples(value: Any, expected: list[Any]) -> None:
     assert features(value) == expected
 
 
 @pytest.mark.parametrize("value", [{"a": [1, "x"]}, {"a": None}, {"a": 2**70}, {"a": {"b": 1}}, {1: 2}, None])
-def test_values_that_are_no_features(value):
+def test_values_that_are_no_features(value: dict[Any, Any] | dict[str, Any] | None) -> None:
     with pytest.raises(BadRequest):
         examples(value)
 
 
 @given(JSON_VALUES, st.sampled_from(["predict", "classify", "regress"]))
-def test_any_json_value_is_a_request_or_a_400(value, method):
+def test_any_json_value_is_a_request_or_a_400(value: Any, method: str) -> None:
     try:
         to_request(value, lambda: Signature(1, method, {"x": SCALAR}))
     except HttpError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ SHAPES = arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3)
 
 
 @given(st.sampled_from(NUMERIC).flatmap(lambda pair: arrays.arrays(pair[1], SHAPES)))
-def test_numbers_there_and_back(array):
+def test_numbers_there_and_back(array: Any) -> None:
     dtype = tf.as_dtype(array.dtype).as_datatype_enum
     tensor = to_tensor(array, dtype, None, "x")
     np.testing.assert_array_equal(tf.make_ndarray(tensor), array)
@@ -30,7 +31,7 @@ def test_numbers_there_and_back(array):
 
 
 @given(arrays.arrays(np.object_, SHAPES, elements=st.one_of(st.binary(max_size=3), st.text(max_size=3))))
-def test_text_there_and_back(array):
+def test_text_there_and_back(array: Any) -> None:
     tensor = to_tensor(array.tolist() if array.size else array, types_pb2.DT_STRING, None, "x")
     encoded = [item.encode() if isinstance(item, str) else item for item in array.ravel()]
     assert to_array(tensor).ravel().tolist() == encoded
@@ -38,7 +39,7 @@ def test_text_there_and_back(array):
 
 
 @given(arrays.arrays(np.float32, SHAPES, elements=st.floats(width=32, allow_nan=False)))
-def test_json_becomes_what_numpy_makes_of_it(array):
+def test_json_becomes_what_numpy_makes_of_it(array: Any) -> None:
     value = json.loads(json.dumps(array.tolist()))
     np.testing.assert_array_equal(
         to_array(to_tensor(value, types_pb2.DT_FLOAT, None, "x")), np.array(value, "f")
@@ -46,7 +47,7 @@ def test_json_becomes_what_numpy_makes_of_it(array):
 
 
 @given(st.lists(st.integers(-(2**70), 2**70), max_size=4), st.sampled_from(NUMERIC))
-def test_an_integer_is_kept_or_refused(value, pair):
+def test_an_integer_is_kept_or_refused(value: list[Any], pair: tuple[Any, ...]) -> None:
     dtype, kind = pair
     try:
         array = to_array(to_tensor(value, dtype, None, "x"))
@@ -77,14 +78,14 @@ def test_an_integer_is_kept_or_refused(value, pair):
         ([1], types_pb2.DT_RESOURCE),
     ],
 )
-def test_values_that_a_dtype_cannot_hold(value, dtype):
+def test_values_that_a_dtype_cannot_hold(value: list[Any], dtype: int) -> None:
     with pytest.raises(BadRequest, match="'pixels'"):
         to_tensor(value, dtype, None, "pixels")
 
 
 @pytest.mark.parametrize("dtype", [types_pb2.DT_FLOAT, types_pb2.DT_STRING])
 @pytest.mark.parametrize("value", [[["a"], ["b", "c"]], ["a", ["b"]], [[], ["a"]]])
-def test_ragged_values(value, dtype):
+def test_ragged_values(value: list[Any], dtype: int) -> None:
     if dtype == types_pb2.DT_FLOAT:
         value = json.loads(json.dumps(value).translate(str.maketrans("abc", "123")).replace('"', ""))
     with pytest.raises(ShapeMismatch) as raised:
@@ -110,29 +111,31 @@ def test_ragged_values(value, dtype):
         ((), (-1, 4), ()),
     ],
 )
-def test_a_leading_one_is_added_to_one_dimension_less(sizes, shape, expected):
+def test_a_leading_one_is_added_to_one_dimension_less(
+    sizes: tuple[Any, ...], shape: tuple[Any, ...] | None, expected: tuple[Any, ...]
+) -> None:
     assert fitted(sizes, shape) == expected
 
 
-def test_a_tensor_proto_is_given_a_leading_one_too():
+def test_a_tensor_proto_is_given_a_leading_one_too() -> None:
     tensor = tf.make_tensor_proto([1.0, 2.0])
     assert to_array(with_fitted_shape(tensor, (-1, 2))).tolist() == [[1.0, 2.0]]
     assert to_array(tensor).tolist() == [1.0, 2.0]
     assert with_fitted_shape(tensor, (-1,)) is tensor
 
 
-def test_the_last_value_of_a_tensor_proto_stands_for_the_rest():
+def test_the_last_value_of_a_tensor_proto_stands_for_the_rest() -> None:
     tensor = tf.make_tensor_proto(7, dtype=tf.int64, shape=[2, 2])
     assert to_array(tensor).tolist() == [[7, 7], [7, 7]]
 
 
-def test_a_tensor_proto_without_a_counterpart():
+def test_a_tensor_proto_without_a_counterpart() -> None:
     with pytest.raises(ValueError, match="DT_BFLOAT16"):
         to_array(tf.make_tensor_proto([1.0], tf.bfloat16))
 
 
 @pytest.mark.parametrize("dtype", ["DT_FLOAT", "DT_INT32", "DT_STRING", "DT_COMPLEX64"])
-def test_a_small_tensor_that_would_grow_to_gigabytes(dtype):
+def test_a_small_tensor_that_would_grow_to_gigabytes(dtype: str) -> None:
     tensor = tensor_pb2.TensorProto(dtype=dtype)
     tensor.tensor_shape.dim.add(size=100_000_000)
     with pytest.raises(BadRequest, match="100000000 elements and holds 0"):
@@ -141,7 +144,7 @@ def test_a_small_tensor_that_would_grow_to_gigabytes(dtype):
     tensors.check_size(tensor, "x")
 
 
-def test_a_large_tensor_that_holds_all_of_its_elements():
+def test_a_large_tensor_that_holds_all_of_its_elements() -> None:
     tensor = tensor_pb2.TensorProto(dtype="DT_FLOAT", float_val=np.zeros(1_500_000))
     tensor.tensor_shape.dim.add(size=1_500_000)
     tensors.check_size(tensor, "x")

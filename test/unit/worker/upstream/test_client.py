@@ -1,5 +1,9 @@
+from __future__ import annotations
+
 import logging
 import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import gevent
 import pytest
@@ -12,10 +16,10 @@ HEAD = b"POST /v1/models/m:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length
 
 
 @pytest.fixture
-def group_of():
+def group_of() -> Iterator[Callable[..., Any]]:
     made = []
 
-    def make(*stubs):
+    def make(*stubs: Any) -> Any:
         servers = tuple(ModelServer(f"model-m-{i}", stub.port, 0) for i, stub in enumerate(stubs))
         made.append(ModelServers({"m": Model("m", "/", (1,), servers)}))
         return made[-1].of_model("m")
@@ -25,17 +29,17 @@ def group_of():
         servers.close_idle()
 
 
-def send(group, seconds=20.0, body=b"{}"):
+def send(group: Any, seconds: float = 20.0, body: bytes = b"{}") -> Any:
     return group.send(HEAD.replace(b"2\r\n", b"%d\r\n" % len(body)), body, time.monotonic() + seconds)
 
 
-def test_connections_are_kept(stub, group_of):
+def test_connections_are_kept(stub: Any, group_of: Callable[..., Any]) -> None:
     group = group_of(stub)
     assert [send(group).body for _ in range(3)] == [PREDICTIONS] * 3
     assert stub.connections == 1
 
 
-def test_one_connection_for_each_request_under_way(stub, group_of):
+def test_one_connection_for_each_request_under_way(stub: Any, group_of: Callable[..., Any]) -> None:
     group = group_of(stub)
     stub.behaviours = [lambda *_: gevent.sleep(0.05) or answer()] * 3
     gevent.joinall([gevent.spawn(send, group) for _ in range(3)], raise_error=True)
@@ -43,7 +47,9 @@ def test_one_connection_for_each_request_under_way(stub, group_of):
     assert stub.connections == 3
 
 
-def test_kept_connections_that_were_closed(stub, group_of, caplog):
+def test_kept_connections_that_were_closed(
+    stub: Any, group_of: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
     group = group_of(stub)
     gevent.joinall([gevent.spawn(send, group) for _ in range(3)], raise_error=True)
     stub.drop_connections()
@@ -52,10 +58,10 @@ def test_kept_connections_that_were_closed(stub, group_of, caplog):
     assert not caplog.records  # that is no failure
 
 
-def test_an_answer_in_pieces(stub, group_of):
+def test_an_answer_in_pieces(stub: Any, group_of: Callable[..., Any]) -> None:
     body = b"x" * 300_000
 
-    def slowly(_stub, sock, _request):
+    def slowly(_stub: Any, sock: Any, _request: Any) -> bytes:
         reply = answer(body)
         for start, end in ((0, 5), (5, 40), (40, 100_000), (100_000, None)):
             sock.sendall(reply[start:end])
@@ -67,7 +73,7 @@ def test_an_answer_in_pieces(stub, group_of):
 
 
 @pytest.mark.parametrize("size", [1_000, 100_000, 5_000_000])
-def test_a_request_of_any_size(stub, group_of, size):
+def test_a_request_of_any_size(stub: Any, group_of: Callable[..., Any], size: int) -> None:
     body = b"y" * size
     send(group_of(stub), body=body)
     assert stub.requests[0].body == body
@@ -89,15 +95,17 @@ def test_a_request_of_any_size(stub, group_of, size):
         (answer(b"abc") + b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n", b"abc", False),
     ],
 )
-def test_framing_of_answers(stub, group_of, reply, body, reusable):
+def test_framing_of_answers(
+    stub: Any, group_of: Callable[..., Any], reply: bytes, body: bytes, reusable: bool
+) -> None:
     stub.usual = reply
     group = group_of(stub)
     assert [send(group).body, send(group).body] == [body, body]
     assert stub.connections == (1 if reusable else 2)
 
 
-def test_an_answer_that_ends_with_the_connection(stub, group_of):
-    def end(_stub, sock, _request):
+def test_an_answer_that_ends_with_the_connection(stub: Any, group_of: Callable[..., Any]) -> None:
+    def end(_stub: Any, sock: Any, _request: Any) -> None:
         sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nall of it")
 
     stub.behaviours = [end]
@@ -105,8 +113,8 @@ def test_an_answer_that_ends_with_the_connection(stub, group_of):
     assert (answered.status, answered.body) == (200, b"all of it")
 
 
-def cut_off(after=b""):
-    def behaviour(_stub, sock, _request):
+def cut_off(after: bytes = b"") -> Callable[..., Any]:
+    def behaviour(_stub: Any, sock: Any, _request: Any) -> None:
         sock.sendall(after)
 
     return behaviour
@@ -114,7 +122,9 @@ def cut_off(after=b""):
 
 @pytest.mark.parametrize("after", [b"", b"HTTP/1.1 200 OK\r\nContent-", answer()[:-4]])
 @pytest.mark.parametrize("kept", [False, True])
-def test_a_request_that_is_cut_off_is_sent_again(stub, group_of, after, kept):
+def test_a_request_that_is_cut_off_is_sent_again(
+    stub: Any, group_of: Callable[..., Any], after: bytes, kept: bool
+) -> None:
     group = group_of(stub)
     if kept:
         send(group)
@@ -123,7 +133,9 @@ def test_a_request_that_is_cut_off_is_sent_again(stub, group_of, after, kept):
 
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 2\r\n", b"Transfer-Encoding: chunked\r\n", b""])
-def test_an_answer_whose_head_is_cut_anywhere_is_none(stub, group_of, framing):
+def test_an_answer_whose_head_is_cut_anywhere_is_none(
+    stub: Any, group_of: Callable[..., Any], framing: bytes
+) -> None:
     """Even where what has come is a status and whole header lines, without saying how long the body would be."""
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: now\r\n" + framing + b"\r\n"
     group = group_of(stub)
@@ -132,20 +144,22 @@ def test_an_answer_whose_head_is_cut_anywhere_is_none(stub, group_of, framing):
         assert send(group).body == PREDICTIONS, head[:end]
 
 
-def test_a_request_that_kills_its_server_is_given_up(stub, group_of):
+def test_a_request_that_kills_its_server_is_given_up(stub: Any, group_of: Callable[..., Any]) -> None:
     stub.behaviours = [cut_off()] * 100
     with pytest.raises(ModelServerDown, match="3 times"):
         send(group_of(stub))
     assert len(stub.requests) == 3
 
 
-def test_nonsense_is_not_an_answer(stub, group_of):
+def test_nonsense_is_not_an_answer(stub: Any, group_of: Callable[..., Any]) -> None:
     stub.usual = b"SSH-2.0-OpenSSH\r\n\r\n"
     with pytest.raises(ModelServerDown):
         send(group_of(stub))
 
 
-def test_the_other_instance_takes_over(stub, other_stub, group_of, caplog):
+def test_the_other_instance_takes_over(
+    stub: Any, other_stub: Any, group_of: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     group = group_of(stub, other_stub)
     for _ in range(4):
@@ -159,13 +173,15 @@ def test_the_other_instance_takes_over(stub, other_stub, group_of, caplog):
     assert "model-m-0" in caplog.text
 
 
-def test_a_request_cut_off_goes_to_the_other_instance(stub, other_stub, group_of):
+def test_a_request_cut_off_goes_to_the_other_instance(
+    stub: Any, other_stub: Any, group_of: Callable[..., Any]
+) -> None:
     stub.behaviours = other_stub.behaviours = [cut_off(b"HTTP/1.1 200")]
     assert send(group_of(stub, other_stub)).body == PREDICTIONS
     assert len(stub.requests) == len(other_stub.requests) == 1
 
 
-def test_the_less_busy_instance_is_chosen(stub, other_stub, group_of):
+def test_the_less_busy_instance_is_chosen(stub: Any, other_stub: Any, group_of: Callable[..., Any]) -> None:
     group = group_of(stub, other_stub)
     busy = gevent.event.Event()
     stub.behaviours = [lambda *_: busy.wait() and answer()] * 2
@@ -179,7 +195,9 @@ def test_the_less_busy_instance_is_chosen(stub, other_stub, group_of):
     gevent.joinall(first, raise_error=True)
 
 
-def test_waiting_for_the_only_instance(stub, group_of, caplog):
+def test_waiting_for_the_only_instance(
+    stub: Any, group_of: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     group = group_of(stub)
     send(group)
@@ -192,7 +210,7 @@ def test_waiting_for_the_only_instance(stub, group_of, caplog):
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
-def test_the_only_instance_stays_down(stub, group_of):
+def test_the_only_instance_stays_down(stub: Any, group_of: Callable[..., Any]) -> None:
     group = group_of(stub)
     stub.die()
     with pytest.raises(ModelServerDown) as raised:
@@ -203,7 +221,7 @@ def test_the_only_instance_stays_down(stub, group_of):
     assert "model-m-0" in raised.value.message
 
 
-def test_giving_up_leaves_no_half_read_connection(stub, group_of):
+def test_giving_up_leaves_no_half_read_connection(stub: Any, group_of: Callable[..., Any]) -> None:
     group = group_of(stub)
     stub.behaviours = [lambda *_: gevent.sleep(0.1) or answer(b"late")]
     with pytest.raises(gevent.Timeout), gevent.Timeout(0.02):
@@ -212,7 +230,7 @@ def test_giving_up_leaves_no_half_read_connection(stub, group_of):
     assert group.backends[0].outstanding == 0
 
 
-def test_a_server_that_answers_before_it_has_read_everything(stub, group_of):
+def test_a_server_that_answers_before_it_has_read_everything(stub: Any, group_of: Callable[..., Any]) -> None:
     """Not what tensorflow_model_server does; a limit on the size would."""
     early = gevent.server.StreamServer(("127.0.0.1", 0), _answer_early)
     early.start()
@@ -224,7 +242,7 @@ def test_a_server_that_answers_before_it_has_read_everything(stub, group_of):
     stub.port = 0
 
 
-def _answer_early(sock, _address):
+def _answer_early(sock: Any, _address: tuple[Any, ...]) -> None:
     sock.recv(100)
     sock.sendall(answer(b"", "413 Payload Too Large", "Connection: close"))
     sock.shutdown(1)

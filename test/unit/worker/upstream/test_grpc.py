@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -58,23 +59,23 @@ class Failed(grpc.RpcError, grpc.Call):
     def __init__(self, code: grpc.StatusCode, details: str) -> None:
         self._code, self._details = code, details
 
-    def code(self):
+    def code(self) -> Any:
         return self._code
 
-    def details(self):
+    def details(self) -> str:
         return self._details
 
-    def unused(self, *_):
+    def unused(self, *_: Any) -> None:
         raise NotImplementedError
 
     initial_metadata = trailing_metadata = is_active = time_remaining = cancel = add_callback = unused
 
 
-def test_a_worker_without_grpc_does_not_load_it():
+def test_a_worker_without_grpc_does_not_load_it() -> None:
     assert run(UNUSED) == "[]"
 
 
-def test_any_grpc_is_cooperative():
+def test_any_grpc_is_cooperative() -> None:
     code, ticked = run(COOPERATIVE).split()
     assert code in ("DEADLINE_EXCEEDED", "UNAVAILABLE")
     assert ticked == "True"
@@ -126,11 +127,11 @@ server.stop(0)
 """
 
 
-def test_calls_beyond_the_limit_wait_their_turn():
+def test_calls_beyond_the_limit_wait_their_turn() -> None:
     assert run(QUEUE) == "4 [b'not here', b'x'] True"
 
 
-def test_a_model_has_one_channel():
+def test_a_model_has_one_channel() -> None:
     models = {
         name: Model(name, "/models", (1,), (ModelServer("m", number, number + 1),))
         for number, name in ((8501, "a"), (8601, "b"))
@@ -153,13 +154,13 @@ def test_a_model_has_one_channel():
         (grpc.StatusCode.UNKNOWN, 500),
     ],
 )
-def test_a_failed_call_is_an_http_error(code, status):
+def test_a_failed_call_is_an_http_error(code: Any, status: int) -> None:
     reply = from_exception(Failed(code, "what went wrong"))
     assert (reply.status, json.loads(reply.body)) == (status, {"error": "what went wrong"})
     assert ("Retry-After" in dict(reply.headers)) == (status == 503)
     assert code.name in json.loads(from_exception(Failed(code, "")).body)["error"]
 
 
-def test_another_rpc_error_is_just_an_exception():
+def test_another_rpc_error_is_just_an_exception() -> None:
     assert from_exception(grpc.FutureTimeoutError("late")).status == 500
     assert from_exception(grpc.RpcError("odd")).status == 500

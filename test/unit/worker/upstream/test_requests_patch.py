@@ -1,6 +1,10 @@
+from __future__ import annotations
+
 import http.server
 import json
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 import gevent
 import pytest
@@ -16,7 +20,7 @@ from tfsd.worker.upstream.response import ModelServerResponse
 
 
 @pytest.fixture
-def patched(stub):
+def patched(stub: Any) -> Iterator[Any]:
     server = ModelServer("model-m", stub.port, 0)
     servers = ModelServers({"m": Model("m", "/", (1,), (server,))})
     uninstall = requests_patch.install(servers, 0.5)
@@ -25,11 +29,11 @@ def patched(stub):
     servers.close_idle()
 
 
-def url(stub, host="localhost", path="/v1/models/m:predict"):
+def url(stub: Any, host: str = "localhost", path: str = "/v1/models/m:predict") -> str:
     return f"http://{host}:{stub.port}{path}"
 
 
-def test_post_is_pooled_and_the_response_is_true(patched):
+def test_post_is_pooled_and_the_response_is_true(patched: Any) -> None:
     responses = [requests.post(url(patched), data='{"instances": [1]}') for _ in range(3)]
     assert patched.connections == 1
     response = responses[0]
@@ -57,7 +61,7 @@ def test_post_is_pooled_and_the_response_is_true(patched):
     assert repr(response) == "<Response [200]>"
 
 
-def test_an_error_answer(patched):
+def test_an_error_answer(patched: Any) -> None:
     patched.usual = answer(b'{"error": "no"}', "404 Not Found")
     response = requests.get(url(patched, path="/v1/models/n"))
     assert not response.ok
@@ -67,7 +71,7 @@ def test_an_error_answer(patched):
         response.raise_for_status()
 
 
-def from_imports():
+def from_imports() -> dict[str, Any]:
     from requests import post
     from requests.api import request
 
@@ -81,7 +85,7 @@ def from_imports():
 
 @pytest.mark.parametrize("way", list(from_imports()))
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
-def test_ways_to_call(patched, way, host):
+def test_ways_to_call(patched: Any, way: str, host: str) -> None:
     response = from_imports()[way](url(patched, host), json={"instances": [1]})
     assert isinstance(response, ModelServerResponse)
     assert patched.requests[0].json() == {"instances": [1]}
@@ -101,7 +105,9 @@ def test_ways_to_call(patched, way, host):
         ({"data": "d", "headers": {"Content-Type": "application/json"}}, b"d", "application/json"),
     ],
 )
-def test_bodies_are_those_of_requests(patched, kwargs, body, content_type):
+def test_bodies_are_those_of_requests(
+    patched: Any, kwargs: dict[str, Any], body: bytes, content_type: str | None
+) -> None:
     """The same call goes through the pool and, with one more option, through the real requests."""
     assert isinstance(requests.post(url(patched), timeout=10, **kwargs), ModelServerResponse)
     request = patched.requests[0]
@@ -112,21 +118,23 @@ def test_bodies_are_those_of_requests(patched, kwargs, body, content_type):
     assert prepared.headers.get("Content-Type") == content_type
 
 
-def test_get_with_params(patched):
+def test_get_with_params(patched: Any) -> None:
     response = requests.get(url(patched, path="/v1/models/m"), params={"a": "b c"})
     assert patched.requests[0].line == "GET /v1/models/m?a=b+c HTTP/1.1"
     assert response.url.endswith("/v1/models/m?a=b+c")
 
 
-def test_timeout(patched):
+def test_timeout(patched: Any) -> None:
     patched.behaviours = [lambda *_: gevent.sleep(5)]
     with pytest.raises(requests.ReadTimeout):
         requests.post(url(patched), data="{}", timeout=(1, 0.05))
     assert requests.post(url(patched), data="{}").content == PREDICTIONS
 
 
-def test_a_timeout_of_urllib3_is_kept(patched):
-    def post():  # in a thread, since the standard library is not patched here and the stub is in this one
+def test_a_timeout_of_urllib3_is_kept(patched: Any) -> None:
+    def post() -> (
+        bytes
+    ):  # in a thread, since the standard library is not patched here and the stub is in this one
         return requests.post(url(patched), data="{}", timeout=urllib3.Timeout(20)).content
 
     assert gevent.get_hub().threadpool.apply(post) == PREDICTIONS
@@ -135,11 +143,11 @@ def test_a_timeout_of_urllib3_is_kept(patched):
 
 
 @pytest.mark.parametrize("timeout", [5, 5.0, (1, 5), (None, 5), (5, None), None])
-def test_plain_timeouts_are_pooled(patched, timeout):
+def test_plain_timeouts_are_pooled(patched: Any, timeout: float | tuple[Any, ...] | None) -> None:
     assert isinstance(requests.post(url(patched), data="{}", timeout=timeout), ModelServerResponse)
 
 
-def test_a_server_that_is_down(patched):
+def test_a_server_that_is_down(patched: Any) -> None:
     patched.die()
     with pytest.raises(requests.ConnectionError) as raised:
         requests.post(url(patched), data="{}")
@@ -149,7 +157,7 @@ def test_a_server_that_is_down(patched):
     assert "model-m" in json.loads(reply.body)["error"]
 
 
-def test_a_server_that_comes_back(patched):
+def test_a_server_that_comes_back(patched: Any) -> None:
     requests.post(url(patched), data="{}")
     patched.die()
     gevent.spawn_later(0.1, patched.start)
@@ -157,19 +165,19 @@ def test_a_server_that_comes_back(patched):
 
 
 class EchoHandler(http.server.BaseHTTPRequestHandler):
-    def do_POST(self):
+    def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_):
+    def log_message(self, *_: Any) -> None:
         pass
 
 
 @pytest.fixture
-def elsewhere():
+def elsewhere() -> Iterator[int]:
     server = http.server.HTTPServer(("127.0.0.1", 0), EchoHandler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
@@ -179,7 +187,7 @@ def elsewhere():
     server.server_close()
 
 
-def test_any_other_address_is_left_alone(patched, elsewhere):
+def test_any_other_address_is_left_alone(patched: Any, elsewhere: int) -> None:
     response = requests.post(f"http://127.0.0.1:{elsewhere}/", data="echo")
     assert response.content == b"echo"
     assert not isinstance(response, ModelServerResponse)
@@ -216,7 +224,9 @@ def test_any_other_address_is_left_alone(patched, elsewhere):
         ("POST", "http://localhost:{}/v1", {"timeout": (1, 0)}),
     ],
 )
-def test_what_the_real_requests_does(stub, method, address, kwargs):
+def test_what_the_real_requests_does(
+    stub: Any, method: str, address: bytes | str, kwargs: dict[str, Any]
+) -> None:
     servers = ModelServers({"m": Model("m", "/", (1,), (ModelServer("model-m", stub.port, 0),))})
     pool = requests_patch.Pool(servers, 1.0)
     address = address.replace("{}", str(stub.port)) if isinstance(address, str) else address
@@ -224,7 +234,7 @@ def test_what_the_real_requests_does(stub, method, address, kwargs):
     assert not stub.requests
 
 
-def test_uninstalled(stub):
+def test_uninstalled(stub: Any) -> None:
     before = requests.api.request
     requests_patch.install(ModelServers({}), 1.0)()
     assert requests.api.request is requests.request is before
