@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tfsd.settings import Settings
+
 ROOT = Path(__file__).parents[2]
 NAME = "sagemaker-tensorflow-serving"
 HANDED_ON = ("PIP_", "SAGEMAKER_", "AWS_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
@@ -199,3 +201,11 @@ def test_shell_scripts_are_clean() -> None:
     scripts = [*ROOT.glob("bin/*.sh"), *ROOT.glob("docker/*.sh"), ROOT / ".ci" / "run"]
     done = subprocess.run(["shellcheck", "-x", *scripts], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout == ""
+
+
+def test_compose_leaves_as_much_time_to_stop_as_it_tells_the_endpoint() -> None:
+    text = (ROOT / "docker" / "docker-compose.yml").read_text()
+    default = f"{Settings.from_environ({}).stop_time:g}"
+    seconds = f"${{SAGEMAKER_TFS_STOP_SECONDS:-{default}}}"
+    assert f"\n    stop_grace_period: {seconds}s\n" in text
+    assert f"\n      SAGEMAKER_TFS_STOP_SECONDS: {seconds}\n" in text
