@@ -36,6 +36,7 @@ def handler(data, context):
     if wish == "predict":
         return requests.post(context.rest_uri, data="{}").content
     if wish == "slow":
+        open(os.environ["SLOW"], "w").close()
         time.sleep(0.5)
         return "slept"
     if wish == "stuck":
@@ -67,7 +68,12 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(DAEMON), "STUCK": str(self.run_dir / "stuck")},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(DAEMON),
+                "SLOW": str(self.run_dir / "slow"),
+                "STUCK": str(self.run_dir / "stuck"),
+            },
         )
 
     def client(self) -> Client:
@@ -111,7 +117,9 @@ def test_sigterm_finishes_what_is_in_flight(worker: Worker) -> None:
     client = worker.client()
     client.invoke(b"hello")
     slow = gevent.spawn(client.invoke, b"slow")
-    gevent.sleep(0.1)
+    with gevent.Timeout(30):
+        while not (worker.run_dir / "slow").exists():
+            gevent.sleep(0.02)
     worker.process.send_signal(signal.SIGTERM)
     assert slow.get().body == b"slept"
     assert worker.wait() == 0

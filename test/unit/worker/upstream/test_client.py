@@ -203,7 +203,9 @@ def test_waiting_for_the_only_instance(
     send(group)
     stub.die()
     waiting = [gevent.spawn(send, group) for _ in range(3)]
-    gevent.sleep(0.2)
+    with gevent.Timeout(30):
+        while not caplog.records:  # the warning that it is down
+            gevent.sleep(0.02)
     stub.start()
     gevent.joinall(waiting, raise_error=True)
     assert [job.value.body for job in waiting] == [PREDICTIONS] * 3
