@@ -96,6 +96,15 @@ class RunDir:
         return self.ends / program
 
     @property
+    def large_answers(self) -> Path:
+        """Marks of models whose answers are large, for nginx."""
+        return self.path / "large"
+
+    def large_answers_mark(self, index: int) -> Path:
+        """The mark of the plan's model number `index`, under the name of its upstream in nginx.conf."""
+        return self.large_answers / f"model_{index}"
+
+    @property
     def request_log(self) -> Path:
         """nginx's log of requests, for control's counters."""
         return self.path / "requests.log"
@@ -258,7 +267,7 @@ class RunDir:
 
     @property
     def _directories(self) -> tuple[Path, ...]:
-        return self.sockets, self.heartbeats, self.ends, self.nginx_temporary, self.models
+        return self.sockets, self.heartbeats, self.ends, self.large_answers, self.nginx_temporary, self.models
 
     @property
     def _multi_model_directories(self) -> tuple[Path, ...]:

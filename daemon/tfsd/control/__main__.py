@@ -14,7 +14,7 @@ import stat
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import gevent
@@ -32,6 +32,7 @@ from tfsd.control.health.poller import Poller
 from tfsd.control.health.unloadable import UnloadableVersions
 from tfsd.control.metrics.build_info import BuildInfo
 from tfsd.control.metrics.direct_in_flight import DirectInFlight
+from tfsd.control.metrics.large_answers import LargeAnswers
 from tfsd.control.metrics.page import memory_metrics, render, stack_metrics
 from tfsd.control.metrics.request_log import RequestLog, signal_nginx
 from tfsd.control.metrics.saved_counters import Memory
@@ -118,11 +119,19 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
         return requests_in_flight(run_dir, health.plan.pools.values() if health.plan else ())
 
     direct = DirectInFlight(memory.requests, time.monotonic)
+    large = LargeAnswers(run_dir, time.monotonic)
     build = BuildInfo(find_command(settings, os.environ))
     page = Page(settings, run_dir, health, memory, poller.transitions, lambda: seen, in_flight, os.environ)
 
     def count(lines: Iterable[bytes]) -> None:
-        memory.requests.add(lines, health.plan.models if health.plan else (), page.errors.failed)
+        memory.requests.add(
+            lines, health.plan.models if health.plan else (), page.errors.failed, large.answered
+        )
+
+    def look() -> None:
+        direct.look()
+        if not settings.multi_model:
+            large.look(health.plan.models if health.plan else {})
 
     request_log = RequestLog(
         run_dir.request_log,
@@ -157,7 +166,7 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
     server.start()
     page.start(on_crash=lambda _: ended.set(1))
     build.start()
-    gevent.spawn(_follow, request_log, memory, direct).link_exception(lambda _: ended.set(1))
+    gevent.spawn(_follow, request_log, memory, look).link_exception(lambda _: ended.set(1))
     code: int = ended.get()
     server.stop(timeout=0.5)
     with contextlib.suppress(OSError):
@@ -194,14 +203,14 @@ def _models(
     return models
 
 
-def _follow(request_log: RequestLog, memory: Memory, direct: DirectInFlight) -> None:
-    """Count what nginx logs once a second, and save how far that went. A full disk stops neither."""
+def _follow(request_log: RequestLog, memory: Memory, look: Callable[[], None]) -> None:
+    """Count what nginx logs once a second, `look` at the counts, and save how far that went. A full disk stops none."""
     trouble = ""
     while True:
         try:
             while request_log.read_chunk():
                 gevent.sleep(BREATH_SECONDS)  # not 0, which would let other greenlets run but no new ping in
-            direct.look()
+            look()
             memory.save(request_log.position)
             trouble = ""
         except OSError as error:

@@ -14,11 +14,13 @@ from collections.abc import Callable, Container, Iterable
 from typing import Any
 from urllib.parse import unquote
 
+from tfsd.control.metrics.large_answers import LARGE_BYTES
 from tfsd.errors import CAUSES, MODEL_SERVER, NGINX
 
 ROUTES = frozenset({"direct", "worker", "control"})
 NONE = "-"  # nginx's word for a variable without a value
 UNKNOWN_MODEL = "unknown"
+BYTES_SENT = 7
 QUEUED, CAUSE = 8, 9  # fields of a line that only workers give
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, math.inf)
 
@@ -55,11 +57,13 @@ class RequestCounts:
         lines: Iterable[bytes],
         models: Container[str],
         on_error: Callable[[list[bytes]], None] = lambda fields: None,
+        on_large: Callable[[bytes], None] = lambda label: None,
     ) -> None:
         """Count lines (without their line ends): tab-separated time, route, model, status, seconds, more.
 
         `models` are the names that may become labels; `on_error` gets the fields of each line with an error's
-        status. Never raises: what cannot be read is `malformed`.
+        status, `on_large` the logged name of a model whose answer on the direct route was large. Never raises: what
+        cannot be read is `malformed`.
         """
         for line in lines:
             fields = line.split(b"\t")
@@ -76,6 +80,8 @@ class RequestCounts:
             if len(fields) > CAUSE and (waited := _seconds(fields[QUEUED])) is not None:
                 queue = self.queued.get(labels[1]) or self.queued.setdefault(labels[1], Latency())
                 queue.add(waited)
+            if fields[1] == b"direct" and len(fields) > CAUSE and _is_large(fields[BYTES_SENT]):
+                on_large(fields[2])
             if fields[3] >= b"400":
                 self.refused[labels[1], _cause(fields, labels[0])] += 1
                 on_error(fields)
@@ -119,6 +125,10 @@ class RequestCounts:
             counts.refused[model, cause] = int(count)
         counts.malformed = int(document["malformed"])
         return counts
+
+
+def _is_large(field: bytes) -> bool:
+    return len(field) >= len(str(LARGE_BYTES)) and field.isdigit() and int(field) > LARGE_BYTES
 
 
 def _latency(buckets: list[Any], total: Any) -> Latency:
