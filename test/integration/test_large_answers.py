@@ -1,4 +1,4 @@
-"""Large answers of a real model server, which has Nagle's algorithm on, come over new connections; small ones do not."""
+"""Large answers of a real model server, where Nagle's algorithm is on, come over new connections."""
 
 from __future__ import annotations
 

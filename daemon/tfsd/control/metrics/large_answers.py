@@ -1,7 +1,7 @@
 """Models whose answers are large: nginx reaches their model servers over new connections.
 
 tensorflow_model_server holds the end of an answer above 16 KB back until its beginning is acknowledged, which the
-kernel does at once on a new connection only, and 40 ms later on one that is kept. Small answers are cheaper on kept ones.
+kernel does at once on a new connection only, and 40 ms later on one that is kept. Small ones cost less on a kept one.
 Owns the marks in the run directory that nginx looks for; what was answered is read from its log.
 """
 
