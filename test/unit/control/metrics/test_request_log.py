@@ -203,7 +203,7 @@ http {{
 def test_rotation_under_load_loses_no_line_of_a_real_nginx(
     tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request_log, "QUIET_SECONDS", 1.5)
+    monkeypatch.setattr(request_log, "QUIET_SECONDS", 3.0)  # nginx flushes within 1 s, on a machine that is not busy
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -247,7 +247,7 @@ def test_rotation_under_load_loses_no_line_of_a_real_nginx(
         clients = [threading.Thread(target=send, args=(client,)) for client in (0, 1)]
         for client in clients:
             client.start()
-        eventually(lambda: read_all() and len(rotations) >= 3)
+        eventually(lambda: read_all() and len(rotations) >= 2)
         stop.set()
         for client in clients:
             client.join()
