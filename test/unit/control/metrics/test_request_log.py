@@ -203,7 +203,8 @@ http {{
 def test_rotation_under_load_loses_no_line_of_a_real_nginx(
     tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request_log, "QUIET_SECONDS", 3.0)  # nginx flushes within 1 s, on a machine that is not busy
+    # nginx flushes within a second, on a machine that is not busy
+    monkeypatch.setattr(request_log, "QUIET_SECONDS", 3.0)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
