@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket as blocking
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent import subprocess  # whose loop reaps children once any test has used it
 from stub_model_server import PREDICTIONS
 from worker_client import Client, plan_of
 
