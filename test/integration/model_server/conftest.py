@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from support.preloaded_model_server import Fork
+from tfsd.stack.ports import allocate
 
 ROOT = Path(__file__).parents[3]
 RESOURCES = ROOT / "test" / "resources" / "model_server"
@@ -22,10 +22,8 @@ BUSY_TICKS = 15  # CPU time, in hundredths of a second: more than a small reques
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    """A port that no outgoing connection takes meanwhile."""
+    return allocate(1)[0]
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float = START_SECONDS) -> None:
