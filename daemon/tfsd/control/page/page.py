@@ -5,7 +5,6 @@ Owns their greenlets.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,8 +26,6 @@ from tfsd.settings import Settings
 
 BATCHING = "tensorflow_serving_batching_session_"
 ROWS, WAITS = BATCHING + "processed_batch_size", BATCHING + "queuing_latency"
-
-log = logging.getLogger(__name__)
 
 
 class Page:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tfsd import __version__
@@ -30,81 +30,82 @@ HIDDEN = "(hidden)"
 SECRETS = ("args",)  # parts of the names of settings whose values may hold what is not for every eye
 
 
+@dataclasses.dataclass(frozen=True)
 class Status:
-    """Builds the document from the parts of control, which it is handed."""
+    """Builds the document from the parts of control, which it is handed.
 
-    def __init__(
-        self,
-        settings: Settings,
-        run_dir: RunDir,
-        health: Health,
-        transitions: Transitions,
-        memory: Memory,
-        recent: RecentRequests,
-        errors: RecentErrors,
-        signatures: Signatures,
-        processes: Callable[[], Mapping[str, Process]],
-        in_flight: Callable[[], Mapping[str, int]],
-        environ: Mapping[str, str],
-    ) -> None:
-        self._settings = settings
-        self._run_dir = run_dir
-        self._health = health
-        self._transitions = transitions
-        self._memory = memory
-        self._recent = recent
-        self._errors = errors
-        self._signatures = signatures
-        self._processes = processes
-        self._in_flight = in_flight
-        self._environ = environ
+    `processes` returns what supervisord runs, `in_flight` the requests in the workers by model.
+    """
+
+    settings: Settings
+    run_dir: RunDir
+    health: Health
+    transitions: Transitions
+    memory: Memory
+    recent: RecentRequests
+    errors: RecentErrors
+    signatures: Signatures
+    processes: Callable[[], Mapping[str, Process]]
+    in_flight: Callable[[], Mapping[str, int]]
+    environ: Mapping[str, str]
 
     def document(self) -> dict[str, Any]:
         """Everything that the page shows, in the page's order. Times are Unix times, durations seconds."""
-        plan = self._health.plan
+        plan = self.health.plan
         models = list(plan.models.values()) if plan else []
-        self._signatures.forget_all_but({model.name for model in models})
+        self.signatures.forget_all_but({model.name for model in models})
         return {
             "version": __version__,
             "time": time.time(),
-            "multi_model": self._settings.multi_model,
-            "port": self._settings.port,
+            "multi_model": self.settings.multi_model,
+            "port": self.settings.port,
             **self._verdict(len(models)),
-            "models": [self._model(model) for model in models],
+            "models": self._model_list(models),
             "processes": self._process_list(),
             "settings": self._setting_list(),
-            "errors": self._errors.document(),
+            "errors": self.errors.document(),
         }
 
     def _verdict(self, models: int) -> dict[str, Any]:
-        missing = self._health.missing()
+        missing = self.health.missing()
         if missing:
             text = "Not healthy: " + "; ".join(missing) + "."
         elif models == 1:
             text = "Healthy: the model is served."
         else:
             text = f"Healthy: {models} models are served."
-        lasting = self._transitions.lasting
+        lasting = self.transitions.lasting
         return {
             "healthy": not missing,
             "verdict": text,
             "missing": missing,
-            "degraded": self._health.degraded(),
+            "degraded": self.health.degraded(),
             "since": None if lasting is None else time.time() - lasting,
         }
 
-    def _model(self, model: Model) -> dict[str, Any]:
-        plan = self._health.plan
-        steps = self._recent.steps(model.name)
+    def _model_list(self, models: Iterable[Model]) -> list[dict[str, Any]]:
+        in_flight = self.in_flight()
+        versions: dict[str, list[dict[str, Any]]] = {}
+        for seen in self.health.version_states():
+            took = self.memory.loads.seconds.get((seen.model, seen.program, seen.version))
+            described = {**dataclasses.asdict(seen), "load_seconds": took}
+            versions.setdefault(seen.model, []).append(described)
+        return [
+            self._model(model, versions.get(model.name, []), in_flight.get(model.name, 0)) for model in models
+        ]
+
+    def _model(self, model: Model, versions: list[dict[str, Any]], in_flight: int) -> dict[str, Any]:
+        plan = self.health.plan
+        steps = self.recent.steps(model.name)
         total = summary(steps)
         return {
             "name": model.name,
             "url": model.url,
             "default": plan is not None and plan.default_model == model.name,
             "code": plan is not None and plan.pools[model.pool].script is not None,
-            "available": self._health.available(model),
-            "versions": self._versions(model),
-            "in_flight": self._in_flight().get(model.name, 0),
+            "available": self.health.available(model),
+            "versions": versions,
+            "in_flight": in_flight,
             "window": {
                 "seconds": len(steps) * STEP_SECONDS,
                 "step_seconds": STEP_SECONDS,
@@ -113,31 +114,23 @@ class Status:
                 "p50": quantile(total, 0.5),
                 "p99": quantile(total, 0.99),
                 "batch_rows": total.rows / total.batches if total.batches else None,
-                "max_batch_size": self._settings.max_batch_size if self._settings.enable_batching else None,
+                "max_batch_size": self.settings.max_batch_size if self.settings.enable_batching else None,
                 "queue_seconds": total.waited_micros / total.waits / 1e6 if total.waits else None,
                 "steps": [_step(step) for step in steps],
             },
             "signatures": {
-                name: _signature(signature) for name, signature in self._signatures.of(model).items()
+                name: _signature(signature) for name, signature in self.signatures.of(model).items()
             },
         }
 
-    def _versions(self, model: Model) -> list[dict[str, Any]]:
-        loads = self._memory.loads.seconds
-        return [
-            {**dataclasses.asdict(seen), "load_seconds": loads.get((seen.model, seen.program, seen.version))}
-            for seen in self._health.version_states()
-            if seen.model == model.name
-        ]
-
     def _last_end(self, program: str) -> str | None:
         """How the program's last process ended, None when none has."""
-        end = end_of(self._run_dir, program)
+        end = end_of(self.run_dir, program)
         return end.described() if end else None
 
     def _process_list(self) -> list[dict[str, Any]]:
         now = time.time()
-        counts = self._memory.restarts.counts
+        counts = self.memory.restarts.counts
         return [
             {
                 "program": process.program,
@@ -152,7 +145,7 @@ class Status:
         ]
 
     def _with_memory(self) -> list[tuple[Process, int | None]]:
-        processes = self._processes()
+        processes = self.processes()
         resident = resident_bytes({p.program: p.pid for p in processes.values() if p.pid})
         return [(process, resident.get(program)) for program, process in sorted(processes.items())]
 
@@ -162,8 +155,8 @@ class Status:
         for field, variable in variables():
             if variable.ignored:
                 continue
-            name = next((n for n in variable.names if self._environ.get(n, "").strip()), None)
-            value = getattr(self._settings, field)
+            name = next((n for n in variable.names if self.environ.get(n, "").strip()), None)
+            value = getattr(self.settings, field)
             declared = next(f for f in dataclasses.fields(Settings) if f.name == field).default
             source = "variable" if name else "default" if value == declared else "derived"
             shown = HIDDEN if any(word in field for word in SECRETS) and name else _shown(value)
