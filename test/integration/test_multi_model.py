@@ -243,7 +243,7 @@ def test_a_slow_load_delays_nobody(stack: MultiModelStack, models: Path) -> None
         assert stack.names() == ["quick"]
     finally:
         slow.close()
-    stack.wait_for(lambda: "model slow is not loaded: the client closed" in stack.log_text(), 30, "given up")
+    stack.wait_for(lambda: "Model slow is not loaded: the client closed" in stack.log_text(), 30, "given up")
     stack.wait_for(lambda: stack.trace_of("slow") == set(), 30, "cleaned up")
 
 

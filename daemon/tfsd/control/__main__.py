@@ -215,7 +215,7 @@ def _follow(request_log: RequestLog, memory: Memory, look: Callable[[], None]) -
             trouble = ""
         except OSError as error:
             if str(error) != trouble:
-                log.error("cannot keep the counters of requests: %s", error)
+                log.error("Cannot keep the counters of requests: %s.", error)
             trouble = str(error)
         gevent.sleep(READ_SECONDS)
 

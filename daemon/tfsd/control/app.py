@@ -39,7 +39,7 @@ def make_app(
         """Contract, section 2: 200 is healthy, and has an empty body unless something is left out."""
         problems = missing()
         if problems:
-            return json_response(503, {"error": "not healthy: " + "; ".join(problems), "missing": problems})
+            return json_response(503, {"error": "Not healthy: " + "; ".join(problems), "missing": problems})
         left_out = degraded()
         return json_response(200, {"status": "degraded", "degraded": left_out}) if left_out else ""
 

@@ -69,7 +69,7 @@ class LiveTargets:
                 return
             plan = Plan.load(self._run_dir)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            log.error("cannot read %s: %r", self._run_dir.plan, error)
+            log.error("Cannot read %s: %r.", self._run_dir.plan, error)
             return
         self._stamp = stamp
         self._take(plan)

@@ -54,7 +54,7 @@ def test_an_unhealthy_ping_says_what_is_missing() -> None:
     assert status == 503
     assert headers["Content-Type"] == "application/json"
     assert json.loads(body) == {
-        "error": "not healthy: a is down; b is down",
+        "error": "Not healthy: a is down; b is down",
         "missing": ["a is down", "b is down"],
     }
 

@@ -161,7 +161,7 @@ class Health:
         if not self.plan.models:
             return ["the plan has no model"]
         unavailable = [model for model in self.plan.models.values() if not self.available(model)]
-        problems = [f"model {model.name!r} is {self._trouble(model)}" for model in unavailable]
+        problems = [f"model {model.name!r} is not available ({self._reason(model)})" for model in unavailable]
         if not _fresh(self._supervisor_at, self._clock()):
             problems.append("supervisord does not answer")
         pools = sorted({model.pool for model in self.plan.models.values()})
@@ -233,8 +233,8 @@ class Health:
                 self._reported.discard(model.name)
             elif now - self._unavailable_since[model.name] > self._load_timeout:
                 if model.name not in self._reported:
-                    trouble = self._trouble(model)
-                    log.error("model %s after %g s: %s", model.name, self._load_timeout, trouble)
+                    reason, limit = self._reason(model), self._load_timeout
+                    log.error("Model %s is not available after %g s (%s).", model.name, limit, reason)
                 self._reported.add(model.name)
 
     def _server(self, model: Model, program: str) -> ServerState:
@@ -247,14 +247,15 @@ class Health:
             _fresh(self._workers_alive_at.get(worker.program), now) for worker in pool.workers
         )
 
-    def _trouble(self, model: Model) -> str:
+    def _reason(self, model: Model) -> str:
+        """Why a model is not available, in words."""
         if model.unloadable:
-            return f"not available: it cannot be loaded ({model.unloadable})"
+            return f"it cannot be loaded: {model.unloadable}"
         now = self._clock()
         said = "; ".join(
             f"{s.program}: {self._server(model, s.program).described(now)}" for s in model.servers
         )
-        return f"not available ({said or 'the plan names no model server for it'})"
+        return said or "the plan names no model server for it"
 
     def _change(self, model: str, program: str, statuses: dict[str, VersionStatus]) -> None:
         server = self._servers[model, program]
@@ -265,7 +266,7 @@ class Health:
                 continue
             error = f" ({status.error})" if status.error else ""
             log.info(
-                "model %s version %s on %s: %s -> %s%s", model, version, program, old, status.state, error
+                "Model %s version %s on %s: %s -> %s%s.", model, version, program, old, status.state, error
             )
             if self._observer and status.state in (GONE, NO_ANSWER):
                 self._observer.gone(model, program, version)

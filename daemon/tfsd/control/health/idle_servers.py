@@ -92,20 +92,20 @@ class IdleServers:
         try:
             self._act(server, idle, models, process)
         except SupervisorError as error:
-            log.error("cannot restart %s: %s", server.program, error)
+            log.error("Cannot restart %s: %s.", server.program, error)
 
     def _act(self, server: ModelServer, idle: list[Model], models: list[Model], process: Process) -> None:
         names = ", ".join(model.name for model in idle)
         if not process.pid:
             if self._start_stopped and process.state in ENDED:
-                log.warning("%s was stopped and should serve %s; starting it", server.program, names)
+                log.warning("%s was stopped and should serve %s; starting it.", server.program, names)
                 self._supervisor.start(process)
         elif len(idle) < len(models) and self._put_back is not None:
-            log.warning("%s does not serve %s any more; putting it back", server.program, names)
+            log.warning("%s does not serve %s any more; putting it back.", server.program, names)
             self._put_back(server.program)
         else:
             log.warning(
-                "%s (pid %d) serves nothing of what it should (%s: %s); killing it for supervisord to restart",
+                "%s (pid %d) serves nothing of what it should (%s: %s); killing it for supervisord to restart.",
                 server.program, process.pid, names, self._health.trouble(idle[0], server.program),
             )  # fmt: skip
             self._supervisor.signal(process, "KILL")

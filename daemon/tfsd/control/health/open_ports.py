@@ -35,8 +35,8 @@ class OpenPorts:
                 found = {str(a) for port in numbers for a in ports.get(port, ()) if not a.is_loopback}
                 if found:
                     log.warning(
-                        "model servers listen on %s (%s: ports %d and %d): whoever reaches their ports can have any "
-                        "model loaded, which may read and write files; let only the endpoint's port be reached",
+                        "Model servers listen on %s (%s: ports %d and %d): whoever reaches their ports can have any "
+                        "model loaded, which may read and write files. Let only the endpoint's port be reached.",
                         ", ".join(sorted(found)), server.program, *numbers,
                     )  # fmt: skip
                     break

@@ -116,7 +116,7 @@ class Poller:
                 return
             plan = Plan.load(self._run_dir)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            trouble = f"cannot read {path}: {error!r}"
+            trouble = f"Cannot read {path}: {error!r}."
             if trouble != self._plan_trouble:
                 log.error("%s", trouble)
             self._plan_trouble = trouble
@@ -203,12 +203,12 @@ class Poller:
         self._killed = {pid: when for pid, when in self._killed.items() if now - when < KILL_AGAIN_SECONDS}
         self._killed[process.pid] = now
         silence = beats.silence(process, now)
-        log.warning("%s (pid %d) hangs: no heartbeat for %.0f s; killing it for supervisord to restart",
+        log.warning("%s (pid %d) hangs: no heartbeat for %.0f s; killing it for supervisord to restart.",
                     process.program, process.pid, silence)  # fmt: skip
         try:
             self._supervisor.signal(process, "KILL")
         except SupervisorError as error:
-            log.error("cannot restart %s: %s", process.program, error)
+            log.error("Cannot restart %s: %s.", process.program, error)
 
     def _notice_busy(self, processes: Mapping[str, Process], before: dict[str, float]) -> dict[str, float]:
         """Note the model servers that hold our request and have used CPU time since the last look."""

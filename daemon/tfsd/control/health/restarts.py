@@ -39,4 +39,4 @@ class Restarts:
             self.pids[program] = process.pid
             if before:
                 self.counts[program] += 1
-                log.warning("%s was restarted: pid %d -> %d", program, before, process.pid)
+                log.warning("%s was restarted: pid %d -> %d.", program, before, process.pid)

@@ -35,9 +35,9 @@ class Transitions:
         if healthy != self._healthy:
             lasted = now - self._since
             if healthy:
-                log.info("healthy, after %.1f s", lasted)
+                log.info("Healthy after %.1f s.", lasted)
             elif self._healthy is not None:  # a start is no change
-                log.warning("not healthy, after %.0f s of health: %s", lasted, "; ".join(missing))
+                log.warning("Not healthy, after %.0f s of health: %s.", lasted, "; ".join(missing))
             self._healthy, self._since = healthy, now
         self._report_degraded(tuple(degraded), now)
 
@@ -45,7 +45,7 @@ class Transitions:
         if degraded == self._degraded and (not degraded or now - self._degraded_at < REPEAT_SECONDS):
             return
         if degraded:
-            log.warning("degraded: %s", "; ".join(degraded))
+            log.warning("Degraded: %s.", "; ".join(degraded))
         else:
-            log.info("not degraded any more")
+            log.info("Not degraded any more.")
         self._degraded, self._degraded_at = degraded, now

@@ -52,12 +52,12 @@ class UnloadableVersions:
             for model in plan.models.values():
                 self._look_at(model, processes)
         except (OSError, ValueError, KeyError, TypeError, SupervisorError) as error:
-            log.error("cannot leave out what does not load: %s", error)
+            log.error("Cannot leave out what does not load: %s.", error)
 
     def _look_at(self, model: Model, processes: Mapping[str, Process]) -> None:
         if model.unloadable and self._available(model):  # somebody mended it and started it again
             self._save(dataclasses.replace(model, unloadable=""))
-            log.info("model %s is served again", model.name)
+            log.info("Model %s is served again.", model.name)
         refused = {int(version): reason for version, reason in self._errors(model).items()}
         ends = {server.program: end_of(self._run_dir, server.program) for server in model.servers}
         fresh = {program: end for program, end in ends.items() if end and self._seen.get(program) != end.pid}
@@ -81,17 +81,17 @@ class UnloadableVersions:
         left_out = {**model.left_out, **{str(version): reason for version, reason in bad.items()}}
         good = tuple(version for version in model.versions if version not in bad)
         for version, reason in bad.items():
-            log.error("model %s: version %d cannot be loaded: %s", model.name, version, reason)
+            log.error("Model %s: version %d cannot be loaded: %s.", model.name, version, reason)
         if good:
             changed = dataclasses.replace(model, versions=good, left_out=left_out)
             log.warning(
-                "model %s: served without it; versions left: %s", model.name, ", ".join(map(str, good))
+                "Model %s is served without it. Versions left: %s.", model.name, ", ".join(map(str, good))
             )
         else:  # all are tried again when somebody starts the model server anew
             everything = tuple(sorted({*model.versions, *map(int, model.left_out)}))
             reason = "; ".join(f"version {version}: {text}" for version, text in sorted(left_out.items()))
             changed = dataclasses.replace(model, versions=everything, left_out={}, unloadable=reason)
-            log.error("model %s is given up: none of its versions can be loaded", model.name)
+            log.error("Model %s is given up: none of its versions can be loaded.", model.name)
         replace(models_conf(self._run_dir, model.name), models_text([changed]))
         self._save(changed)
         return changed

@@ -111,7 +111,7 @@ class RequestLog:
         assert self._file is not None
         status = os.fstat(self._file)
         if status.st_size < self._offset:
-            log.warning("%s was cut; its lines are counted from its beginning", self._path)
+            log.warning("%s was cut; its lines are counted from its beginning.", self._path)
             self._offset = 0
             return True
         if status.st_ino == _inode(self._path):
@@ -150,7 +150,7 @@ def signal_nginx(run_dir: RunDir) -> None:
     try:
         os.kill(int(run_dir.nginx_pid.read_text()), signal.SIGUSR1)
     except (OSError, ValueError) as error:
-        log.warning("cannot have nginx open a new %s: %s", run_dir.request_log.name, error)
+        log.warning("Cannot have nginx open a new %s: %s.", run_dir.request_log.name, error)
 
 
 def _inode(path: Path) -> int | None:

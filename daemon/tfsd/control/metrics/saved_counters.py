@@ -43,7 +43,7 @@ class Memory:
         except FileNotFoundError:
             pass
         except (OSError, ValueError, KeyError, TypeError) as error:
-            log.error("counters start at zero, since %s cannot be used: %r", self._path, error)
+            log.error("Counters start at zero, since %s cannot be used: %r.", self._path, error)
 
     def _started(self, program: str) -> float | None:
         """When the program's present process was started."""

@@ -61,8 +61,8 @@ def _answer(call: Callable[[], object]) -> HTTPResponse:
         return json_response(200, call())
     except OSError as error:
         full = error.errno in NO_SPACE
-        log.error("%s", error)
-        text = f"the disk of the run directory is full ({error})" if full else str(error)
+        log.error("A request about models failed: %s.", error)
+        text = f"The disk of the run directory is full: {error}." if full else f"{error}."
         return json_response(507 if full else 500, {"error": text})
     except HttpError as error:
         answer = json_response(error.status, {"error": error.message})

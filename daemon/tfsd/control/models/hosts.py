@@ -191,7 +191,7 @@ class Hosts:
         try:
             self._reload(server, list(host.models.values()), self._settings.load_timeout)
         except (LoadRefused, NotAnswering, Hangs) as error:
-            log.error("%s does not take its models back: %s", program, error)
+            log.error("%s does not take its models back: %s.", program, error)
 
     def _shrink(self, host: Host, server: ModelServer, gone: Model) -> None:
         """Have a model server let go of a model, and wait until it has: it mixes up a load that comes too early.
@@ -201,16 +201,16 @@ class Hosts:
         try:
             self._reload(server, list(host.models.values()), SHRINK_SECONDS)
         except (LoadRefused, NotAnswering) as error:
-            log.warning("%s: %s", server.program, error)
+            log.warning("%s did not take its list of models: %s.", server.program, error)
         except Hangs as error:
-            log.error("%s hangs (%s); killing it for supervisord to restart", server.program, error)
+            log.error("%s hangs (%s); killing it for supervisord to restart.", server.program, error)
             self._programs.kill(server.program)
         limit = self._settings.request_timeout
         with gevent.Timeout(limit, False):
             while not self._has_let_go(server, gone):
                 gevent.sleep(POLL_SECONDS)
             return
-        log.warning("%s still holds model %s after %g s", server.program, gone.name, limit)
+        log.warning("%s still holds model %s after %g s.", server.program, gone.name, limit)
 
     def _has_let_go(self, server: ModelServer, model: Model) -> bool:
         try:

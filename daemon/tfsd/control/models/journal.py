@@ -51,7 +51,7 @@ class Journal:
                 document = json.loads(path.read_text())
                 yield Entry(document["phase"], model_from(document["model"]), document["helper"])
             except (OSError, ValueError, KeyError, TypeError) as error:
-                log.error("cannot read %s: %r", path, error)
+                log.error("Cannot read %s: %r.", path, error)
 
     def _path(self, name: str) -> Path:
         return self._run_dir.journal_entry(socket_id(name))

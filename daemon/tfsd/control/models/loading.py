@@ -143,16 +143,18 @@ class Models:
         try:
             model = self._load(name, url, directory, transition)
         except HttpError as error:
-            log.warning("model %s is not loaded (%d): %s", name, error.status, error.message)
+            log.warning("Model %s is not loaded (%d): %s", name, error.status, error.message)
             raise
         except gevent.GreenletExit:
-            log.warning("model %s is not loaded: the client closed the connection", name)
+            log.warning("Model %s is not loaded: the client closed the connection.", name)
             raise
         finally:
             self._leave(name, transition)
         took = time.monotonic() - started
         versions, server = ", ".join(map(str, model.versions)), model.servers[0].program
-        log.info("model %s: loaded from %s in %.1f s, versions %s, on %s", name, url, took, versions, server)
+        log.info(
+            "Model %s is loaded from %s after %.1f s, versions %s, on %s.", name, url, took, versions, server
+        )
 
     def _enter(self, name: str) -> _Transition:
         """Take the name; one that is on its way out is waited for. Raises Conflict."""
@@ -277,9 +279,13 @@ class Models:
             if pool and not wait_until_idle(
                 model.name, pool, self._plan.generation, self._run_dir, self._supervisor, limit
             ):
-                log.warning("model %s: requests are cut off that took longer than %g s", model.name, limit)
+                log.warning(
+                    "Model %s is unloaded while requests are in flight that took longer than %g s; they are cut off.",
+                    model.name,
+                    limit,
+                )
             self._remove(model)
-            log.info("model %s: unloaded", model.name)
+            log.info("Model %s is unloaded.", model.name)
         finally:
             self._leave(model.name, transition)
 
@@ -317,7 +323,7 @@ class Models:
             if entry.phase == LOADING and name in self._plan.models:
                 self._journal.erase(name)
                 continue
-            log.warning("model %s: control was restarted while it was %s; removing it", name, entry.phase)
+            log.warning("Model %s: control was restarted while it was %s; removing it.", name, entry.phase)
             self._hosts.adopt([entry.model], served=False)
             self._transitions[name] = transition = _Transition(UNLOADING)
             gevent.spawn(self._resume, entry, transition)

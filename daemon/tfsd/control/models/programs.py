@@ -79,5 +79,5 @@ class Programs:
             except SupervisorError as error:
                 if attempt == TRIES - 1:
                     raise
-                log.warning("cannot stop %s, trying again: %s", group, error)
+                log.warning("Cannot stop %s, trying again: %s.", group, error)
                 gevent.sleep(PAUSE_SECONDS)

@@ -202,10 +202,10 @@ def test_changes_of_state_are_logged_once(caplog: pytest.LogCaptureFixture) -> N
     endpoint.answer([VersionStatus("1", "END", "NOT_FOUND: no file")])
 
     assert caplog.messages == [
-        "model m version 1 on model-m-0: unknown -> LOADING",
-        "model m version 1 on model-m-0: LOADING -> AVAILABLE",
-        "model m version 1 on model-m-0: AVAILABLE -> no answer",
-        "model m version 1 on model-m-0: no answer -> END (NOT_FOUND: no file)",
+        "Model m version 1 on model-m-0: unknown -> LOADING.",
+        "Model m version 1 on model-m-0: LOADING -> AVAILABLE.",
+        "Model m version 1 on model-m-0: AVAILABLE -> no answer.",
+        "Model m version 1 on model-m-0: no answer -> END (NOT_FOUND: no file).",
     ]
 
 
@@ -218,5 +218,5 @@ def test_a_model_that_does_not_load_in_time_is_reported_once(caplog: pytest.LogC
 
     errors = [record.message for record in caplog.records if record.levelno == logging.ERROR]
     assert errors == [
-        "model m after 300 s: not available (model-m-0: version 1 is END (NOT_FOUND: no variables))"
+        "Model m is not available after 300 s (model-m-0: version 1 is END (NOT_FOUND: no variables))."
     ]

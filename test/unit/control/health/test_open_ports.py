@@ -30,7 +30,7 @@ def look(address: str) -> OpenPorts:
 def test_a_port_that_is_open_to_all_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
     look("0.0.0.0")
     [record] = [record for record in caplog.records if record.levelname == "WARNING"]
-    assert "model servers listen on 0.0.0.0 (model-m: ports 1 and " in record.getMessage()
+    assert "Model servers listen on 0.0.0.0 (model-m: ports 1 and " in record.getMessage()
 
 
 def test_loopback_is_as_it_should_be(caplog: pytest.LogCaptureFixture) -> None:

@@ -18,7 +18,7 @@ def test_only_a_start_after_another_is_a_restart(caplog: pytest.LogCaptureFixtur
         restarts.processes_seen(processes)
 
     assert restarts.counts == {"a": 1, "b": 1}
-    assert caplog.messages == ["b was restarted: pid 2 -> 3", "a was restarted: pid 1 -> 4"]
+    assert caplog.messages == ["b was restarted: pid 2 -> 3.", "a was restarted: pid 1 -> 4."]
 
 
 def test_a_restart_during_controls_own_is_counted() -> None:

@@ -24,17 +24,17 @@ class Said:
 def test_each_change_is_told_once_with_its_reason_and_duration(caplog: pytest.LogCaptureFixture) -> None:
     said = Said(caplog)
     assert said.after(1, "a is down") == []
-    assert said.after(2.5) == ["healthy, after 2.5 s"]
+    assert said.after(2.5) == ["Healthy after 2.5 s."]
     assert said.after(1) == []
-    assert said.after(60, "a is down") == ["not healthy, after 61 s of health: a is down"]
+    assert said.after(60, "a is down") == ["Not healthy, after 61 s of health: a is down."]
     assert said.after(1, "b is down") == []
-    assert said.after(9) == ["healthy, after 10.0 s"]
+    assert said.after(9) == ["Healthy after 10.0 s."]
 
 
 def test_what_is_degraded_is_repeated(caplog: pytest.LogCaptureFixture) -> None:
     said = Said(caplog)
     said.after(1)
-    assert said.after(1, degraded="no version 2") == ["degraded: no version 2"]
+    assert said.after(1, degraded="no version 2") == ["Degraded: no version 2."]
     assert said.after(1, degraded="no version 2") == []
-    assert said.after(REPEAT_SECONDS, degraded="no version 2") == ["degraded: no version 2"]
-    assert said.after(1) == ["not degraded any more"]
+    assert said.after(REPEAT_SECONDS, degraded="no version 2") == ["Degraded: no version 2."]
+    assert said.after(1) == ["Not degraded any more."]

@@ -180,7 +180,7 @@ def test_what_a_stack_before_left_is_removed(path: Path) -> None:
 def test_no_nginx_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     signal_nginx(RunDir(tmp_path))
 
-    assert "cannot have nginx open a new requests.log" in caplog.text
+    assert "Cannot have nginx open a new requests.log" in caplog.text
 
 
 NGINX = """

@@ -53,7 +53,7 @@ def test_a_state_that_cannot_be_read_is_no_obstacle(
     memory = Memory(RunDir(tmp_path))
 
     assert memory.position is None
-    assert "counters start at zero" in caplog.text
+    assert "Counters start at zero" in caplog.text
     fill(memory)
     memory.save(None)
     assert Memory(RunDir(tmp_path)).requests.requests == memory.requests.requests
