@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from tfsd import cgroup
 
-def available_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """CPUs that this process may use: its affinity, cut by a container's quota (cgroup v2 or v1)."""
-    cpus = len(os.sched_getaffinity(0))
-    try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            quota = (cgroup / "cpu/cpu.cfs_quota_us").read_text().strip()
-            period = (cgroup / "cpu/cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return cpus
-    if not quota.isdigit():  # "max", or -1 in v1
-        return cpus
-    return max(1, min(cpus, -(-int(quota) // int(period))))
+
+def schedulable_cpus() -> int:
+    """CPUs that this process may run on, by its affinity; TensorFlow counts these."""
+    return len(os.sched_getaffinity(0))
+
+
+def available_cpus(proc: Path = cgroup.PROC) -> int:
+    """CPUs that this process may use: those it may run on, or as many as the quota of its control groups amounts to."""
+    cpus, quota = schedulable_cpus(), cgroup.cpu_quota(proc)
+    return cpus if quota is None else max(1, min(cpus, math.ceil(quota)))
 
 
 def gpus(environ: Mapping[str, str], devices: Path = Path("/dev")) -> tuple[str, ...]:
@@ -36,10 +33,8 @@ def gpus(environ: Mapping[str, str], devices: Path = Path("/dev")) -> tuple[str,
     return tuple(sorted(found, key=int))
 
 
-def memory_bytes(cgroup: Path = Path("/sys/fs/cgroup"), proc: Path = Path("/proc")) -> int:
-    """The memory that this container has: the machine's, or the limit of a container (cgroup v2 or v1)."""
-    total = int((proc / "meminfo").read_text().split()[1]) * 1024  # MemTotal is the first line, in kB
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        with contextlib.suppress(OSError, ValueError):  # "max" is no number
-            total = min(total, int((cgroup / name).read_text()))
-    return total
+def memory_bytes(proc: Path = cgroup.PROC) -> int:
+    """The memory that this container has: the machine's, or the limit of its control groups."""
+    total = 1024 * cgroup.number_after(proc / "meminfo", "MemTotal:")
+    limit = cgroup.memory_limit(proc)
+    return total if limit is None else min(total, limit)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tfsd.errors import StartError
-from tfsd.machine import available_cpus, memory_bytes
+from tfsd.machine import available_cpus, memory_bytes, schedulable_cpus
 
 NGINX_LOG_LEVELS = ("debug", "info", "notice", "warn", "error", "crit", "alert", "emerg")
 MAX_INTEGER = 2**31 - 1  # of the model server's flags
@@ -277,14 +277,14 @@ class Settings:
         _integer(0),
         None,
         "Model server flag `--tensorflow_inter_op_parallelism`.",
-        shown_default="flag omitted",
+        shown_default="flag omitted; the number of CPUs where a quota leaves fewer than the machine has",
     )
     intra_op_parallelism: int | None = _variable(
         "SAGEMAKER_TFS_INTRA_OP_PARALLELISM",
         _integer(0),
         None,
         "Model server flag `--tensorflow_intra_op_parallelism`.",
-        shown_default="flag omitted",
+        shown_default="flag omitted; the number of CPUs where a quota leaves fewer than the machine has",
     )
     load_timeout: float = _variable(
         "SAGEMAKER_TFS_WAIT_TIME_SECONDS", _seconds, 300.0, "How long a model may take to load."
@@ -512,13 +512,20 @@ class Settings:
 
     @classmethod
     def from_environ(
-        cls, environ: Mapping[str, str], cpus: int | None = None, memory: int | None = None
+        cls,
+        environ: Mapping[str, str],
+        cpus: int | None = None,
+        memory: int | None = None,
+        schedulable: int | None = None,
     ) -> Settings:
         """Parse `environ`; an empty value counts as unset.
 
         Defaults are derived from the number of CPUs and the bytes of memory (default: what this process may use).
+        `schedulable` is how many CPUs a process that knows no quota would count (default: as many as `cpus`, if given).
         Raises SettingsError that lists every bad variable.
         """
+        if schedulable is None:
+            schedulable = schedulable_cpus() if cpus is None else cpus
         values: dict[str, Any] = {}
         problems: list[str] = []
         ignored: list[str] = []
@@ -537,6 +544,7 @@ class Settings:
             values = _with_derived(
                 values,
                 available_cpus() if cpus is None else cpus,
+                schedulable,
                 memory_bytes() if memory is None else memory,
             )
             problems = _batching_problems(values)
@@ -589,15 +597,19 @@ def _batching_problems(values: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _with_derived(values: dict[str, Any], cpus: int, memory: int) -> dict[str, Any]:
+def _with_derived(values: dict[str, Any], cpus: int, schedulable: int, memory: int) -> dict[str, Any]:
     """Add the defaults that depend on the machine or on other variables."""
-    defaults = {
+    defaults: dict[str, Any] = {
         "max_batch_size": (values.get("allowed_batch_sizes") or (8,))[-1],
         "num_batch_threads": cpus,
         "max_enqueued_batches": 100_000_000 if values.get("batch") else cpus,
         "workers": cpus,
         "grpc_timeout": 30.0 if values.get("accelerator_present") else 10.0,
     }
+    own_pools = any(flag.startswith("--tensorflow_session_") for flag in values.get("model_server_args", ()))
+    if cpus < schedulable and not own_pools:
+        # TensorFlow knows no quotas: its pools would have a thread for each CPU of the host.
+        defaults |= {"inter_op_parallelism": cpus, "intra_op_parallelism": cpus}
     values = {**defaults, **values}
     values.setdefault("max_inflated_mb", min(1024, max(16, memory // (8 * values["workers"]) >> 20)))
     gateway = values.get("request_timeout", 60.0) + GATEWAY_MARGIN_SECONDS

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from support.cgroups import FakeGroups
 from tfsd.machine import available_cpus, gpus, memory_bytes
 
 
@@ -18,25 +19,15 @@ def four_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("cpu_max", "cpus"),
     [
-        ("max 100000\n", 4),
-        ("100000 100000\n", 1),
-        ("150000 100000\n", 2),
-        ("1000 100000\n", 1),
-        ("800000 100000\n", 4),
-        ("nonsense\n", 4),
+        ("max 100000", 4),
+        ("100000 100000", 1),
+        ("150000 100000", 2),
+        ("1000 100000", 1),
+        ("800000 100000", 4),
     ],
 )
-def test_quota_of_cgroup_v2(tmp_path: Path, cpu_max: str, cpus: int) -> None:
-    (tmp_path / "cpu.max").write_text(cpu_max)
-    assert available_cpus(tmp_path) == cpus
-
-
-@pytest.mark.parametrize(("quota", "cpus"), [("-1\n", 4), ("250000\n", 3), ("50000\n", 1)])
-def test_quota_of_cgroup_v1(tmp_path: Path, quota: str, cpus: int) -> None:
-    (tmp_path / "cpu").mkdir()
-    (tmp_path / "cpu/cpu.cfs_quota_us").write_text(quota)
-    (tmp_path / "cpu/cpu.cfs_period_us").write_text("100000\n")
-    assert available_cpus(tmp_path) == cpus
+def test_a_quota_is_rounded_up_to_whole_cpus(tmp_path: Path, cpu_max: str, cpus: int) -> None:
+    assert available_cpus(FakeGroups(tmp_path).v2(cpu__max=cpu_max).proc) == cpus
 
 
 def test_no_quota_leaves_the_affinity(tmp_path: Path) -> None:
@@ -71,18 +62,9 @@ def test_cuda_visible_devices_has_the_last_word(tmp_path: Path, visible: str, na
 
 
 @pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        ({}, 2 << 20),
-        ({"memory.max": "max\n"}, 2 << 20),
-        ({"memory.max": "1048576\n"}, 1 << 20),
-        ({"memory.max": f"{1 << 40}\n"}, 2 << 20),
-        ({"memory/memory.limit_in_bytes": "1048576\n"}, 1 << 20),
-    ],
+    ("limit", "expected"), [("max", 2 << 20), (str(1 << 20), 1 << 20), (str(1 << 40), 2 << 20)]
 )
-def test_memory(tmp_path: Path, files: dict[str, str], expected: int) -> None:
-    (tmp_path / "meminfo").write_text("MemTotal:        2048 kB\nMemFree: 1 kB\n")
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert memory_bytes(tmp_path, tmp_path) == expected
+def test_memory(tmp_path: Path, limit: str, expected: int) -> None:
+    groups = FakeGroups(tmp_path).v2(memory__max=limit)
+    (groups.proc / "meminfo").write_text("MemTotal:        2048 kB\nMemFree: 1 kB\n")
+    assert memory_bytes(groups.proc) == expected

@@ -131,6 +131,33 @@ def test_defaults() -> None:
     )
 
 
+def test_tensorflows_pools_have_a_thread_for_each_cpu_of_a_quota() -> None:
+    """A container with 2 CPUs of a host's 64: TensorFlow itself would count 64."""
+    settings = Settings.from_environ({}, cpus=2, schedulable=64)
+    assert (settings.workers, settings.num_batch_threads) == (2, 2)
+    assert (settings.inter_op_parallelism, settings.intra_op_parallelism) == (2, 2)
+
+
+def test_without_a_quota_tensorflow_counts_for_itself() -> None:
+    settings = Settings.from_environ({}, cpus=64, schedulable=64)
+    assert (settings.inter_op_parallelism, settings.intra_op_parallelism) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("environ", "pools"),
+    [
+        ({"SAGEMAKER_TFS_INTRA_OP_PARALLELISM": "1"}, (2, 1)),
+        ({"SAGEMAKER_TFS_EXTRA_ARGS": "--tensorflow_session_parallelism=8"}, (None, None)),
+        ({"SAGEMAKER_TFS_EXTRA_ARGS": "--tensorflow_session_config_file=/f"}, (None, None)),
+    ],
+)
+def test_pools_that_the_user_sets_are_left_alone(
+    environ: dict[str, str], pools: tuple[int | None, int | None]
+) -> None:
+    settings = Settings.from_environ(environ, cpus=2, schedulable=64)
+    assert (settings.inter_op_parallelism, settings.intra_op_parallelism) == pools
+
+
 def test_cpus_of_this_machine_are_the_default() -> None:
     assert Settings.from_environ({}).workers >= 1
 

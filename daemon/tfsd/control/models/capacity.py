@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tfsd import cgroup
 from tfsd.model_directory import FoundModel, version_of
 
 MB = 1 << 20
@@ -18,9 +19,6 @@ SIZE_FACTOR = 1.3  # a SavedModel in memory, by its size on disk
 EMBEDDED_SERVER_BYTES = 400 * MB  # of a process with TensorFlow loaded
 REAL_SERVER_BYTES = 150 * MB
 WORKER_BYTES = 50 * MB
-CGROUP = Path("/sys/fs/cgroup")
-PROC = Path("/proc")
-UNLIMITED = 1 << 60  # cgroup v1 says so with a number near 2^63
 
 
 class NotEnoughMemory(Exception):
@@ -68,38 +66,28 @@ def saved_model_bytes(model: FoundModel) -> int:
     return total
 
 
-def free_memory(limit: int | None = None, cgroup: Path = CGROUP, proc: Path = PROC) -> int:
-    """Bytes that may still be used: by the container's limit (cgroup v2 or v1), by the machine, by our own `limit`.
+def free_memory(limit: int | None = None, proc: Path = cgroup.PROC) -> int:
+    """Bytes that may still be used: by the container's limits, by the machine, by our own `limit`.
 
     Memory that the kernel gives back on demand counts as free. `limit` is held against all processes of this
     session, which are supervisord's.
     """
-    left = [_available(proc)]
-    for used, allowed, cache, statistics in (
-        ("memory.current", "memory.max", "inactive_file", "memory.stat"),
-        (
-            "memory/memory.usage_in_bytes",
-            "memory/memory.limit_in_bytes",
-            "total_inactive_file",
-            "memory/memory.stat",
-        ),
-    ):
-        maximum = _number(cgroup / allowed)
-        if maximum is not None and maximum < UNLIMITED:
-            left.append(maximum - (_number(cgroup / used) or 0) + _field(cgroup / statistics, cache))
-            break
+    left = [1024 * cgroup.number_after(proc / "meminfo", "MemAvailable:")]
+    of_the_groups = cgroup.memory_left(proc)
+    if of_the_groups is not None:
+        left.append(of_the_groups)
     if limit is not None:
         left.append(limit - session_bytes(proc))
     return min(left)
 
 
-def session_bytes(proc: Path = PROC) -> int:
+def session_bytes(proc: Path = cgroup.PROC) -> int:
     """Memory of all processes of our session, what they share being divided among them."""
     session = _session(proc / "self")
     total = 0
     for directory in proc.glob("[0-9]*"):
         if _session(directory) == session:
-            total += 1024 * _field(directory / "smaps_rollup", "Pss:")
+            total += 1024 * cgroup.number_after(directory / "smaps_rollup", "Pss:")
     return total
 
 
@@ -107,27 +95,6 @@ def _session(directory: Path) -> int | None:
     try:
         return int((directory / "stat").read_text().rpartition(")")[2].split()[3])
     except (OSError, ValueError, IndexError):
-        return None
-
-
-def _available(proc: Path) -> int:
-    return 1024 * _field(proc / "meminfo", "MemAvailable:")
-
-
-def _field(path: Path, name: str) -> int:
-    """The number after `name` in a file of lines; 0 when there is none."""
-    with contextlib.suppress(OSError, ValueError):
-        for line in path.read_text().splitlines():
-            words = line.split()
-            if words and words[0] == name:
-                return int(words[1])
-    return 0
-
-
-def _number(path: Path) -> int | None:
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):  # "max"
         return None
 
 

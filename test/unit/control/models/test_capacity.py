@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from support.cgroups import FakeGroups
 from tfsd.control.models import capacity
 from tfsd.control.models.capacity import MB, Capacity, NotEnoughMemory, estimate, free_memory
 from tfsd.model_directory import FoundModel
@@ -28,44 +27,21 @@ def proc(tmp_path: Path) -> Path:
     return proc
 
 
-def v1(cgroup: Path, limit: str, used: int, cache: int) -> Path:
-    (cgroup / "memory").mkdir(parents=True)
-    (cgroup / "memory/memory.limit_in_bytes").write_text(f"{limit}\n")
-    (cgroup / "memory/memory.usage_in_bytes").write_text(f"{used}\n")
-    (cgroup / "memory/memory.stat").write_text(f"inactive_file 5\ntotal_inactive_file {cache}\n")
-    return cgroup
+def test_without_a_container_the_machine_counts(proc: Path) -> None:
+    assert free_memory(proc=proc) == 1000 * MB
 
 
-def v2(cgroup: Path, limit: str, used: int, cache: int) -> Path:
-    cgroup.mkdir()
-    (cgroup / "memory.max").write_text(f"{limit}\n")
-    (cgroup / "memory.current").write_text(f"{used}\n")
-    (cgroup / "memory.stat").write_text(f"anon 5\ninactive_file {cache}\n")
-    return cgroup
-
-
-def test_without_a_container_the_machine_counts(tmp_path: Path, proc: Path) -> None:
-    assert free_memory(cgroup=tmp_path / "none", proc=proc) == 1000 * MB
-
-
-@pytest.mark.parametrize("make", [v1, v2])
+@pytest.mark.parametrize(("limit", "left"), [(500 * MB, 300 * MB), (5000 * MB, 1000 * MB)])
 def test_a_containers_limit_counts_without_what_the_kernel_gives_back(
-    tmp_path: Path, proc: Path, make: Callable[..., Any]
-) -> None:  # type: ignore[no-untyped-def]
-    cgroup = make(tmp_path / "cgroup", str(500 * MB), 300 * MB, 100 * MB)
-    assert free_memory(cgroup=cgroup, proc=proc) == 300 * MB
+    tmp_path: Path, proc: Path, limit: int, left: int
+) -> None:
+    stat = f"anon 5\ninactive_file {100 * MB}"
+    FakeGroups(tmp_path).v2(memory__max=str(limit), memory__current=str(300 * MB), memory__stat=stat)
+    assert free_memory(proc=proc) == left
 
 
-@pytest.mark.parametrize(("make", "unlimited"), [(v1, str(2**63 - 4096)), (v2, "max")])
-def test_a_container_without_a_limit_has_the_machine(
-    tmp_path: Path, proc: Path, make: Callable[..., Any], unlimited: str
-) -> None:  # type: ignore[no-untyped-def]
-    cgroup = make(tmp_path / "cgroup", unlimited, 300 * MB, 0)
-    assert free_memory(cgroup=cgroup, proc=proc) == 1000 * MB
-
-
-def test_a_limit_of_our_own_is_held_against_our_processes(tmp_path: Path, proc: Path) -> None:
-    assert free_memory(limit=200 * MB, cgroup=tmp_path / "none", proc=proc) == 150 * MB
+def test_a_limit_of_our_own_is_held_against_our_processes(proc: Path) -> None:
+    assert free_memory(limit=200 * MB, proc=proc) == 150 * MB
 
 
 def test_a_model_is_estimated_by_the_versions_that_are_served(tmp_path: Path) -> None:
