@@ -138,6 +138,16 @@ class RunDir:
         """Where nginx keeps what does not fit into its buffers."""
         return self.path / "nginx"
 
+    @property
+    def draining(self) -> Path:
+        """A mark: the container is about to be stopped, so that nobody should choose it for new requests."""
+        return self.path / "draining"
+
+    @property
+    def started(self) -> Path:
+        """A mark: the endpoint has been healthy since its start."""
+        return self.path / "started"
+
     # Sockets
 
     @property
@@ -261,9 +271,17 @@ class RunDir:
 
     def refuse_second_stack(self) -> None:
         """Raises RunDirError when a supervisord listens here."""
-        with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
-            probe.connect(str(self.supervisor_socket))
+        if self.has_stack():
             raise RunDirError(f"a stack is running in {self} already; stop it, or use another --run-dir")
+
+    def has_stack(self) -> bool:
+        """Whether a supervisord listens here."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(self.supervisor_socket))
+            except OSError:
+                return False
+            return True
 
     @property
     def _directories(self) -> tuple[Path, ...]:
@@ -277,7 +295,8 @@ class RunDir:
         """Remove what an earlier stack left that would mislead the next one; make the directory if need be."""
         self.path.mkdir(parents=True, exist_ok=True)
         self.remove_sockets()
-        remove(self.dropped_lines)
+        for path in (self.dropped_lines, self.draining, self.started):
+            remove(path)
         for directory in (*self._directories, *self._multi_model_directories):
             remove(directory)
 

@@ -87,6 +87,12 @@ def test_the_life_of_a_model(stack: MultiModelStack, models: Path) -> None:
     assert stack.ping().status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/ping", "/livez", "/readyz", "/startupz"])
+def test_probes_need_no_model(stack: MultiModelStack, path: str) -> None:
+    answer = requests.get(stack.url(path), timeout=5)
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
 def test_everything_that_a_single_model_endpoint_does(stack: MultiModelStack, models: Path) -> None:
     stack.loaded("m", stack.lay("single", models / "half_plus_two"))
     attributes = "X_Amzn_SageMaker_Custom_Attributes"

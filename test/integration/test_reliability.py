@@ -7,6 +7,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -173,12 +175,19 @@ def answers(rest_port: int) -> bool:
     return requests.get(f"http://127.0.0.1:{rest_port}/v1/models/half_plus_two", timeout=5).status_code == 200
 
 
+def probes(stack: RunningStack) -> dict[str, int]:
+    """What a cluster's three probes get."""
+    paths = ("/livez", "/readyz", "/startupz")
+    return {path: requests.get(stack.url(path), timeout=5).status_code for path in paths}
+
+
 def test_ping_tells_that_the_model_server_is_gone(stack: RunningStack) -> None:
     server = stack.plan().models["half_plus_two"].servers[0].program
     stack.ctl("stop", server)
     try:
         stack.wait_for(lambda: stack.ping().status_code == 503, 15, "unhealthy")
         assert "half_plus_two" in stack.ping().json()["error"]
+        assert probes(stack) == {"/livez": 200, "/readyz": 503, "/startupz": 200}
     finally:
         stack.ctl("start", server)
     stack.wait_for(lambda: stack.ping().status_code == 200, 60, "healthy")
@@ -216,6 +225,10 @@ def test_stopping_finishes_what_is_in_flight(models: Path, tmp_path: Path) -> No
             lambda: in_flight in requests.get(stack.url("/metrics"), timeout=10).text, 30, "in flight"
         )
         assert stack.process
+        drain = [sys.executable, "-m", "tfsd.start.serve", "--run-dir", str(stack.run_dir), "--drain", "0"]
+        subprocess.run(drain, check=True, env=stack.environ)
+        assert probes(stack) == {"/livez": 200, "/readyz": 503, "/startupz": 200}
+        assert stack.invoke('{"seconds": 0}').status_code == 200
         stack.process.send_signal(signal.SIGTERM)
         stack.wait_for(lambda: refuses_connections(stack), 3, "closed")
         assert not answers  # the port closes while they are still being worked on

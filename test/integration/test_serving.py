@@ -246,8 +246,9 @@ def test_twenty_megabytes_of_json(plain_stack: RunningStack) -> None:
 # --- what the endpoint tells of itself --------------------------------------------------------------------------
 
 
-def test_ping_is_an_empty_200(plain_stack: RunningStack) -> None:
-    answer = plain_stack.ping()
+@pytest.mark.parametrize("path", ["/ping", "/livez", "/readyz", "/startupz"])
+def test_a_healthy_endpoint_answers_probes_by_an_empty_200(plain_stack: RunningStack, path: str) -> None:
+    answer = requests.get(plain_stack.url(path), timeout=5)
     assert (answer.status_code, answer.content) == (200, b"")
 
 

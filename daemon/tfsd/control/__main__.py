@@ -29,6 +29,7 @@ from tfsd.control.health.heartbeat_ages import STUCK_MARGIN_SECONDS, Heartbeats
 from tfsd.control.health.idle_servers import IdleServers
 from tfsd.control.health.open_ports import OpenPorts
 from tfsd.control.health.poller import Poller
+from tfsd.control.health.probes import Startup, add_probes
 from tfsd.control.health.unloadable import UnloadableVersions
 from tfsd.control.metrics.build_info import BuildInfo
 from tfsd.control.metrics.direct_in_flight import DirectInFlight
@@ -113,6 +114,8 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
         observers.append(
             UnloadableVersions(run_dir, supervisor, health.available, health.errors).processes_seen
         )
+    startup = Startup(run_dir)
+    observers.append(lambda _: startup.observe(health.missing()))
     poller = Poller(run_dir, health, supervisor, memory.polls.poll, silence_limit, observers)
 
     def in_flight() -> Counter[str]:
@@ -156,6 +159,7 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
     listener = gevent.socket.socket(fileno=os.dup(0))
     app = make_app(settings, missing, health.degraded, metrics)
     page.add_routes(app)
+    add_probes(app, run_dir, startup, missing, health.degraded)
     server = WSGIServer(listener, app, log=None, error_log=log, handler_class=SocketHandler)
     ended = AsyncResult()
     for number in (signal.SIGTERM, signal.SIGINT):

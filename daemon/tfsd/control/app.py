@@ -1,12 +1,13 @@
 """The routes of the control plane: /ping, /execution-parameters, /metrics, and the errors in JSON.
 
-Owns HTTP and nothing else: what it answers is handed in. `/models` (multi-model endpoints) is `models_api`'s.
+Owns HTTP and nothing else: what it answers is handed in. `/models` (multi-model endpoints) is `models.api`'s, a
+cluster's probes are `health.probes`'s.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bottle import Bottle, HTTPError, HTTPResponse, response
@@ -37,11 +38,7 @@ def make_app(
     @app.get("/ping")
     def ping() -> Any:
         """Contract, section 2: 200 is healthy, and has an empty body unless something is left out."""
-        problems = missing()
-        if problems:
-            return json_response(503, {"error": "Not healthy: " + "; ".join(problems), "missing": problems})
-        left_out = degraded()
-        return json_response(200, {"status": "degraded", "degraded": left_out}) if left_out else ""
+        return health_response(missing(), degraded())
 
     @app.get("/execution-parameters")
     def show_execution_parameters() -> HTTPResponse:
@@ -74,6 +71,15 @@ def execution_parameters(settings: Settings) -> dict[str, object]:
         "BatchStrategy": BATCH_STRATEGIES.get(strategy.replace("_", "").lower(), strategy),
         "MaxPayloadInMB": payload,
     }
+
+
+def health_response(problems: Sequence[str], left_out: Sequence[str] = ()) -> HTTPResponse:
+    """503 with what keeps the endpoint from being healthy, else 200 with what is left out, if anything is."""
+    if problems:
+        return json_response(503, {"error": "Not healthy: " + "; ".join(problems), "missing": problems})
+    if left_out:
+        return json_response(200, {"status": "degraded", "degraded": left_out})
+    return HTTPResponse("", 200)
 
 
 def json_response(status: int, document: object) -> HTTPResponse:

@@ -36,6 +36,7 @@ from tfsd.stack import multi_model, nginx, ports
 from tfsd.stack.design import Machine, Stack, design, environment_directory, pool_name
 from tfsd.stack.model_server_flags import find_command, is_embedded
 from tfsd.start import notices, s3, source_archive, user_code
+from tfsd.start.drain import drain
 from tfsd.start.s3 import S3Error
 from tfsd.start.source_archive import SourceError
 
@@ -46,7 +47,7 @@ log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`serve [--run-dir DIR]`: become supervisord, or say why not and return 1."""
+    """`serve [--run-dir DIR] [--drain SECONDS]`: become supervisord, or say why not and return 1."""
     parser = argparse.ArgumentParser(prog="serve", description="Serve the model of this SageMaker container.")
     parser.add_argument(
         "--run-dir",
@@ -54,11 +55,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="for rendered files and sockets (default: /run/tfsd, or a directory of one's own in /run/tfsd or /tmp "
         "for a user who may not make that)",
     )
+    parser.add_argument(
+        "--drain",
+        type=float,
+        metavar="SECONDS",
+        help="start nothing: have the running stack say at /readyz that it is about to be stopped, and wait",
+    )
     options = parser.parse_args(arguments)
     try:
+        run_dir = RunDir((options.run_dir or default_run_dir()).absolute())
+        if options.drain is not None:
+            drain(run_dir, options.drain)
+            return 0
         settings = Settings.from_environ(os.environ)
         logs.setup("serve", settings.log_level, form=settings.log_format)
-        run_dir = RunDir((options.run_dir or default_run_dir()).absolute())
         run_dir.claim()
         listener = ports.listen(settings.bind_address, settings.port)
         stack = prepare(settings, os.environ, run_dir)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
-from typing import Any
 
 import pytest
 
+from support.wsgi import get
 from tfsd.control.app import make_app
 from tfsd.settings import Settings
 
@@ -25,14 +24,7 @@ def call(
         lambda: degraded or [],
         lambda: b"metric 1\n",
     )
-    answer: dict[str, Any] = {}
-
-    def start_response(status: str, headers: list[tuple[str, str]], *_: object) -> None:
-        answer.update(status=int(status.split()[0]), headers=dict(headers))
-
-    request = {"PATH_INFO": path, "REQUEST_METHOD": method, "wsgi.input": io.BytesIO()}
-    body = b"".join(app(request, start_response))
-    return answer["status"], answer["headers"], body
+    return get(app, path, method)
 
 
 def test_a_healthy_ping_is_empty() -> None:

@@ -114,6 +114,21 @@ class TestTheWhole:
         assert "proxy_read_timeout 92s;" in text
         assert "longer than the limit of 90 s" in text
 
+    @pytest.mark.parametrize("njs", [True, False])
+    @pytest.mark.parametrize("multi_model", ["true", "false"])
+    def test_probes_are_controls_whatever_the_mode(
+        self, design: DesignStack, njs: bool, multi_model: str
+    ) -> None:
+        models = {} if multi_model == "true" else {"half": (1,)}
+        nginx = Nginx("/usr/sbin/nginx", njs=njs)
+        stack = design(models, {"SAGEMAKER_MULTI_MODEL": multi_model}, nginx=nginx)
+        text = stack.files()[stack.run_dir.nginx_conf]
+        for path in ("/ping", "/livez", "/readyz", "/startupz"):
+            location = re.search(rf"location = {path} \{{.*?\n        \}}", text, re.DOTALL)
+            assert location
+            assert "proxy_pass http://control;" in location[0]
+            assert "access_log off;" in location[0]
+
 
 class TestPoolOfARequest:
     """nginx's map from the custom attributes to a worker pool, in a real nginx."""

@@ -154,14 +154,20 @@ def _attributes_parameter() -> dict[str, Any]:
 
 
 def _health_paths() -> dict[str, Any]:
+    def get(name: str, summary: str, good: str, *bad: str) -> dict[str, Any]:
+        answers = {"200": {"description": good}, **_errors(bad)}
+        return {"get": {"operationId": name, "summary": summary, "responses": answers}}
+
     return {
-        "/ping": {
-            "get": {
-                "operationId": "ping",
-                "summary": "Whether every model can be served.",
-                "responses": {"200": {"description": "Healthy."}, **_errors(("503",))},
-            }
-        }
+        "/ping": get("ping", "Whether every model can be served.", "Healthy.", "503"),
+        "/livez": get("livez", "Whether the container answers, whatever its models do.", "It does."),
+        "/readyz": get(
+            "readyz",
+            "Whether new requests should come: as `/ping`, and not while it drains.",
+            "Ready.",
+            "503",
+        ),
+        "/startupz": get("startupz", "Whether it has been healthy since its start.", "It has been.", "503"),
     }
 
 
