@@ -104,13 +104,18 @@ def _numeric_tensor(answer: bytes) -> tuple[bytes, int] | None:
     if not match:
         return None
     array = match[1].translate(None, b" \t\r\n")
-    inner = len(array) - len(array.lstrip(b"[")) - 1
-    skeleton = array[1:-1].translate(None, b"0123456789+-.eENaInfity") + b","
-    end = skeleton.find(b"]" * inner + b",")
-    prediction = skeleton[: end + inner + 1]
-    if b"[]" in array or end < 0 or skeleton != prediction * (len(skeleton) // len(prediction)):
-        return None
-    return array, inner
+    rank = len(array) - len(array.lstrip(b"["))
+    skeleton = array.translate(None, b"0123456789+-.eENaInfity")
+    return (array, rank - 1) if b"[]" not in array and _is_tensor(skeleton, rank) else None
+
+
+def _is_tensor(skeleton: bytes, rank: int) -> bool:
+    """Whether brackets and commas are those of a tensor of this rank: equal parts at each level."""
+    if rank == 0:
+        return not skeleton
+    parts = skeleton[1:-1] + b","
+    part = parts[: parts.find(b"]" * (rank - 1) + b",") + rank]
+    return parts == part * (len(parts) // len(part)) and _is_tensor(part[:-1], rank - 1)
 
 
 class _NotNumeric(ValueError):

@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tfsd.worker.conversion import convert, csv_instances, predictions
@@ -114,6 +114,7 @@ def numbers_of(lines: bytes | None) -> list[str] | None:
 
 
 @given(st.one_of(tensors(), st.lists(st.recursive(NUMBERS, lambda x: st.lists(x, max_size=3), max_leaves=6))))
+@example([[[0], 0], [[0]]])
 def test_the_quick_way_for_numbers_says_the_same_as_the_long_one(tensor: list[Any]) -> None:
     answer = json.dumps({"predictions": tensor}, indent=1).encode()
     long_lines = predictions._write(answer, predictions._json)
