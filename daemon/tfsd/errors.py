@@ -16,7 +16,16 @@ CAUSES = (REQUEST, CODE, MODEL_SERVER, UNAVAILABLE, TIME_LIMIT, NGINX)
 
 
 class StartError(Exception):
-    """What was asked for cannot be served; the text says what is wrong, where, and what to do."""
+    """What was asked for cannot be served; the text says what is wrong, where, and what to do.
+
+    It is a clause, which goes on after the program's name; `sentence` ends it.
+    """
+
+
+def sentence(text: object) -> str:
+    """The text with a full stop, unless it has an end already."""
+    clause = str(text)
+    return clause if clause.endswith((".", "?", "!")) else f"{clause}."
 
 
 def os_problem(error: OSError) -> str:

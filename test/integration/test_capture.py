@@ -105,7 +105,7 @@ def test_a_replay_against_the_same_stack_is_equal(
     copy = tmp_path / "capture.jsonl"  # the replay is captured as well
     copy.write_text("".join(path.read_text() for path in captured.rglob("*.jsonl")))
     done = run_local("replay", copy, "--url", stack.url(""))
-    assert done.stdout == "bin/local: 4 requests sent: 4 answers are equal, 0 differ\n", done.stderr
+    assert done.stdout == "bin/local: 4 requests sent: 4 responses are equal, 0 differ.\n", done.stderr
     assert done.returncode == 0
     copy.write_text(copy.read_text().replace("3.5", "3.6"))
     done = run_local("replay", copy, "--url", stack.url(""))

@@ -72,7 +72,7 @@ class Serving:
     def shown(self) -> tuple[str, str]:
         """The curl line and the answer below it, once they are printed."""
         shown = re.compile(
-            rf"serving at http://localhost:{self.port}/invocations, status page at [^;]*; try"
+            rf"serving at http://localhost:{self.port}/invocations, status page at \S*\. Try:"
             r"\n\n  (curl .*)\n\n([^\0]+?)\n\n"
         )
         end = time.monotonic() + START_SECONDS
@@ -221,7 +221,7 @@ def test_help_tells_the_verbs() -> None:
 def test_unknown_verb() -> None:
     failed = run("surf")
     assert (failed.returncode, failed.stdout) == (2, "")
-    assert failed.stderr == f"bin/local: no such verb: surf; there are {', '.join(set_up.VERBS)}\n"
+    assert failed.stderr == f"bin/local: no such verb: surf; the verbs are {', '.join(set_up.VERBS)}.\n"
 
 
 def test_exec_runs_in_the_environment() -> None:
@@ -232,7 +232,7 @@ def test_exec_runs_in_the_environment() -> None:
     failed = run("exec", "no-such-command")
     assert (failed.returncode, failed.stderr) == (
         1,
-        "bin/local: cannot run no-such-command: No such file or directory\n",
+        "bin/local: cannot run no-such-command: No such file or directory.\n",
     )
 
 
@@ -295,8 +295,8 @@ def test_a_port_where_something_else_answers_pings(
     assert failed.returncode == 1
     assert failed.stdout == ""
     assert failed.stderr.splitlines() == [
-        f"bin/local: starting on port {other.server_port}; --verbose shows all that happens",
-        f"serve: port {other.server_port} is in use; choose another with --port or SAGEMAKER_BIND_TO_PORT",
+        f"bin/local: starting on port {other.server_port}; --verbose shows all that happens.",
+        f"serve: port {other.server_port} is in use; choose another with --port or SAGEMAKER_BIND_TO_PORT.",
     ]
 
 

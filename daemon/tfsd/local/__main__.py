@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tfsd.errors import StartError, os_problem
+from tfsd.errors import StartError, os_problem, sentence
 from tfsd.local import replay, warmup
 from tfsd.local.first_request import Request
 from tfsd.local.stack import LocalError, serve
@@ -36,10 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return VERBS[verb](words)
     except StartError as error:
-        print(f"bin/local: {error}", file=sys.stderr)
+        print(f"bin/local: {sentence(error)}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"bin/local: {os_problem(error)}", file=sys.stderr)
+        print(f"bin/local: {sentence(os_problem(error))}", file=sys.stderr)
         return 1
 
 

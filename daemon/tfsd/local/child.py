@@ -47,7 +47,7 @@ class Child:
         """The first signal stops the stack, which drains; the second kills it."""
         self.stopping += 1
         if self.stopping == 1:
-            print("bin/local: stopping; once more to kill", file=sys.stderr, flush=True)
+            print("bin/local: stopping; once more to kill.", file=sys.stderr, flush=True)
         self._signal(signal.SIGTERM if self.stopping == 1 else signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:

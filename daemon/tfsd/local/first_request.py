@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import requests
 
+from tfsd.errors import sentence
 from tfsd.local.sample_request import sample_request
 from tfsd.plan import Plan
 from tfsd.run_dir import RunDir
@@ -33,7 +34,7 @@ def show_loading(settings: Settings, endpoint: str) -> None:
     )
     if not directories:
         print(
-            f"\nbin/local: lay models below {settings.models_dir}; each is loaded by its directory",
+            f"\nbin/local: lay models below {settings.models_dir}; each is loaded by its directory.",
             flush=True,
         )
     name = directories[0].name if directories else "NAME"
@@ -47,7 +48,8 @@ def show_loading(settings: Settings, endpoint: str) -> None:
         f"curl -s -X DELETE {url}/{quote(name, safe='')}",
     ]
     print(
-        "\nbin/local: load, invoke, list and unload models with\n\n  " + "\n  ".join(lines) + "\n", flush=True
+        "\nbin/local: load, invoke, list and unload models with:\n\n  " + "\n  ".join(lines) + "\n",
+        flush=True,
     )
 
 
@@ -60,21 +62,21 @@ def show_request(endpoint: str, run_dir: RunDir, request: Request | None) -> Non
     if request is None:
         request = _request_for_default_model(run_dir)
     if request is None:
-        print(f"\nbin/local: serving at {url}", flush=True)
+        print(f"\nbin/local: serving at {url}.", flush=True)
         return
     line = f"curl -s --data-binary @{shlex.quote(str(request.body))} -H 'Content-Type: {request.content_type}' {url}"
     headers = {"Content-Type": request.content_type}
     try:
         answer = requests.post(url, data=request.body.read_bytes(), headers=headers, timeout=120)
     except requests.RequestException as error:  # it was stopped meanwhile, perhaps
-        print(f"\nbin/local: serving at {url}, but a request failed: {error}", flush=True)
+        print(f"\nbin/local: serving at {url}, but a request failed: {sentence(error)}", flush=True)
         return
     shown = answer.text if len(answer.text) <= MAX_RESPONSE_SHOWN else answer.text[:MAX_RESPONSE_SHOWN] + " …"
     page = url.removesuffix("invocations")
-    print(f"\nbin/local: serving at {url}, status page at {page}; try\n\n  {line}\n\n{shown}\n", flush=True)
+    print(f"\nbin/local: serving at {url}, status page at {page}. Try:\n\n  {line}\n\n{shown}\n", flush=True)
     if answer.status_code != 200:
         print(
-            "bin/local: this request was made from the model's signature; send what your code expects",
+            "bin/local: this request was made from the model's signature; send what your code expects.",
             flush=True,
         )
 

@@ -52,7 +52,7 @@ class Progress:
             self._ticker.join()
         end = "failed" if failure else "done"
         start = "\r\x1b[K" if self._live else ""
-        self._print(f"{start}bin/local: {self.title}: {end} after {self._seconds()}", end="\n")
+        self._print(f"{start}bin/local: {self.title}: {end} after {self._seconds()}.", end="\n")
 
     def show(self, line: str) -> None:
         """Take a line of the work's output."""

@@ -35,9 +35,9 @@ class Tally:
     first_difference: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.equal + self.different + self.unknown} requests sent: {self.equal} answers are equal"
+        text = f"{self.equal + self.different + self.unknown} requests sent: {self.equal} responses are equal"
         text += f", {self.different} differ"
-        return text + (f", {self.unknown} have no captured answer" if self.unknown else "")
+        return text + (f", {self.unknown} have no captured response" if self.unknown else "")
 
 
 def main(words: Sequence[str]) -> int:
@@ -46,7 +46,7 @@ def main(words: Sequence[str]) -> int:
     tally = replay(invocations(options.capture), options.url.rstrip("/"), options.rate, options.tolerance)
     if tally.first_difference:
         print(tally.first_difference)
-    print(f"bin/local: {tally}")
+    print(f"bin/local: {tally}.")
     return 0 if tally.equal and not tally.different else 1
 
 
@@ -83,7 +83,7 @@ def _send(session: requests.Session, url: str, invocation: Invocation) -> reques
         # a header of None is not sent, in place of requests' own
         return session.post(address, data=request.data, headers=headers, timeout=TIMEOUT_SECONDS)
     except (requests.RequestException, UnicodeError) as error:
-        raise ReplayError(f"no answer from {address}: {error}") from None
+        raise ReplayError(f"no response from {address}: {error}") from None
 
 
 def _count(

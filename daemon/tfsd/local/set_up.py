@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfsd.errors import os_problem
+from tfsd.errors import os_problem, sentence
 from tfsd.local.lock import BASE, INSTALLER, LOCK, locked
 from tfsd.local.progress import Progress
 from tfsd.start.pip_errors import explained
@@ -44,15 +44,15 @@ def main(arguments: Sequence[str]) -> int:
     """Set up, then become the verb's process. Returns the exit status when that cannot be."""
     verb = next((word for word in arguments if word in VERBS), None)
     if verb is None:
-        print(f"bin/local: no such verb: {arguments[0]}; there are {', '.join(VERBS)}", file=sys.stderr)
+        print(f"bin/local: no such verb: {arguments[0]}; the verbs are {', '.join(VERBS)}.", file=sys.stderr)
         return 2
     try:
         set_up(extras_for(verb))
     except SetUpError as error:
-        print(f"bin/local: {error}", file=sys.stderr)
+        print(f"bin/local: {sentence(error)}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"bin/local: {os_problem(error)}", file=sys.stderr)
+        print(f"bin/local: {sentence(os_problem(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

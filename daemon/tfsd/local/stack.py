@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tfsd.errors import StartError
+from tfsd.errors import StartError, sentence
 from tfsd.local.child import Child
 from tfsd.local.first_request import Request, show_loading, show_request
 from tfsd.local.model_argument import base_dir
@@ -83,4 +83,4 @@ def _open(settings: Settings) -> str:
 
 
 def _say(text: str) -> None:
-    print(f"bin/local: {text}", file=sys.stderr, flush=True)
+    print(f"bin/local: {sentence(text)}", file=sys.stderr, flush=True)

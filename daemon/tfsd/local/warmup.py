@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tfsd import attributes
 from tfsd.capture_format import JSON_TYPES, Invocation
-from tfsd.errors import HttpError, StartError
+from tfsd.errors import HttpError, StartError, sentence
 from tfsd.local.captures import invocations
 from tfsd.model_directory import FoundModel, find_models, version_of
 from tfsd.settings import Settings
@@ -121,7 +121,7 @@ def _write(model: FoundModel, bodies: list[str], sizes: Sequence[int], limit: in
 
 
 def _say(text: str) -> None:
-    print(f"bin/local: {text}", flush=True)
+    print(f"bin/local: {sentence(text)}", flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

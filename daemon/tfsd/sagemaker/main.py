@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
             stack.enter_context(_owned(directory))
         except BlockingIOError:
             print(
-                f"bin/local sagemaker: {directory} is in use by another one; give another --data",
+                f"bin/local sagemaker: {directory} is in use by another one; give another --data.",
                 file=sys.stderr,
             )
             return 1
@@ -63,7 +63,7 @@ def _serve(directory: Path, options: argparse.Namespace, display: Display) -> in
     try:
         server.start()
     except OSError as error:
-        print(f"bin/local sagemaker: port {port}: {error.strerror}; give another --port", file=sys.stderr)
+        print(f"bin/local sagemaker: port {port}: {error.strerror}; give another --port.", file=sys.stderr)
         return 1
     stopped = Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -71,7 +71,7 @@ def _serve(directory: Path, options: argparse.Namespace, display: Display) -> in
     emulator.restore()
     _show(exports, directory)
     stopped.wait()
-    print("bin/local sagemaker: stopping", file=sys.stderr, flush=True)
+    print("bin/local sagemaker: stopping.", file=sys.stderr, flush=True)
     server.stop(timeout=1)
     emulator.stop()
     return 0
@@ -104,7 +104,7 @@ def _show(exports: dict[str, str], directory: Path) -> None:
     words = " ".join(f"{name}={value}" for name, value in settings.items())
     print(f"\nexport {words}\n", flush=True)
     print(
-        "bin/local sagemaker: ready; Ctrl-C stops it and its endpoints, which the next start brings back",
+        "bin/local sagemaker: ready; Ctrl-C stops it and its endpoints, which the next start brings back.",
         flush=True,
     )
 

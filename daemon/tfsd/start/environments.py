@@ -37,10 +37,10 @@ def prepare(directory: Path, requirements: Path) -> str:
     python = str(directory / "bin" / "python")
     stamp, wanted = directory / STAMP, _digest(requirements)
     if stamp.is_file() and stamp.read_text() == wanted:
-        log.info("requirements of %s are installed already", requirements)
+        log.info("The requirements %s are installed already.", requirements)
         return python
     shutil.rmtree(directory, ignore_errors=True)
-    log.info("installing %s", requirements)
+    log.info("Installing %s.", requirements)
     venv.create(directory, symlinks=True, system_site_packages=True)
     _show_our_packages(directory)
     _install(python, requirements)

@@ -35,7 +35,7 @@ def other_scripts(directories: Sequence[Path], program: str) -> Iterator[str]:
         if scripts and program not in scripts:
             yield (
                 f"{directory} has no {program}, so no code of it runs; it has {', '.join(scripts)}: "
-                f"set SAGEMAKER_PROGRAM to one of them"
+                f"set SAGEMAKER_PROGRAM to one of them."
             )
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from tfsd import logs, machine
-from tfsd.errors import StartError, os_problem
+from tfsd.errors import StartError, os_problem, sentence
 from tfsd.model_directory import (
     CODE_DIRECTORY,
     Code,
@@ -74,13 +74,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stack = prepare(settings, os.environ, run_dir)
     except SettingsError as error:
         for problem in error.problems:
-            print(f"serve: {problem}", file=sys.stderr)
+            print(f"serve: {sentence(problem)}", file=sys.stderr)
         return 1
     except (StartError, ValueError) as error:
-        print(f"serve: {error}", file=sys.stderr)
+        print(f"serve: {sentence(error)}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"serve: {os_problem(error)}", file=sys.stderr)
+        print(f"serve: {sentence(os_problem(error))}", file=sys.stderr)
         return 1
     become_supervisord(stack, listener)
 
@@ -98,7 +98,7 @@ def prepare(settings: Settings, environ: Mapping[str, str], run_dir: RunDir) -> 
     Raises StartError, OSError, and ValueError for a path that cannot stand in a configuration.
     """
     for name in settings.ignored:
-        log.warning("%s has no effect: the workers are gevent", name)
+        log.warning("%s has no effect: the workers are gevent's.", name)
     for warning in notices.near_misses(environ):
         log.warning("%s", warning)
     models: Sequence[FoundModel] = ()
@@ -109,7 +109,7 @@ def prepare(settings: Settings, environ: Mapping[str, str], run_dir: RunDir) -> 
     run_dir.clear()
     command = find_command(settings, environ)
     if settings.op_libraries and not is_embedded(command):
-        log.warning("SAGEMAKER_TFS_OP_LIBRARIES has no effect: %s has the ops it was built with", command[0])
+        log.warning("SAGEMAKER_TFS_OP_LIBRARIES has no effect: %s has the ops it was built with.", command[0])
     stack = design(
         settings,
         run_dir,
@@ -126,7 +126,7 @@ def prepare(settings: Settings, environ: Mapping[str, str], run_dir: RunDir) -> 
         log.info("%s", line)
     for model in models:
         log.info(
-            "model %s, versions %s, at %s", model.name, ", ".join(map(str, model.versions)), model.base_path
+            "Model %s: versions %s at %s.", model.name, ", ".join(map(str, model.versions)), model.base_path
         )
     return stack
 
@@ -189,7 +189,7 @@ def _universal_code(settings: Settings, run_dir: RunDir) -> dict[str | None, Cod
     for directory in directories:
         code = user_code.of_one_model(directory, settings) if directory.is_dir() else None
         if code:
-            log.info("models without code of their own are served by %s", code.script)
+            log.info("Models without code of their own are served by %s.", code.script)
             return {None: _ready(None, code, run_dir)}
     _warn_of_scripts(settings, directories)
     return {}

@@ -55,7 +55,7 @@ def _unpack(archive: Path, directory: Path, location: str) -> None:
         unpack(archive, directory)
     except ArchiveError as error:
         raise SourceError(f"SAGEMAKER_SUBMIT_DIRECTORY={location} {error}") from error
-    log.info("user code is from %s", location)
+    log.info("User code is from %s.", location)
 
 
 def _download(location: str, target: Path) -> None:

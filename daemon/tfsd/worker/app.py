@@ -121,7 +121,7 @@ class Invocations:
         return reply
 
     def _expired(self, target: Target | None) -> Reply:
-        log.error("model %s: a request took longer than %g s", _name(target), self._limit)
+        log.error("Model %s: a request took longer than %g s.", _name(target), self._limit)
         return replies.from_error(504, self._limit_message())
 
     def _limit_message(self) -> str:
@@ -139,11 +139,11 @@ class Invocations:
                 piece = next(pieces, None)
             except gevent.Timeout as expired:
                 log.error(
-                    "a streamed reply failed: %s", self._limit_message() if expired is timer else expired
+                    "A streamed response failed: %s", self._limit_message() if expired is timer else expired
                 )
                 raise StreamFailed from None
             except BaseException as error:
-                log.exception("a streamed reply failed: %s", replies.text_of(error))
+                log.exception("A streamed response failed: %s", replies.text_of(error))
                 raise StreamFailed from None
             finally:
                 timer.close()
@@ -175,7 +175,7 @@ def _failed(error: BaseException, target: Target | None) -> Reply:
     reply = replies.from_exception(error)
     if reply.status >= 500:
         log.error(
-            "model %s: user code failed: %s: %s",
+            "Model %s: user code failed: %s: %s",
             _name(target),
             type(error).__name__,
             replies.text_of(error),

@@ -158,7 +158,7 @@ class Capture:
 
     def _report(self) -> None:
         for text, number in self._lost.items():
-            log.warning("capture: %d sampled requests were not captured: %s", number, text)
+            log.warning("%d sampled requests were not captured: %s.", number, text)
         self._lost.clear()
 
 

@@ -44,7 +44,7 @@ class Heartbeat:
             except OSError as error:
                 trouble = str(error)
                 if trouble != self._trouble:
-                    log.error("heartbeat: %s", error)
+                    log.error("Cannot write the heartbeat: %s.", error)
             self._trouble = trouble
             gevent.sleep(BEAT_SECONDS)
 

@@ -61,10 +61,10 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: RunDir, settings: Setti
     try:
         loaded = script.load(Path(pool.script), pool.python_path) if pool.script else None
     except script.ScriptError as error:
-        log.error("%s", error)
+        log.error("The script of pool %s cannot be used: %s", pool.name, error)
         return 1
     except (Exception, SystemExit) as error:
-        log.error("%s does not import: %r", pool.script, error, exc_info=in_script(error, pool.script))
+        log.error("%s does not import: %r.", pool.script, error, exc_info=in_script(error, pool.script))
         return 1
     mode = mode_of(loaded, settings)
     targets = LiveTargets(run_dir, pool.name, servers)
@@ -85,12 +85,12 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: RunDir, settings: Setti
 
     heartbeat = Heartbeat(run_dir, program, report)
     heartbeat.start()  # not earlier: the first beat tells control that requests are served
-    log.info("ready: pool %s, %s", pool.name, loaded.style if loaded else "no user code")
+    log.info("Ready: pool %s, %s.", pool.name, loaded.style if loaded else "no user code")
     stop.wait()
-    log.info("stopping, %d requests in flight", server.in_flight)
+    log.info("Stopping with %d requests in flight.", server.in_flight)
     unfinished = server.drain(drain)
     if unfinished:
-        log.error("%d requests did not finish within %g s", unfinished, drain)
+        log.error("%d requests did not finish within %g s and are cut off.", unfinished, drain)
     if capture is not None:
         capture.close()
     return 0

@@ -145,7 +145,7 @@ class Handler(pywsgi.WSGIHandler):
 
     def _handle_client_error(self, error: Exception) -> tuple[str, bytes]:
         """The answer to a request whose head nobody can read; nginx lets few of those pass."""
-        log.warning("a request cannot be read: %s", error)
+        log.warning("A request cannot be read: %s.", error)
         status = getattr(getattr(self, "headers", None), "status", "")
         text = f"The request cannot be read: {status or BAD_HEAD}."
         return "400", _closing_answer(400, json.dumps({"error": text}).encode())
@@ -158,7 +158,7 @@ class Handler(pywsgi.WSGIHandler):
 
     def _log_error(self, kind: type[BaseException], error: BaseException, trace: Any) -> None:
         if not issubclass(kind, (gevent.GreenletExit, StreamFailed)):
-            log.error("a request failed: %r", error, exc_info=(kind, error, trace))
+            log.error("A request failed: %r.", error, exc_info=(kind, error, trace))
 
 
 def _closing_answer(status: int, body: bytes) -> bytes:

@@ -41,4 +41,4 @@ def test_without_a_terminal_it_is_two_lines() -> None:
     stream = io.StringIO()
     with Progress("installing", stream, clock=lambda: 0.0) as progress:
         progress.show("Collecting a")
-    assert stream.getvalue() == "bin/local: installing …\nbin/local: installing: done after 0 s\n"
+    assert stream.getvalue() == "bin/local: installing …\nbin/local: installing: done after 0 s.\n"

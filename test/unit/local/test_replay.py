@@ -61,7 +61,7 @@ def test_requests_are_sent_as_they_came(tmp_path: Path, endpoint: Any, capsys: A
     )
     assert replay.main([str(tmp_path), "--url", endpoint.url + "/", "--rate", "1000"]) == 0
     assert capsys.readouterr().out == (
-        "bin/local: 3 requests sent: 2 answers are equal, 0 differ, 1 have no captured answer\n"
+        "bin/local: 3 requests sent: 2 responses are equal, 0 differ, 1 have no captured response.\n"
     )
     (path, headers, body), (_, bare, _), (named, encoded, picture_sent) = endpoint.seen
     assert (path, body) == ("/invocations", SAME.data)
@@ -78,13 +78,13 @@ def test_the_first_difference_is_shown(tmp_path: Path, endpoint: Any, capsys: An
     out = capsys.readouterr().out
     assert "request 2, id an-id, status 200:" in out
     assert "-  2.0\n+  1.0\n" in out
-    assert out.endswith("bin/local: 2 requests sent: 1 answers are equal, 1 differ\n")
+    assert out.endswith("bin/local: 2 requests sent: 1 responses are equal, 1 differ.\n")
     assert replay.main([str(capture), "--url", endpoint.url, "--tolerance", "0.6"]) == 0
 
 
 def test_nobody_answers(tmp_path: Path) -> None:
     capture = write(tmp_path / "c.jsonl", Invocation(SAME))
-    with pytest.raises(ReplayError, match=r"no answer from http://127\.0\.0\.1:1/invocations"):
+    with pytest.raises(ReplayError, match=r"no response from http://127\.0\.0\.1:1/invocations"):
         replay.main([str(capture), "--url", "http://127.0.0.1:1"])
 
 

@@ -150,5 +150,5 @@ def test_what_the_system_refuses_is_one_line(
     assert set_up.main(["serve"]) == 1
     assert (
         capsys.readouterr().err
-        == f"bin/local: {environment}: Permission denied; look at its permissions; this is user id {os.geteuid()}\n"
+        == f"bin/local: {environment}: Permission denied; look at its permissions; this is user id {os.geteuid()}.\n"
     )

@@ -107,7 +107,7 @@ def test_no_request_waits_for_a_slow_disk_and_the_backlog_is_bounded(
     client.capture.close(30)
     assert 10 <= len(files.lines) < 20
     said = [record.message.split() for record in caplog.records if "the disk is too slow" in record.message]
-    assert [len(files.lines) + sum(int(words[1]) for words in said), len(said)] == [20, 2]
+    assert [len(files.lines) + sum(int(words[0]) for words in said), len(said)] == [20, 2]
 
 
 def test_a_full_disk_is_said_once_a_minute_with_the_count(

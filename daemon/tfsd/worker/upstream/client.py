@@ -61,13 +61,15 @@ class Backend:
             answer = self._exchange(head, body)
         except (Refused, CutOff) as error:
             if self.failed_at is None:
-                log.warning("%s on port %d: %s", self.server.program, self.server.rest_port, error)
+                log.warning(
+                    "%s on port %d does not answer: %s.", self.server.program, self.server.rest_port, error
+                )
             self.failed_at = time.monotonic()
             raise
         finally:
             self.outstanding -= 1
         if self.failed_at is not None:
-            log.info("%s on port %d answers again", self.server.program, self.server.rest_port)
+            log.info("%s on port %d answers again.", self.server.program, self.server.rest_port)
             self.failed_at = None
         return answer
 

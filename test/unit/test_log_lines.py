@@ -1,0 +1,88 @@
+"""The log lines of the processes that are ours, held against the page that explains them, in both directions.
+
+What changes within a line is a placeholder in the code, and a word in capitals or `…` on the page.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "reference" / "log-lines.md"
+ROOMS = (
+    "start",
+    "control",
+    "worker",
+)  # of a running endpoint; a model server writes TensorFlow Serving's lines
+ALARMING = ("warning", "error", "exception")
+LEVELS = (*ALARMING, "info")
+PLACEHOLDER = re.compile(r"%[.\d]*[a-z]")
+CHANGES = re.compile(r"\b[A-Z]{2,}\b|\b[B-Z]\b|…")  # a word in capitals, a letter such as N, anything
+STANDS_FOR = "0"  # what a placeholder of the code becomes; no text has one
+
+
+@functools.cache
+def nodes() -> tuple[ast.AST, ...]:
+    """The syntax of all modules of the rooms."""
+    paths = [path for room in ROOMS for path in sorted((ROOT / "daemon" / "tfsd" / room).rglob("*.py"))]
+    return tuple(node for path in paths for node in ast.walk(ast.parse(path.read_text())))
+
+
+def template(node: ast.AST) -> str | None:
+    """A text of the code with STANDS_FOR for what is filled in, or None for what is no text."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return PLACEHOLDER.sub(STANDS_FOR, node.value)
+    if isinstance(node, ast.JoinedStr):
+        parts = (part.value if isinstance(part, ast.Constant) else STANDS_FOR for part in node.values)
+        return "".join(map(str, parts))
+    return None
+
+
+def logged(levels: tuple[str, ...]) -> list[str]:
+    """The texts that are handed to `log.LEVEL`, but for those that only pass on what another said."""
+    calls = {f"log.{level}" for level in levels}
+    found = (
+        template(node.args[0])
+        for node in nodes()
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in calls
+    )
+    return [text for text in found if text is not None and re.search(r"[a-z]", text)]
+
+
+@functools.cache
+def texts() -> frozenset[str]:
+    """Every text of the code: a line may be put together elsewhere than where it is logged."""
+    return frozenset(text for node in nodes() if (text := template(node)) is not None)
+
+
+def pattern(line: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, CHANGES.split(line))), re.DOTALL)
+
+
+def lines_of_the_page() -> list[str]:
+    """What stands in code in the first column, but for nginx's format and what only begins with the program's name."""
+    cells = [row.split("|")[1] for row in PAGE.read_text().splitlines() if row.startswith("| `")]
+    return [line for cell in cells for line in re.findall(r"`([^`]+)`", cell) if line != "serve: …"]
+
+
+@pytest.mark.parametrize("line", lines_of_the_page())
+def test_each_line_of_the_page_is_in_the_code(line: str) -> None:
+    assert any(pattern(line).fullmatch(text) for text in texts())
+
+
+def test_each_warning_and_error_of_the_code_is_on_the_page() -> None:
+    patterns = [pattern(line) for line in lines_of_the_page()]
+    lines = logged(ALARMING)
+    assert len(lines) > 30
+    assert [text for text in lines if not any(known.fullmatch(text) for known in patterns)] == []
+
+
+def test_each_line_is_a_sentence() -> None:
+    """It begins with a capital or with what is filled in, such as a program's name, and comes to an end."""
+    assert [text for text in logged(LEVELS) if not re.match(rf"[A-Z{STANDS_FOR}]", text)] == []
+    assert [text for text in logged(LEVELS) if not text.endswith((".", STANDS_FOR))] == []
