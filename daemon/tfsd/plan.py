@@ -86,6 +86,22 @@ class Plan:
     default_model: str | None = None
     generation: int = 0
 
+    @property
+    def ports(self) -> set[int]:
+        """All ports of model servers."""
+        servers = [server for model in self.models.values() for server in model.servers]
+        return {port for server in servers for port in (server.rest_port, server.grpc_port)}
+
+    def with_server(self, changed: ModelServer) -> Plan:
+        """The next plan, in which the program of `changed` has its ports."""
+        models = {
+            name: dataclasses.replace(
+                model, servers=tuple(changed if s.program == changed.program else s for s in model.servers)
+            )
+            for name, model in self.models.items()
+        }
+        return dataclasses.replace(self, models=models, generation=self.generation + 1)
+
     def save(self, run_dir: RunDir) -> None:
         """Write the plan into the run directory, atomically."""
         replace(run_dir.plan, json.dumps(dataclasses.asdict(self), indent=1))

@@ -342,6 +342,11 @@ def test_a_model_server_that_runs_and_serves_nothing_is_restarted(start: StartSt
     assert stack.ask("b").status_code != 200
     stack.wait_for(served, 60, "put back")
 
+    stack.ctl("stop", server.program)
+    with socket.create_server(("127.0.0.1", server.rest_port)):
+        stack.wait_for(lambda: stack.plan().models["a"].servers[0] != server and served(), 60, "moved")
+    assert stack.plan().models["a"].servers == stack.plan().models["b"].servers
+
     before = stack.pid(server.program)
     os.kill(before, signal.SIGSTOP)
     stack.wait_for(served, 60, "restarted, having been stopped")

@@ -193,6 +193,30 @@ def test_ping_tells_that_the_model_server_is_gone(stack: RunningStack) -> None:
     stack.wait_for(lambda: stack.ping().status_code == 200, 60, "healthy")
 
 
+@pytest.mark.parametrize("port", ["rest_port", "grpc_port"])
+def test_a_model_server_whose_port_is_taken_gets_another(stack: RunningStack, port: str) -> None:
+    before = stack.plan().models["half_plus_two"].servers[0]
+    stack.ctl("stop", before.program)
+    with socket.create_server(("127.0.0.1", getattr(before, port))):
+        stack.ctl("start", before.program)
+        stack.wait_for(lambda: stack.plan().models["half_plus_two"].servers[0] != before, 20, "moved")
+        stack.wait_for(lambda: stack.ping().status_code == 200, 60, "healthy")
+        for body, content_type in ((CSV, "text/csv"), (JSON, "application/json")):
+            assert stack.invoke(body, content_type).status_code == 200
+        stack.wait_for(lambda: route_of_json(stack) == "direct", 10, "straight to the model server")
+
+
+def route_of_json(stack: RunningStack) -> str:
+    """Which way a request takes that a model server understands, by the access log."""
+    request_id = os.urandom(8).hex()
+    stack.invoke(JSON, X_Amzn_SageMaker_Inference_Id=request_id)
+    logged = rf"route=(\S+) .* id={request_id} "
+    stack.wait_for(lambda: re.search(logged, stack.log_text()), 10, "logged")
+    found = re.search(logged, stack.log_text())
+    assert found
+    return found[1]
+
+
 def test_a_model_server_that_stays_away_is_a_503(model_dir: Path, tmp_path: Path) -> None:
     with RunningStack(tmp_path, model_dir, {"SAGEMAKER_MODEL_SERVER_TIMEOUT": "2"}) as stack:
         server = stack.plan().models["half_plus_two"].servers[0].program

@@ -30,6 +30,7 @@ from tfsd.control.health.idle_servers import IdleServers
 from tfsd.control.health.open_ports import OpenPorts
 from tfsd.control.health.poller import Poller
 from tfsd.control.health.probes import Startup, add_probes
+from tfsd.control.health.taken_ports import TakenPorts
 from tfsd.control.health.unloadable import UnloadableVersions
 from tfsd.control.metrics.build_info import BuildInfo
 from tfsd.control.metrics.direct_in_flight import DirectInFlight
@@ -44,6 +45,7 @@ from tfsd.control.models.hosts import Hosts
 from tfsd.control.models.loading import EXPECTED, Models
 from tfsd.control.models.programs import Programs
 from tfsd.control.models.reload import Reloader
+from tfsd.control.models.relocation import move_server
 from tfsd.control.models.requests_in_flight import requests_in_flight
 from tfsd.control.page.page import Page
 from tfsd.control.supervisor_client import Process, SupervisorClient
@@ -109,6 +111,7 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
         remember,
         idle_servers.processes_seen,
         OpenPorts(health).processes_seen,
+        TakenPorts(run_dir, lambda program: move(program)).processes_seen,
     ]
     if not settings.multi_model:
         observers.append(
@@ -117,6 +120,14 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
     startup = Startup(run_dir)
     observers.append(lambda _: startup.observe(health.missing()))
     poller = Poller(run_dir, health, supervisor, memory.polls.poll, silence_limit, observers)
+
+    models = _models(settings, run_dir, hosts, programs, supervisor, memory, poller) if hosts else None
+
+    def move(program: str) -> None:
+        if models:
+            models.move_server(program)
+        else:
+            move_server(settings, run_dir, supervisor, program)
 
     def in_flight() -> Counter[str]:
         return requests_in_flight(run_dir, health.plan.pools.values() if health.plan else ())
@@ -165,8 +176,9 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, ended.set, 0)
     poller.start(on_crash=lambda _: ended.set(1))
-    if hosts:
-        add_routes(app, _models(settings, run_dir, hosts, programs, supervisor, memory, poller))
+    if models:
+        models.recover()
+        add_routes(app, models)
     server.start()
     page.start(on_crash=lambda _: ended.set(1))
     build.start()
@@ -194,7 +206,7 @@ def _models(
     memory: Memory,
     poller: Poller,
 ) -> Models:
-    """The models of a multi-model endpoint, with whatever an earlier control left."""
+    """The models of a multi-model endpoint; `recover` takes up what an earlier control left."""
     command = find_command(settings, os.environ)
     server_bytes = EMBEDDED_SERVER_BYTES if is_embedded(command) else REAL_SERVER_BYTES
     models = Models(
@@ -203,7 +215,6 @@ def _models(
     gevent.get_hub().NOT_ERROR += (
         EXPECTED  # no tracebacks of what a greenlet raises for the one that waits for it
     )
-    models.recover()
     return models
 
 

@@ -34,7 +34,7 @@ class Process:
     """One program as supervisord sees it. `pid` is 0 when it does not run.
 
     `start` is the Unix time of its last start, cut to whole seconds; `state` is supervisord's name of its
-    state (RUNNING, STARTING, BACKOFF, FATAL, …).
+    state (RUNNING, STARTING, BACKOFF, FATAL, …), `spawn_error` why it could not be started at all.
     """
 
     program: str
@@ -42,6 +42,7 @@ class Process:
     pid: int
     start: int
     group: str = ""
+    spawn_error: str = ""
 
     @property
     def running(self) -> bool:
@@ -93,6 +94,12 @@ class SupervisorClient:
         self._tolerant(BAD_NAME, "stopProcessGroup", name, timeout=self._stop_timeout)
         self._tolerant(BAD_NAME, "removeProcessGroup", name)
 
+    def renew_group(self, name: str) -> None:
+        """Start a group anew, if it runs, by what its configuration says now. Raises SupervisorError."""
+        self.remove_group(name)
+        self.reload_config()
+        self.add_group(name)
+
     def _tolerant(self, code: int, method: str, *arguments: Any, timeout: float | None = None) -> None:
         try:
             self._call(method, *arguments, timeout=timeout)
@@ -131,4 +138,5 @@ def _process(info: dict[str, Any]) -> Process:
         pid=info["pid"],
         start=info["start"],
         group=info["group"],
+        spawn_error=info["spawnerr"],
     )

@@ -11,6 +11,7 @@ from tfsd.errors import StartError
 
 LISTENER = "TFSD_LISTENER"  # the variable that hands on the descriptor of the endpoint's listening socket
 BACKLOG = 4096
+PORT_TAKEN = "not started, since another process has its port"  # what supervisord says of a model server
 FREE_PORTS = range(10_000, 32_768)  # below Linux's ephemeral ports, which outgoing connections take
 
 

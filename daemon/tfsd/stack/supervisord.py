@@ -24,13 +24,14 @@ from typing import Any
 
 from supervisor import dispatchers, loggers, process, supervisord
 from supervisor.datatypes import InetStreamSocketConfig
-from supervisor.options import FastCGIGroupConfig, ServerOptions
+from supervisor.options import FastCGIGroupConfig, ProcessException, ServerOptions
 from supervisor.socket_manager import SocketManager
-from supervisor.states import SupervisorStates
+from supervisor.states import ProcessStates, SupervisorStates
 
 from tfsd.run_dir import RunDir, replace
+from tfsd.stack.model_server_flags import ports_of
 from tfsd.stack.outlet import Outlet
-from tfsd.stack.ports import LISTENER
+from tfsd.stack.ports import LISTENER, PORT_TAKEN, is_free
 from tfsd.stop_times import AFTER_NGINX
 
 NGINX = "nginx"
@@ -217,6 +218,24 @@ def note_ends(finish: Callable[..., None]) -> Callable[..., None]:
     return noting
 
 
+def refuse_taken_ports(arguments: Callable[..., Any]) -> Callable[..., Any]:
+    """supervisor's Subprocess.get_execv_args, refusing to start a model server whose ports another process has.
+
+    tensorflow_model_server ends when its gRPC port is taken, and serves gRPC only when its REST port is. The refusal is
+    noted with the process (`spawnerr`), where control finds it, and the start is tried again.
+    """
+
+    def refusing(self: process.Subprocess) -> Any:
+        filename, words = arguments(self)
+        starts = self.state == ProcessStates.STARTING  # it is asked for its arguments before, too
+        taken = [port for port in ports_of(words) if not is_free(port)] if starts else []
+        if taken:
+            raise ProcessException(f"{PORT_TAKEN} {', '.join(map(str, taken))}")
+        return filename, words
+
+    return refusing
+
+
 def main() -> None:
     """Run supervisord with its own command line."""
     dispatchers.POutputDispatcher.record_output = keep_output(dispatchers.POutputDispatcher.record_output)
@@ -226,6 +245,7 @@ def main() -> None:
     loggers.handle_file = functools.partial(outlets.handle_file, loggers.handle_file)
     loggers.handle_stdout = outlets.handle_stdout
     process.Subprocess.finish = note_ends(process.Subprocess.finish)
+    process.Subprocess.get_execv_args = refuse_taken_ports(process.Subprocess.get_execv_args)
     process.FastCGIProcessGroup = LastingGroup
     process.ProcessGroup = OrderlyGroup
     try:

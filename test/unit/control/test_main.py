@@ -36,6 +36,8 @@ def stack(
         default_model="m",
     ).save(RunDir(tmp_path))
     start_supervisord(f"""
+[program:model-m]
+command = sleep 3600
 [program:worker-default]
 command = {sys.executable} {script}
 startsecs = 0

@@ -65,6 +65,14 @@ def test_versions_are_looked_for_again_only_where_models_come_later(
     assert flags(None, **environ)["file_system_poll_wait_seconds"] == seconds
 
 
+def test_the_ports_of_a_command_line_are_found_again(model: Model) -> None:
+    words = model_server_flags.flags(
+        Settings.from_environ({}, cpus=2), RUN_DIR, SERVER, Path("/m.conf"), model
+    )
+    assert model_server_flags.ports_of(words) == [SERVER.grpc_port, SERVER.rest_port]
+    assert model_server_flags.ports_of(["nginx", "-p", "--port=", "--porter=1"]) == []
+
+
 def test_a_thread_for_each_grpc_call_of_the_workers() -> None:
     environ = {"SAGEMAKER_GUNICORN_WORKERS": "3", "SAGEMAKER_TFS_MODELS_PER_PROCESS": "5"}
     model = Model("m", "/models/m", (1,), (SERVER,))

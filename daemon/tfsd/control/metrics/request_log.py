@@ -145,12 +145,14 @@ class RequestLog:
         return opened
 
 
-def signal_nginx(run_dir: RunDir) -> None:
-    """Have nginx open its logs anew (USR1 to its master); without a running nginx nothing needs to be done."""
+def signal_nginx(
+    run_dir: RunDir, number: int = signal.SIGUSR1, purpose: str = "open a new requests.log"
+) -> None:
+    """Send a signal to nginx's master; without a running nginx nothing needs to be done."""
     try:
-        os.kill(int(run_dir.nginx_pid.read_text()), signal.SIGUSR1)
+        os.kill(int(run_dir.nginx_pid.read_text()), number)
     except (OSError, ValueError) as error:
-        log.warning("Cannot have nginx open a new %s: %s.", run_dir.request_log.name, error)
+        log.warning("Cannot have nginx %s: %s.", purpose, error)
 
 
 def _inode(path: Path) -> int | None:

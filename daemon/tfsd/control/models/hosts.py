@@ -144,12 +144,8 @@ class Hosts:
                 self._write(host, models)  # only now: a model that does not load must not stop a restart
             else:
                 self._write(host, models)
-                only = model if self._settings.models_per_process == 1 else None
-                sections = multi_model.server_programs(
-                    self._settings, self._run_dir, self._command, host.servers, self._gpus, only
-                )
                 host.started = True
-                self._programs.add(host.name, sections, host.programs)
+                self._programs.add(host.name, self._sections(host, model), host.programs)
                 self._wait(host, model)
             host.models[model.name] = model
 
@@ -185,6 +181,30 @@ class Hosts:
             if program in host.programs and host.models and not host.lock.locked():
                 with host.lock:
                     self._put_back(host, program)
+
+    def move(self, program: str, plan_it: Callable[[ModelServer], None]) -> None:
+        """Start a model server anew on other ports, of which `plan_it` is told before.
+
+        A host whose models change just now is left alone. Raises PortError, SupervisorError.
+        """
+        for host in self._hosts.values():
+            if program in host.programs and host.models and not host.lock.locked():
+                with host.lock:
+                    self._move(host, program, plan_it)
+
+    def _move(self, host: Host, program: str, plan_it: Callable[[ModelServer], None]) -> None:
+        rest_port, grpc_port = self._free_ports(2)
+        moved = ModelServer(program, rest_port, grpc_port)
+        host.servers = tuple(moved if server.program == program else server for server in host.servers)
+        plan_it(moved)
+        self._programs.renew(host.name, self._sections(host, next(iter(host.models.values()))), program)
+
+    def _sections(self, host: Host, model: Model) -> str:
+        """supervisord's sections for a host that serves the model, perhaps among others."""
+        only = model if self._settings.models_per_process == 1 else None
+        return multi_model.server_programs(
+            self._settings, self._run_dir, self._command, host.servers, self._gpus, only
+        )
 
     def _put_back(self, host: Host, program: str) -> None:
         [server] = [server for server in host.servers if server.program == program]
@@ -264,8 +284,7 @@ class Hosts:
 
     def _new(self, name: str) -> Host:
         count = self._settings.instance_count
-        taken = {self._settings.port}.union(*(host.ports for host in self._hosts.values()))
-        numbers = iter(ports.allocate(2 * count, self._settings.safe_port_range, taken))
+        numbers = iter(self._free_ports(2 * count))
         if self._settings.models_per_process == 1:
             programs = program_names("model", name, count)
         else:
@@ -274,6 +293,10 @@ class Hosts:
             while (programs := program_names(SHARED, str(number), count))[0] in used:
                 number += 1
         return Host(tuple(ModelServer(program, next(numbers), next(numbers)) for program in programs))
+
+    def _free_ports(self, count: int) -> list[int]:
+        taken = {self._settings.port}.union(*(host.ports for host in self._hosts.values()))
+        return ports.allocate(count, self._settings.safe_port_range, taken)
 
     def _write(self, host: Host, models: Sequence[Model]) -> None:
         replace(self._run_dir.models_conf(host.name), multi_model.models_text(models))

@@ -227,6 +227,7 @@ class Models:
             with gevent.Timeout(self._settings.load_timeout):
                 for task in gevent.iwait(tasks):
                     task.get()
+            model = dataclasses.replace(model, servers=host.servers)  # they may have moved meanwhile
             self._change_plan(add=model)
         except BaseException as error:
             transition.phase = UNLOADING
@@ -313,6 +314,12 @@ class Models:
         environment = environment_directory(self._run_dir, name)
         gevent.get_hub().threadpool.apply(shutil.rmtree, (environment,), {"ignore_errors": True})
 
+    # Moving
+
+    def move_server(self, program: str) -> None:
+        """Start a model server on other ports, since its own are taken. Raises PortError, SupervisorError, OSError."""
+        self._hosts.move(program, lambda server: self._enter_plan(self._plan.with_server(server)))
+
     # After a restart of control
 
     def recover(self) -> None:
@@ -350,7 +357,9 @@ class Models:
             pools[pool.name] = pool
         models.pop(remove or "", None)
         pools.pop(remove_pool or "", None)
-        plan = Plan(models, pools, None, self._plan.generation + 1)
+        self._enter_plan(Plan(models, pools, None, self._plan.generation + 1))
+
+    def _enter_plan(self, plan: Plan) -> None:
         plan.save(self._run_dir)
         self._plan = plan
         self._changed()

@@ -41,6 +41,12 @@ class Programs:
             for group in groups:
                 self._supervisor.add_group(group)
 
+    def renew(self, name: str, sections: str, group: str) -> None:
+        """Have one group of a file started anew by other sections. Raises SupervisorError."""
+        with self._lock:
+            replace(self._run_dir.program_conf(name), sections)
+            self._supervisor.renew_group(group)
+
     def remove(self, name: str, groups: Sequence[str], programs: Sequence[str]) -> None:
         """Stop and forget the groups, as far as there are any of them. Raises SupervisorError.
 
