@@ -89,4 +89,4 @@ def _logged(function: Callable[..., Any], *arguments: Any) -> None:
     try:
         function(*arguments)
     except Exception:
-        log.exception("%s failed", getattr(function, "__qualname__", function))
+        log.exception("%s failed.", getattr(function, "__qualname__", function))

@@ -73,7 +73,11 @@ class Application:
         except AwsError as error:
             return service.respond_error(error)
         except Exception as error:
-            log.exception("%s %s failed", request.method, request.headers.get("x-amz-target", request.path))
+            log.exception(
+                "%s %s failed: a defect of local SageMaker.",
+                request.method,
+                request.headers.get("x-amz-target", request.path),
+            )
             return service.respond_error(InternalFailure(f"{type(error).__name__}: {error}"))
 
 

@@ -25,12 +25,12 @@ class Topics:
         region = arn.split(":")[3]
         topic = self._backends[self._account][region].topics.get(arn)
         if topic is None:
-            log.error("the topic %s does not exist: nobody hears of %s", arn, message.get("inferenceId"))
+            log.error("The topic %s does not exist: nobody hears of %s.", arn, message.get("inferenceId"))
             return
         try:
             topic.publish(json.dumps(message))
         except Exception as error:  # a subscriber of any kind, which is none of the inference's business
-            log.error("a subscriber of %s cannot be told: %s", arn, error)
+            log.error("A subscriber of %s cannot be told: %s", arn, error)
 
 
 def result_message(

@@ -184,13 +184,13 @@ class AsyncInference:
 
     def _store_failure(self, request: AsyncRequest, failure: Failed) -> None:
         if request.failure_location is None:
-            log.error("asynchronous inference %s failed: %s", request.inference_id, failure)
+            log.error("Asynchronous inference %s failed: %s", request.inference_id, failure)
             return
         try:
             bucket, key = split_uri(request.failure_location)
             self._objects.put(bucket, key, failure.content, "application/json")
         except (ObjectStoreError, ValueError) as error:
-            log.error("the failure of %s cannot be stored: %s", request.inference_id, error)
+            log.error("The failure of %s cannot be stored: %s", request.inference_id, error)
 
     def _notify(self, request: AsyncRequest, response: dict[str, Any] | None, failure: Failed | None) -> None:
         endpoint = self._find(request.endpoint)

@@ -105,7 +105,7 @@ class Endpoints:
                 before.kill()  # waits until it has stopped what it was starting
             work(endpoint, *arguments)
         except Exception as error:
-            log.exception("endpoint %s", endpoint.record["EndpointName"])
+            log.exception("Endpoint %s failed: a defect of local SageMaker.", endpoint.record["EndpointName"])
             self._set(endpoint, "Failed", f"{type(error).__name__}: {error}")
 
     def _deploy_first(self, endpoint: Endpoint) -> None:
@@ -115,7 +115,7 @@ class Endpoints:
         try:
             deployment.start()
         except InstanceError as error:
-            log.error("endpoint %s failed: %s", name, error)
+            log.error("Endpoint %s failed: %s", name, error)
             self._set(endpoint, "Failed", str(error))
             return
         except gevent.GreenletExit:
@@ -123,7 +123,7 @@ class Endpoints:
             raise
         endpoint.deployment = deployment
         self._set(endpoint, "InService")
-        log.info("endpoint %s is in service after %.1f s", name, time.monotonic() - began)
+        log.info("Endpoint %s is in service after %.1f s.", name, time.monotonic() - began)
 
     def _redeploy(self, endpoint: Endpoint, snapshot: Record) -> None:
         """Start the new instances beside the old ones, move the traffic when all are healthy, drain the old ones."""
@@ -132,7 +132,7 @@ class Endpoints:
         try:
             new.start()
         except InstanceError as error:
-            log.error("update of endpoint %s is rolled back: %s", name, error)
+            log.error("The update of endpoint %s is rolled back: %s", name, error)
             self._set(endpoint, "RollingBack", str(error))
             endpoint.record.pop("PendingConfigName", None)
             self._set(endpoint, "InService" if old else "Failed", str(error))
@@ -151,7 +151,7 @@ class Endpoints:
             if old:
                 old.stop()
         self._set(endpoint, "InService")
-        log.info("endpoint %s is updated to %s", name, endpoint.record["EndpointConfigName"])
+        log.info("Endpoint %s is updated to %s.", name, endpoint.record["EndpointConfigName"])
 
     def _scale(self, endpoint: Endpoint, changes: dict[str, dict[str, Any]]) -> None:
         deployment = endpoint.deployment
@@ -178,7 +178,7 @@ class Endpoints:
             deployment.stop()
         self._live.pop(name, None)
         self._state.endpoints.delete(name)
-        log.info("endpoint %s is deleted", name)
+        log.info("Endpoint %s is deleted.", name)
 
     def _set(self, endpoint: Endpoint, status: str, reason: str | None = None) -> None:
         record = endpoint.record

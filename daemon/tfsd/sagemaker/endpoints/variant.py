@@ -104,7 +104,9 @@ class Variant:
             if instance.alive and (instance.check() or instance.failed_pings < MAX_FAILED_PINGS):
                 continue
             log.warning(
-                "an instance of %s is replaced: %s", self.name, "unhealthy" if instance.alive else "dead"
+                "An instance of %s is replaced, since it is %s.",
+                self.name,
+                "unhealthy" if instance.alive else "dead",
             )
             self.instances.remove(instance)
             gevent.spawn(self._replace, instance)
@@ -158,7 +160,7 @@ class Variant:
             return
         new = self._start_one()
         if isinstance(new, InstanceError):
-            log.error("the replacement did not start: %s", new)
+            log.error("A replacement did not start: %s", new)
             gevent.sleep(5)
             if not self._stopping:
                 gevent.spawn(self._replace, old)

@@ -90,7 +90,7 @@ class DataCapture:
                 bucket, key, "".join(f"{line}\n" for line in lines).encode(), "application/jsonlines"
             )
         except (ObjectStoreError, ValueError) as error:
-            log.error("captured data is lost: %s", error)
+            log.error("Captured data is lost: %s", error)
 
 
 def captured_data(config: dict[str, Any], request: Body, response: Body) -> dict[str, Any]:

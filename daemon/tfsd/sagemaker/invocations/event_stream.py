@@ -35,7 +35,7 @@ def payload_parts(response: Response) -> Iterator[bytes]:
     except OSError as error:
         yield model_stream_error("StreamBroken", f"The connection to the model was closed: {error}.")
     except Exception as error:
-        log.exception("a response stream failed")
+        log.exception("A response stream failed: a defect of local SageMaker.")
         yield internal_stream_failure(f"{type(error).__name__}: {error}")
     finally:
         response.close()

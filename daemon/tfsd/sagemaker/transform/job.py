@@ -81,7 +81,7 @@ class Job:
         except gevent.GreenletExit:
             self.errors.append(INTERRUPTED)
         except Exception as error:
-            log.exception("a transform job failed")
+            log.exception("A transform job failed: a defect of local SageMaker.")
             self.errors.append(f"InternalServerError: {type(error).__name__}: {error}")
         finally:
             gevent.joinall([gevent.spawn(instance.stop) for instance in self._instances])

@@ -74,7 +74,7 @@ class JobProgress:
     def started(self, objects: int) -> None:
         self._objects = objects
         self._said = self._display.clock()
-        self._display.say(f"transform job {self._name}: {objects} objects")
+        self._display.say(f"Transform job {self._name}: {objects} objects.")
         self._task = self._display.bars.add_task(self._name, total=objects, counts="starting")
         self._display.begin()
         self._display.draw(now=True)
@@ -98,7 +98,7 @@ class JobProgress:
             self._display.bars.remove_task(self._task)
             self._display.end()
         self._display.say(
-            f"transform job {self._name}: {status}, {self._done}/{self._objects} objects, {self._counts}"
+            f"Transform job {self._name}: {status}, {self._done}/{self._objects} objects, {self._counts}."
         )
 
     @property
@@ -118,5 +118,5 @@ class JobProgress:
         elif self._display.clock() - self._said >= LINE_SECONDS:
             self._said = self._display.clock()
             self._display.say(
-                f"transform job {self._name}: {self._done}/{self._objects} objects, {self._counts}"
+                f"Transform job {self._name}: {self._done}/{self._objects} objects, {self._counts}."
             )

@@ -57,7 +57,7 @@ def _execution_parameters(instance: Instance) -> dict[str, Any]:
         response = instance.get("/execution-parameters")
         document = json.loads(response.read()) if response.status == 200 else {}
     except (OSError, ValueError) as error:
-        log.warning("/execution-parameters cannot be used: %s", error)
+        log.warning("/execution-parameters of a container cannot be used: %s.", error)
         return {}
     return document if isinstance(document, dict) else {}
 

@@ -32,10 +32,10 @@ def test_elsewhere_than_on_a_terminal_a_line_now_and_then() -> None:
     job.object_done(failed=True)
     job.ended("Failed")
     assert stream.getvalue().splitlines() == [
-        "transform job j: 3 objects",
-        "transform job j: 0/3 objects, 250 records, 50 records/s, 0 errors",
-        "transform job j: 0/3 objects, 750 records, 50 records/s, 0 errors",
-        "transform job j: Failed, 2/3 objects, 1100 records, 50 records/s, 1 errors",
+        "Transform job j: 3 objects.",
+        "Transform job j: 0/3 objects, 250 records, 50 records/s, 0 errors.",
+        "Transform job j: 0/3 objects, 750 records, 50 records/s, 0 errors.",
+        "Transform job j: Failed, 2/3 objects, 1100 records, 50 records/s, 1 errors.",
     ]
 
 
@@ -58,10 +58,10 @@ def test_a_bar_for_each_job_on_a_terminal_and_none_when_all_have_ended() -> None
     for job in jobs:
         job.ended("Completed")
     assert not display.bars.live.is_started
-    assert "transform job one: Completed, 1/2 objects, 1000 records" in stream.getvalue()
+    assert "Transform job one: Completed, 1/2 objects, 1000 records" in stream.getvalue()
 
 
 def test_a_job_that_never_started_only_says_so() -> None:
     stream = io.StringIO()
     Display(stream).job("j").ended("Failed")
-    assert stream.getvalue() == "transform job j: Failed, 0/0 objects, nothing sent\n"
+    assert stream.getvalue() == "Transform job j: Failed, 0/0 objects, nothing sent.\n"
