@@ -252,7 +252,8 @@ def test_stopping_finishes_what_is_in_flight(models: Path, tmp_path: Path) -> No
         drain = [sys.executable, "-m", "tfsd.start.serve", "--run-dir", str(stack.run_dir), "--drain", "0"]
         subprocess.run(drain, check=True, env=stack.environ)
         assert probes(stack) == {"/livez": 200, "/readyz": 503, "/startupz": 200}
-        assert stack.invoke('{"seconds": 0}').status_code == 200
+        answer = stack.invoke('{"seconds": 0}')
+        assert (answer.status_code, answer.headers["Connection"]) == (200, "close")
         stack.process.send_signal(signal.SIGTERM)
         stack.wait_for(lambda: refuses_connections(stack), 3, "closed")
         assert not answers  # the port closes while they are still being worked on
