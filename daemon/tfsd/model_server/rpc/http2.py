@@ -124,8 +124,8 @@ class CallHead:
 class HeaderReader:
     """Reads the header blocks of one connection.
 
-    A client repeats itself: a block of nothing but references to HPACK's tables means the same until another kind
-    of block changes them, so what it means is remembered.
+    A client repeats itself: a block that leaves HPACK's table as it is means the same until another one changes it, so
+    what it means is remembered.
     """
 
     def __init__(self) -> None:
@@ -137,16 +137,25 @@ class HeaderReader:
         known = self._known.get(block)
         if known is not None:
             return known
+        before = self._table()
         try:
             fields = self._decoder.decode(block, raw=True)
         except HPACKError:
             raise BadConnection(COMPRESSION_ERROR) from None
         head = _call_head(dict(fields))
-        if min(block, default=0) < 0x80:  # a field that may have changed the tables
+        after = self._table()
+        if after[0] != before[0] or after[1] is not before[1]:
             self._known.clear()
-        elif len(self._known) < _MAX_CACHED:
+        elif (
+            len(self._known) < _MAX_CACHED and not 0x20 <= min(block[:1], default=0) < 0x40
+        ):  # sets the table's size
             self._known[bytes(block)] = head
         return head
+
+    def _table(self) -> tuple[int, object]:
+        """The table's length and its newest entry, one of which is another one when the table has changed."""
+        entries = self._decoder.header_table.dynamic_entries
+        return len(entries), entries[0] if entries else None
 
 
 def _call_head(fields: dict[bytes, bytes]) -> CallHead:

@@ -164,8 +164,8 @@ def _shape(proto: Any) -> Shape:
 
 def _listens(group: Group) -> bool:
     """Whether any of the model servers does, by gRPC."""
-    for backend in group.backends:
+    for server in group.servers:
         with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", backend.server.grpc_port), PROBE_SECONDS).close()
+            socket.create_connection(("127.0.0.1", server.grpc_port), PROBE_SECONDS).close()
             return True
     return False

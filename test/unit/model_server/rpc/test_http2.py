@@ -241,20 +241,25 @@ def test_any_frames_in_any_pieces_end_well_or_end_the_connection(frames: list[An
 
 @given(
     st.lists(
-        st.lists(
-            st.tuples(
-                st.sampled_from(["grpc-timeout", "x-a", "grpc-encoding"]),
-                st.sampled_from(["1S", "20m", "gzip", "other"]),
-                st.booleans(),
+        st.tuples(
+            st.sampled_from([None, None, None, 0, 60, 300, 4096]),  # a new size of the table
+            st.lists(
+                st.tuples(
+                    st.sampled_from(["grpc-timeout", "x-a", "grpc-encoding"]),
+                    st.sampled_from(["1S", "20m", "gzip", "other"]),
+                    st.booleans(),
+                ),
+                max_size=4,
             ),
-            max_size=4,
         ),
         max_size=12,
     )
 )
 def test_what_is_remembered_of_header_blocks_is_what_they_mean(blocks: list[Any]) -> None:
     encoder, reader, plain = Encoder(), HeaderReader(), Decoder()
-    for fields in blocks:
+    for size, fields in blocks:
+        if size is not None:
+            encoder.header_table_size = size
         block = encoder.encode([*CALL[:6], *fields])
         meant = dict(plain.decode(block, raw=True))
         head = reader.read(block)
@@ -262,3 +267,14 @@ def test_what_is_remembered_of_header_blocks_is_what_they_mean(blocks: list[Any]
         assert head.encoding == meant.get(b"grpc-encoding", b"identity")
         wanted = {b"1S": 1.0, b"20m": 0.02}.get(meant.get(b"grpc-timeout", b""))
         assert head.timeout == wanted
+
+
+def test_a_block_that_stands_alone_is_decoded_once() -> None:
+    """As the workers send them."""
+    reader = HeaderReader()
+    alone = Encoder().encode([(name, value, True) for name, value in CALL])  # never to be indexed
+    head = reader.read(alone)
+    assert head.path == "/t.T/Echo"
+    assert reader.read(alone) is head
+    reader.read(Encoder().encode([*CALL, ("x", "y")]))
+    assert reader.read(alone) is not head

@@ -229,7 +229,7 @@ def test_giving_up_leaves_no_half_read_connection(stub: Any, group_of: Callable[
     with pytest.raises(gevent.Timeout), gevent.Timeout(0.02):
         send(group)
     assert send(group).body == PREDICTIONS
-    assert group.backends[0].outstanding == 0
+    assert next(iter(group.backends)).outstanding == 0
 
 
 def test_a_server_that_answers_before_it_has_read_everything(stub: Any, group_of: Callable[..., Any]) -> None:

@@ -81,56 +81,6 @@ def test_any_grpc_is_cooperative() -> None:
     assert ticked == "True"
 
 
-QUEUE = """
-from gevent import monkey; monkey.patch_all()
-import gevent
-from tfsd.worker.upstream import grpc_gevent
-grpc_gevent.install()
-import concurrent.futures, sys, threading, time
-import grpc
-from tfsd.worker.upstream.grpc_queue import QueueingChannel
-busy, most, lock = 0, 0, threading.Lock()
-def answer(request, context):
-    global busy, most
-    with lock:
-        busy += 1
-        most = max(most, busy)
-    gevent.sleep(0.02)
-    with lock:
-        busy -= 1
-    if request == b"fail":
-        context.abort(grpc.StatusCode.NOT_FOUND, "not here")
-    return request
-class Handlers(grpc.GenericRpcHandler):
-    def service(self, call):
-        return grpc.unary_unary_rpc_method_handler(answer)
-server = grpc.server(concurrent.futures.ThreadPoolExecutor(64), [Handlers()])
-port = server.add_insecure_port("127.0.0.1:0")
-server.start()
-channel = QueueingChannel(grpc.insecure_channel(f"127.0.0.1:{port}"), 4)
-call = channel.unary_unary("/s/m")
-def once(number):
-    if number % 4 == 1:
-        return call.with_call(b"x", timeout=20)[0]
-    if number % 4 == 2:
-        return call.future(b"x", timeout=20).result()
-    if number % 4 == 3:
-        try:
-            call(b"fail", timeout=20)
-        except grpc.RpcError as error:
-            return error.details().encode()
-    return call(b"x", timeout=20)
-jobs = [gevent.spawn(once, number) for number in range(64)]
-gevent.joinall(jobs, raise_error=True)
-print(most, sorted({job.value for job in jobs}), isinstance(channel, grpc.Channel))
-server.stop(0)
-"""
-
-
-def test_calls_beyond_the_limit_wait_their_turn() -> None:
-    assert run(QUEUE) == "4 [b'not here', b'x'] True"
-
-
 def test_a_model_has_one_channel() -> None:
     models = {
         name: Model(name, "/models", (1,), (ModelServer("m", number, number + 1),))

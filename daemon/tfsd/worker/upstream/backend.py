@@ -1,0 +1,145 @@
+"""One model server process as a worker sees it: its kept connections, its load, and whether it failed just now.
+
+Knows no protocol: a connection is whatever `connect` makes. Owns the connections; never sends anything again by itself
+but what a kept connection's end left untouched.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+import gevent
+
+from tfsd.worker.upstream.connection import CutOff, Refused
+
+CONNECT_SECONDS = 5.0
+IDLE_CONNECTIONS = 128  # kept for each model server
+AVOID_SECONDS = 1.0  # after a failure, as long as another instance works
+
+log = logging.getLogger(__name__)
+AnswerT = TypeVar("AnswerT")
+AnswerT_co = TypeVar("AnswerT_co", covariant=True)
+
+
+class Exchanging(Protocol[AnswerT_co]):
+    """A connection that serves one exchange at a time; `reusable` says whether it may serve another."""
+
+    reusable: bool
+
+    def exchange(self, head: bytes, body: bytes) -> AnswerT_co:
+        """Send a request and wait for its whole answer. Raises CutOff."""
+
+    def close(self) -> None:
+        """Close it, in whatever state it is."""
+
+
+class Backend(Generic[AnswerT]):
+    """One model server process, on a port of this machine, and the idle connections to it.
+
+    Args:
+        program: its name, for the log.
+        connect: makes a connection to a port within so many seconds; raises Refused.
+    """
+
+    def __init__(self, program: str, port: int, connect: Callable[[int, float], Exchanging[AnswerT]]) -> None:
+        self.program = program
+        self.port = port
+        self.outstanding = 0
+        self.failed_at: float | None = None
+        self._connect = connect
+        # A socket belongs to the event loop of its thread; user code may have threads of gevent's pool.
+        self._idle: dict[Any, list[Exchanging[AnswerT]]] = {}
+
+    def exchange(self, head: bytes, body: bytes) -> AnswerT:
+        """Send on a kept connection if there is one, on a new one if that turns out closed.
+
+        Raises Refused, CutOff.
+        """
+        self.outstanding += 1
+        try:
+            answer = self._exchange(head, body)
+        except (Refused, CutOff) as error:
+            if self.failed_at is None:
+                log.warning("%s on port %d does not answer: %s.", self.program, self.port, error)
+            self.failed_at = time.monotonic()
+            raise
+        finally:
+            self.outstanding -= 1
+        if self.failed_at is not None:
+            log.info("%s on port %d answers again.", self.program, self.port)
+            self.failed_at = None
+        return answer
+
+    def _exchange(self, head: bytes, body: bytes) -> AnswerT:
+        hub = gevent.get_hub()
+        idle = self._idle.get(hub)
+        if idle is None:
+            idle = self._idle[hub] = []
+        if idle:
+            try:
+                return self._use(idle.pop(), idle, head, body)
+            except CutOff as error:
+                _close_all(idle)  # they are of the same process
+                if not error.untouched:
+                    raise
+        return self._use(self._connect(self.port, CONNECT_SECONDS), idle, head, body)
+
+    def _use(
+        self, connection: Exchanging[AnswerT], idle: list[Exchanging[AnswerT]], head: bytes, body: bytes
+    ) -> AnswerT:
+        try:
+            answer = connection.exchange(head, body)
+        except BaseException:  # a time limit, too, leaves the connection in the middle of an answer
+            connection.close()
+            raise
+        if connection.reusable and len(idle) < IDLE_CONNECTIONS:
+            idle.append(connection)
+        else:
+            connection.close()
+        return answer
+
+    def close_idle(self) -> None:
+        _close_all(self._idle.get(gevent.get_hub(), []))
+
+
+def _close_all(idle: list[Any]) -> None:
+    while idle:
+        idle.pop().close()
+
+
+class Backends(Generic[AnswerT]):
+    """The instances of one model's server, and whose turn it is."""
+
+    def __init__(self, backends: Sequence[Backend[AnswerT]]) -> None:
+        self._backends = tuple(backends)
+        self._turn = 0
+
+    def pick(self, tried: Sequence[Backend[AnswerT]]) -> Backend[AnswerT] | None:
+        """The one with the least outstanding requests, in turn; one that failed just now comes last.
+
+        None when all have been tried.
+        """
+        backends = self._backends
+        if len(backends) == 1:
+            return None if tried else backends[0]
+        self._turn = turn = (self._turn + 1) % (len(backends) or 1)
+        recent = time.monotonic() - AVOID_SECONDS
+        candidates = [backend for backend in backends[turn:] + backends[:turn] if backend not in tried]
+        return min(
+            candidates,
+            key=lambda backend: ((backend.failed_at or 0.0) > recent, backend.outstanding),
+            default=None,
+        )
+
+    def __iter__(self) -> Any:
+        return iter(self._backends)
+
+    def __str__(self) -> str:
+        return ", ".join(backend.program for backend in self._backends) or "none is planned"
+
+    def close_idle(self) -> None:
+        for backend in self._backends:
+            backend.close_idle()

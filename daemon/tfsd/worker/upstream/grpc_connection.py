@@ -1,0 +1,374 @@
+"""One HTTP/2 connection to a model server's gRPC port, with one unary call at a time.
+
+Owns the socket, the frames of both directions and the flow control. Knows nothing of methods, retries or time limits:
+a caller that gives up (gevent.Timeout) closes the connection, which cancels the call at the server. The greenlet that
+calls reads the answer itself; what a server sends while nobody calls (PING, GOAWAY) is read by the next call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import socket as flags
+from typing import Any
+
+from gevent import socket
+
+from tfsd.worker.upstream import http2
+from tfsd.worker.upstream.connection import HOST, CutOff, Refused
+from tfsd.worker.upstream.http2 import Fields, Metadatum, ProtocolError
+
+RECEIVE_BYTES = 256 * 1024
+ONE_WRITE_BYTES = 64 * 1024  # up to here copying is cheaper than gathering
+DIRECT_BYTES = 64 * 1024  # what is missing of a frame from here on is received into the message itself
+PIECES = 64  # DATA frames in one system call
+MAX_MESSAGE_BYTES = 2**31 - 1  # protobuf's own limit
+TOP_UP_BYTES = 1 << 30  # received, after which the server may send as many again
+LAST_STREAM = 2**31 - 1
+
+
+class Answer:
+    """What came back for a call. `status` is None until it has ended."""
+
+    __slots__ = ("details", "initial", "message", "status", "trailing")
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+        self.details = ""
+        self.initial: tuple[Metadatum, ...] | None = None
+        self.trailing: tuple[Metadatum, ...] = ()
+        self.message: bytes | None = None
+
+    def end(self, status: int, details: str, trailing: tuple[Metadatum, ...] = ()) -> None:
+        """Note how the call ended. An answer of OK needs its message."""
+        if status == http2.OK and self.message is None:
+            status, details = http2.INTERNAL, "The server answered OK without a message."
+        self.status, self.details, self.trailing = status, details, trailing
+
+
+class Message:
+    """A message that comes in pieces, written where it will stay."""
+
+    def __init__(self, size: int) -> None:
+        self._buffer = io.BytesIO(bytes(size))  # whose value is these very bytes, not a copy of them
+        self._view = self._buffer.getbuffer()
+        self._at = 0
+        self.missing = size
+
+    def add(self, piece: Any) -> None:
+        """Raises ProtocolError: more than the message's size."""
+        size = len(piece)
+        if size > self.missing:
+            raise ProtocolError("more than one message")
+        self._view[self._at : self._at + size] = piece
+        self._advance(size)
+
+    def receive(self, sock: Any, most: int) -> int:
+        """Read from the socket once; returns the number of bytes, 0 at its end."""
+        size: int = sock.recv_into(self._view[self._at : self._at + most])
+        self._advance(size)
+        return size
+
+    def _advance(self, size: int) -> None:
+        self._at += size
+        self.missing -= size
+
+    def value(self) -> bytes:
+        self._view.release()
+        return self._buffer.getvalue()
+
+
+class GrpcConnection:
+    """See the module. `reusable` says whether it may serve another call."""
+
+    def __init__(self, sock: Any) -> None:
+        """`sock` is connected, and waits in gevent's way."""
+        self._socket = sock
+        self.reusable = True
+        self._due = http2.GREETING  # goes out with the next frames
+        self._stream = -1
+        self._buffer = b""  # the beginning of a frame
+        self._block: tuple[int, bytes] | None = None  # flags and bytes of an unfinished header block
+        self._window = self._stream_window = http2.DEFAULT_WINDOW
+        self._first_window = http2.DEFAULT_WINDOW  # a stream's, as the server has set it
+        self._frame_size = http2.DEFAULT_FRAME
+        self._received = self._received_of_stream = 0
+
+    @classmethod
+    def connect(cls, port: int, timeout: float) -> GrpcConnection:
+        """Connect to a port of this machine within `timeout` seconds. Raises Refused."""
+        try:
+            sock = socket.create_connection((HOST, port), timeout)
+        except OSError as error:
+            raise Refused(f"{HOST}:{port}: {error}") from None
+        sock.settimeout(None)
+        sock.setsockopt(flags.IPPROTO_TCP, flags.TCP_NODELAY, 1)
+        return cls(sock)
+
+    def close(self) -> None:
+        self.reusable = False
+        self._socket.close()
+
+    def exchange(self, head: bytes, body: bytes) -> Answer:
+        """Send a call's header block and message, wait for the whole answer. Raises CutOff."""
+        self._stream += 2
+        if self._stream + 2 > LAST_STREAM:
+            self.reusable = False
+        self._answer = Answer()
+        self._begun = False
+        self._message: Message | None = None
+        self._message_head = b""
+        self._stream_window = self._first_window
+        self._received_of_stream = 0
+        try:
+            with contextlib.suppress(OSError):  # a server may answer and close before it has read everything
+                self._send(head, body)
+            while self._answer.status is None:
+                self._receive()
+        except ProtocolError as error:
+            raise CutOff(f"not what HTTP/2 allows: {error}", False) from None
+        return self._answer
+
+    # -- sending
+
+    def _send(self, head: bytes, body: bytes) -> None:
+        stream, size = self._stream, len(body) + http2.MESSAGE_HEAD.size
+        start = self._due + http2.frame(http2.HEADERS, http2.END_HEADERS, stream, head)
+        prefix = http2.MESSAGE_HEAD.pack(0, len(body))
+        self._due = b""
+        if size > min(self._frame_size, self._window, self._stream_window, ONE_WRITE_BYTES):
+            self._send_pieces(start, [prefix, body])
+            return
+        self._window -= size
+        data = http2.frame_head(size, http2.DATA, http2.END_STREAM, stream)
+        self._socket.sendall(b"".join((start, data, prefix, body)))
+
+    def _send_pieces(self, start: bytes, pieces: list[bytes]) -> None:
+        """Send pieces as DATA, as much at a time as the server allows; stops when it has answered already."""
+        parts: list[Any] = [start]
+        for number, piece in enumerate(pieces, 1):
+            rest = memoryview(piece)
+            while rest:
+                room = min(len(rest), self._window, self._stream_window, self._frame_size)
+                if room <= 0 or len(parts) > 2 * PIECES:
+                    self._send_parts(parts)
+                    parts = []
+                while self._window <= 0 or self._stream_window <= 0:
+                    self._receive()
+                    if self._answer.status is not None:
+                        self.reusable = False  # in the middle of a call
+                        return
+                if room > 0:
+                    self._window -= room
+                    self._stream_window -= room
+                    last = number == len(pieces) and room == len(rest)
+                    parts += (
+                        http2.frame_head(room, http2.DATA, http2.END_STREAM if last else 0, self._stream),
+                        rest[:room],
+                    )
+                    rest = rest[room:]
+        self._send_parts(parts)
+
+    def _send_parts(self, parts: list[Any]) -> None:
+        if not parts:
+            return
+        sent = self._socket.sendmsg(parts)
+        if sent < sum(map(len, parts)):
+            self._socket.sendall(memoryview(b"".join(parts))[sent:])
+
+    # -- receiving
+
+    def _receive(self) -> None:
+        """Read once and take what it brings. Raises CutOff, ProtocolError."""
+        self._feed(self._read(RECEIVE_BYTES))
+        if self._due and self._answer.status is None:
+            due, self._due = self._due, b""
+            with contextlib.suppress(OSError):
+                self._socket.sendall(due)
+
+    def _read(self, most: int) -> bytes:
+        try:
+            data: bytes = self._socket.recv(most)
+        except OSError as error:
+            raise CutOff(str(error), not self._begun) from None
+        if not data:
+            raise CutOff("the connection was closed", not self._begun)
+        return data
+
+    def _feed(self, data: bytes) -> None:
+        if self._buffer:
+            data = self._buffer + data
+        at, size, unpack = 0, len(data), http2.FRAME_HEAD.unpack_from
+        while size - at >= 9:
+            high, low, kind, flags, stream = unpack(data, at)
+            length = high << 8 | low
+            start, at = at, at + 9 + length
+            if at > size:
+                if kind == http2.DATA and self._receive_directly(flags, stream, length, data[start + 9 :]):
+                    self._buffer = b""
+                    return
+                if kind != http2.DATA and length > http2.MAX_HEADER_BLOCK:
+                    raise ProtocolError(f"a frame of {length} bytes and kind {kind}")
+                at = start
+                break
+            self._take(kind, flags, stream & http2.STREAM, data[start + 9 : at])
+        self._buffer = data[at:]
+
+    def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        if self._block is not None and kind != http2.CONTINUATION:
+            raise ProtocolError("an unfinished header block")
+        if kind == http2.DATA:
+            self._count(len(payload))
+            if stream == self._stream:
+                self._data(flags, http2.unpadded(flags, payload))
+        elif kind == http2.HEADERS:
+            payload = http2.unpadded(flags, payload)
+            self._header_block(stream, flags, payload[5:] if flags & http2.HAS_PRIORITY else payload)
+        elif kind == http2.CONTINUATION:
+            if self._block is None:
+                raise ProtocolError("no header block to continue")
+            first_flags, block = self._block
+            self._header_block(stream, first_flags | flags & http2.END_HEADERS, block + payload)
+        elif kind == http2.SETTINGS:
+            self._settings(flags, payload)
+        elif kind == http2.WINDOW_UPDATE:
+            self._more_window(stream, payload)
+        elif kind == http2.PING:
+            if not flags & http2.ACK:
+                self._due += http2.frame(http2.PING, http2.ACK, 0, payload)
+        elif kind == http2.RST_STREAM:
+            if stream == self._stream and self._answer.status is None:
+                self._answer.end(*http2.status_of_reset(int.from_bytes(payload, "big")))
+        elif kind == http2.GOAWAY:
+            self._go_away(payload)
+        elif kind == http2.PUSH:
+            raise ProtocolError("a push that nobody allowed")
+
+    def _header_block(self, stream: int, flags: int, block: bytes) -> None:
+        if len(block) > http2.MAX_HEADER_BLOCK:
+            raise ProtocolError("endless headers")
+        if not flags & http2.END_HEADERS:
+            self._block = (flags, block)
+            return
+        self._block = None
+        if stream != self._stream or self._answer.status is not None:
+            return
+        self._begun = True
+        self._fields(http2.read_fields(block), bool(flags & http2.END_STREAM))
+
+    def _fields(self, fields: Fields, last: bool) -> None:
+        answer = self._answer
+        if not last:
+            answer.initial = fields.metadata
+            if fields.http_status != 200:
+                answer.end(*http2.status_of_http(fields.http_status))
+                self.reusable = False  # its body is nobody's
+        elif fields.status is not None:
+            answer.end(fields.status, fields.details, fields.metadata)
+        else:
+            answer.end(*http2.status_of_http(fields.http_status or 200))
+
+    def _data(self, flags: int, payload: bytes) -> None:
+        if self._answer.status is not None:
+            return
+        if self._message is not None:
+            self._message.add(payload)
+        elif payload or self._message_head:
+            self._begin_message(self._message_head + payload if self._message_head else payload)
+        self._end_data(flags)
+
+    def _begin_message(self, data: bytes) -> None:
+        """Take the first bytes of the answer's message."""
+        self._begun = True
+        if self._answer.message is not None:
+            raise ProtocolError("more than one message")
+        if len(data) < http2.MESSAGE_HEAD.size:
+            self._message_head = data
+            return
+        self._message_head = b""
+        compressed, size = http2.MESSAGE_HEAD.unpack_from(data)
+        if compressed:
+            raise ProtocolError("a compressed message that nobody asked for")
+        if len(data) == 5 + size:
+            self._answer.message = data[5:]
+            return
+        if size > MAX_MESSAGE_BYTES:
+            self._answer.end(http2.RESOURCE_EXHAUSTED, f"The answer has {size} bytes, which is too much.")
+            self.reusable = False
+            return
+        self._message = Message(size)
+        self._message.add(memoryview(data)[5:])
+
+    def _end_data(self, flags: int) -> None:
+        """After the bytes of a DATA frame: the message may be whole, and the stream at its end."""
+        if self._message is not None and not self._message.missing:
+            self._answer.message, self._message = self._message.value(), None
+        if flags & http2.END_STREAM and self._answer.status is None:
+            self._answer.end(*http2.status_of_http(200))
+
+    def _receive_directly(self, flags: int, stream: int, length: int, start: bytes) -> bool:
+        """Receive a large DATA frame of the message, of which `start` has come; False when this one is not for it."""
+        message = self._message
+        left = length - len(start)
+        if stream != self._stream or flags & http2.PADDED or left < DIRECT_BYTES:
+            return False
+        if message is None:
+            if len(start) < http2.MESSAGE_HEAD.size or self._message_head or self._answer.status is not None:
+                return False
+            self._begin_message(start)
+            message = self._message
+            if message is None:
+                raise ProtocolError("more than one message")
+        else:
+            message.add(start)
+        if left > message.missing:
+            raise ProtocolError("more than one message")
+        self._count(length)
+        while left:
+            try:
+                received = message.receive(self._socket, left)
+            except OSError as error:
+                raise CutOff(str(error), False) from None
+            if not received:
+                raise CutOff("the connection was closed", False)
+            left -= received
+        self._end_data(flags)
+        return True
+
+    def _count(self, size: int) -> None:
+        """Let the server send on: its leave to send is used up by what it has sent."""
+        self._received += size
+        self._received_of_stream += size
+        if self._received >= TOP_UP_BYTES:
+            self._due += http2.frame(http2.WINDOW_UPDATE, 0, 0, self._received.to_bytes(4, "big"))
+            self._received = 0
+        if self._received_of_stream >= TOP_UP_BYTES:
+            more = self._received_of_stream.to_bytes(4, "big")
+            self._due += http2.frame(http2.WINDOW_UPDATE, 0, self._stream, more)
+            self._received_of_stream = 0
+
+    def _settings(self, flags: int, payload: bytes) -> None:
+        if flags & http2.ACK:
+            return
+        if len(payload) % http2.SETTING.size:
+            raise ProtocolError("settings of a strange size")
+        for name, value in http2.SETTING.iter_unpack(payload):
+            if name == http2.INITIAL_WINDOW_SIZE:
+                self._stream_window += value - self._first_window
+                self._first_window = value
+            elif name == http2.MAX_FRAME_SIZE:
+                self._frame_size = max(http2.DEFAULT_FRAME, min(value, http2.OUR_FRAME_SIZE))
+        self._due += http2.frame(http2.SETTINGS, http2.ACK, 0)
+
+    def _more_window(self, stream: int, payload: bytes) -> None:
+        more = int.from_bytes(payload, "big") & http2.MAX_WINDOW
+        if not stream:
+            self._window += more
+        elif stream == self._stream:
+            self._stream_window += more
+
+    def _go_away(self, payload: bytes) -> None:
+        """The server takes no more calls here; whether it takes this one still, it says."""
+        self.reusable = False
+        if int.from_bytes(payload[:4], "big") & http2.STREAM < self._stream:
+            raise CutOff("the server takes no more calls on this connection", True)
