@@ -64,6 +64,7 @@ def test_supervisor() -> None:
     assert callable(process.FastCGIProcessGroup.before_remove)
     assert "FastCGIProcessGroup(" in inspect.getsource(FastCGIGroupConfig.make_group)
     assert "mood" in inspect.getsource(ServerOptions)
+    assert "options.fork()" in inspect.getsource(process.Subprocess.spawn)
     assert callable(supervisord.main)
 
 

@@ -16,6 +16,7 @@ import contextlib
 import functools
 import json
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -36,6 +37,7 @@ from tfsd.stop_times import AFTER_NGINX
 
 NGINX = "nginx"
 LAST_WORDS_SECONDS = 0.5
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 SAID_BYTES = 16 * 1024  # of a process's last output that are noted with its end
 
 
@@ -236,6 +238,22 @@ def refuse_taken_ports(arguments: Callable[..., Any]) -> Callable[..., Any]:
     return refusing
 
 
+def fork(self: ServerOptions) -> int:
+    """os.fork for a process that is about to be started, and that ends when it is told to stop before it has begun.
+
+    supervisor's own handlers would take the signal in the child, which would then run until it is killed.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            for number in STOPPING:
+                signal.signal(number, signal.SIG_DFL)
+        return pid
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def main() -> None:
     """Run supervisord with its own command line."""
     dispatchers.POutputDispatcher.record_output = keep_output(dispatchers.POutputDispatcher.record_output)
@@ -248,6 +266,7 @@ def main() -> None:
     process.Subprocess.get_execv_args = refuse_taken_ports(process.Subprocess.get_execv_args)
     process.FastCGIProcessGroup = LastingGroup
     process.ProcessGroup = OrderlyGroup
+    ServerOptions.fork = fork
     try:
         supervisord.main()
     finally:

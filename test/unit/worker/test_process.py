@@ -20,6 +20,7 @@ from worker_client import Client, plan_of
 from tfsd.run_dir import RunDir
 
 DAEMON = Path(__file__).parents[3] / "daemon"
+STOP_SECONDS = "11"  # of which three are a worker's to finish requests, see stop_times
 
 SCRIPT = """
 import os, signal, sys, threading, time
@@ -73,6 +74,7 @@ class Worker:
                 "PYTHONPATH": str(DAEMON),
                 "SLOW": str(self.run_dir / "slow"),
                 "STUCK": str(self.run_dir / "stuck"),
+                "SAGEMAKER_TFS_STOP_SECONDS": STOP_SECONDS,
             },
         )
 

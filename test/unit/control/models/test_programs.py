@@ -38,7 +38,8 @@ socket = unix://{run_dir}/pool.sock
 process_name = %(program_name)s-%(process_num)d
 numprocs = 2
 startsecs = 0
-"""
+stopwaitsecs = 1000
+"""  # nobody is killed who does not hear that it is to stop
 SLEEPER = "[program:sleeper]\ncommand = sleep 1000\nstartsecs = 0\n"
 
 
