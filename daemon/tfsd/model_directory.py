@@ -62,20 +62,26 @@ class Code:
     python: str
 
 
-def find_models(model_dir: Path, newest: int | None = None) -> tuple[FoundModel, ...]:
+def find_models(
+    model_dir: Path, newest: int | None = None, root_name: str = ROOT_MODEL_NAME
+) -> tuple[FoundModel, ...]:
     """All servables below `model_dir`, by name, with all versions or so many of the newest.
 
+    `root_name` is what the model is called whose version directories lie in `model_dir` itself, if no other is.
     Raises ModelError when there is none (saying what is there instead), when two directories mean the same
     version of a model, when two directories hold models of the same name, or when a path cannot be written
     in a configuration file or is a pattern for TensorFlow.
     """
     found: dict[str, FoundModel] = {}
-    for base_path, versions in _version_directories(model_dir):
+    directories = list(_version_directories(model_dir))
+    if any(base_path.name == root_name for base_path, _ in directories if base_path != model_dir):
+        root_name = ROOT_MODEL_NAME
+    for base_path, versions in directories:
         if UNUSABLE.search(str(base_path)):
             raise ModelError(f"{str(base_path)!r} has a control character or is not UTF-8; rename it")
         if PATTERN.search(str(base_path)):
             raise ModelError(f"{base_path} has [ or \\, which TensorFlow takes for a pattern; rename it")
-        name = ROOT_MODEL_NAME if base_path == model_dir else base_path.name
+        name = root_name if base_path == model_dir else base_path.name
         if name in found:
             raise ModelError(
                 f"two directories hold a model {name!r}: {found[name].base_path} and {base_path}; rename one"

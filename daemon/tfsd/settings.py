@@ -18,6 +18,7 @@ from typing import Any
 from tfsd.errors import StartError
 from tfsd.machine import available_cpus, memory_bytes, schedulable_cpus
 
+KSERVE_MODEL_DIR = Path("/mnt/models")
 NGINX_LOG_LEVELS = ("debug", "info", "notice", "warn", "error", "crit", "alert", "emerg")
 MAX_INTEGER = 2**31 - 1  # of the model server's flags
 GATEWAY_MARGIN_SECONDS = 2  # nginx waits this much longer than the worker, so that the worker's 504 arrives
@@ -179,7 +180,10 @@ class Settings:
     """The configuration of one container. Variables: hosting contract, section 8. Times are in seconds."""
 
     base_dir: Path = _variable(
-        "SAGEMAKER_BASE_DIR", Path, Path("/opt/ml"), "Where `model/`, `models/` and `code/` lie."
+        "SAGEMAKER_BASE_DIR",
+        Path,
+        Path("/opt/ml"),
+        "Where `model/`, `models/` and `code/` lie. Where there is no `model/`, `/mnt/models` counts, KServe's place.",
     )
     port: int = _variable("SAGEMAKER_BIND_TO_PORT", _integer(1, 65535), 8080, "Port of the endpoint.")
     bind_address: str = _variable(
@@ -202,7 +206,7 @@ class Settings:
         "SAGEMAKER_TFS_DEFAULT_MODEL_NAME",
         str,
         None,
-        "Model of a request that names none.",
+        "Model of a request that names none; and the name of a model whose versions lie in the model directory itself.",
         shown_default="the only model; with several, the first by name",
     )
     newest_versions: int | None = _variable(
@@ -554,8 +558,9 @@ class Settings:
 
     @property
     def model_dir(self) -> Path:
-        """Where the platform lays the model of a single-model endpoint (contract section 1)."""
-        return self.base_dir / "model"
+        """Where the platform lays the model of a single-model endpoint (contract section 1), or KServe does."""
+        own = self.base_dir / "model"
+        return KSERVE_MODEL_DIR if KSERVE_MODEL_DIR.is_dir() and not own.exists() else own
 
     @property
     def models_dir(self) -> Path:

@@ -213,6 +213,20 @@ def test_what_there_is_instead_of_a_model(
         assert part in message
 
 
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["1/saved_model.pb"], ["digits"]),
+        (["1/saved_model.pb", "other/1/saved_model.pb"], ["digits", "other"]),
+        (["1/saved_model.pb", "digits/1/saved_model.pb"], ["digits", "model"]),
+    ],
+)
+def test_versions_without_a_name_get_the_one_that_is_asked_for(
+    make_models: MakeModels, paths: list[str], names: list[str]
+) -> None:
+    assert [model.name for model in find_models(make_models(*paths), root_name="digits")] == names
+
+
 def test_no_directory(tmp_path: Path) -> None:
     assert "does not exist" in refusal(tmp_path / "missing")
     (tmp_path / "model.tar.gz").touch()

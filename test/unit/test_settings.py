@@ -131,6 +131,18 @@ def test_defaults() -> None:
     )
 
 
+def test_kserves_place_of_a_model_counts_where_sagemakers_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "KSERVE_MODEL_DIR", tmp_path / "mnt/models")
+    found = Settings(base_dir=tmp_path)
+    assert found.model_dir == tmp_path / "model"
+    (tmp_path / "mnt/models").mkdir(parents=True)
+    assert found.model_dir == tmp_path / "mnt/models"
+    (tmp_path / "model").mkdir()
+    assert found.model_dir == tmp_path / "model"
+
+
 def test_tensorflows_pools_have_a_thread_for_each_cpu_of_a_quota() -> None:
     """A container with 2 CPUs of a host's 64: TensorFlow itself would count 64."""
     settings = Settings.from_environ({}, cpus=2, schedulable=64)

@@ -22,6 +22,7 @@ from tfsd import logs, machine
 from tfsd.errors import StartError, os_problem, sentence
 from tfsd.model_directory import (
     CODE_DIRECTORY,
+    ROOT_MODEL_NAME,
     Code,
     FoundModel,
     ModelError,
@@ -105,7 +106,8 @@ def prepare(settings: Settings, environ: Mapping[str, str], run_dir: RunDir) -> 
     if settings.multi_model:
         multi_model.check_run_dir(run_dir)
     else:
-        models = find_models(settings.model_dir.resolve(), settings.newest_versions)
+        root_name = settings.default_model_name or ROOT_MODEL_NAME
+        models = find_models(settings.model_dir.resolve(), settings.newest_versions, root_name)
     run_dir.clear()
     command = find_command(settings, environ)
     if settings.op_libraries and not is_embedded(command):
