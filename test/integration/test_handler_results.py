@@ -191,7 +191,7 @@ def test_exception_is_a_500_with_the_traceback_in_the_log(stack: RunningStack) -
     assert "missing key" in answer.json()["error"]
     assert "Traceback" not in answer.text
     in_log(stack, 'return {}["missing key"]')
-    in_log(stack, "model half_plus_two: user code failed: KeyError: 'missing key'")
+    in_log(stack, "Model half_plus_two: user code failed: KeyError: 'missing key'")
 
 
 def test_result_that_cannot_be_sent_is_explained(stack: RunningStack) -> None:
