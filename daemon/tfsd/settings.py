@@ -409,7 +409,7 @@ class Settings:
         "SAGEMAKER_NGINX_PROXY_READ_TIMEOUT_SECONDS",
         _seconds,
         None,
-        "nginx's wait for an answer; raised when it is lower than the request's time limit allows.",
+        "nginx's wait for a response; raised when it is lower than the request's time limit allows.",
         shown_default="derived from the request's time limit",
     )
     log_format: str = _variable(
@@ -428,7 +428,7 @@ class Settings:
         "SAGEMAKER_TFS_CAPTURE_DIR",
         _absolute,
         None,
-        "Absolute path of a directory for a sample of requests and answers, in SageMaker's data capture format.",
+        "Absolute path of a directory for a sample of requests and responses, in SageMaker's data capture format.",
         shown_default="nothing is captured",
     )
     capture_percent: float = _variable(

@@ -21,7 +21,7 @@ TEXT_TYPES = {
     "text/csv": "RFC 4180; each row is an instance. With `text/csv; header=present` the first row has names.",
 }
 ANSWER_TYPES = {
-    "application/jsonlines": "The JSON answer on one line.",
+    "application/jsonlines": "The JSON response on one line.",
     "application/x-ndjson": "One prediction a line.",
     "text/csv": "One prediction a line as CSV.",
 }
@@ -116,7 +116,7 @@ def _invocation(schemas: list[str], code: bool, *, named: bool) -> dict[str, Any
         "parameters": parameters,
         "requestBody": {"required": True, "content": content},
         "responses": {
-            "200": {"description": "The model's answer.", "content": answers},
+            "200": {"description": "The model's response.", "content": answers},
             **_errors(OF_EVERY_MODEL, *(OF_CODE if code else ())),
         },
     }
@@ -173,7 +173,7 @@ def _health_paths() -> dict[str, Any]:
 
 def _description_paths(settings: Settings) -> dict[str, Any]:
     def get(name: str, summary: str, kind: str, schema: dict[str, Any]) -> dict[str, Any]:
-        answer = {"description": "The answer.", "content": {kind: {"schema": schema}}}
+        answer = {"description": "The response.", "content": {kind: {"schema": schema}}}
         return {"get": {"operationId": name, "summary": summary, "responses": {"200": answer}}}
 
     parameters = {
@@ -259,4 +259,4 @@ def _model_paths(invoke: dict[str, Any]) -> dict[str, Any]:
 
 
 def _json_answer(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": "The answer.", "content": {JSON: {"schema": schema}}}
+    return {"description": "The response.", "content": {JSON: {"schema": schema}}}

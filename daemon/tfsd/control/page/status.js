@@ -222,7 +222,7 @@ async function send(event) {
     const response = await fetch(path, { method: "POST", headers, body });
     answer.textContent = `${response.status}\n${await response.text()}`;
   } catch (error) {
-    answer.textContent = `No answer: ${error.message}`;
+    answer.textContent = `No response: ${error.message}`;
   }
 }
 
