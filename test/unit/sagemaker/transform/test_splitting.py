@@ -165,7 +165,9 @@ def test_gzip_of_several_members() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [gzip.compress(b"abc" * 1000)[:-9], b"no gzip at all", gzip.compress(b"x")[:-1] + b"!"]
+    "data",
+    [gzip.compress(b"abc" * 1000)[:-9], b"no gzip at all", gzip.compress(b"x")[:-1] + b"!"],
+    ids=["cut", "none", "a wrong length"],
 )
 def test_damaged_gzip_is_refused(data: bytes) -> None:
     with pytest.raises(DataError, match="gzip"):
