@@ -391,6 +391,7 @@ class Settings:
         _seconds,
         60.0,
         "One request's time limit, answered 504; every other timeout is derived from it.",
+        shown_default="60; 600 with SAGEMAKER_BATCH",
     )
     stop_time: float = _variable(
         "SAGEMAKER_TFS_STOP_SECONDS",
@@ -609,6 +610,7 @@ def _with_derived(values: dict[str, Any], cpus: int, schedulable: int, memory: i
         "num_batch_threads": cpus,
         "max_enqueued_batches": 100_000_000 if values.get("batch") else cpus,
         "workers": cpus,
+        "request_timeout": 600.0 if values.get("batch") else 60.0,  # the platform's own limits
         "grpc_timeout": 30.0 if values.get("accelerator_present") else 10.0,
     }
     own_pools = any(flag.startswith("--tensorflow_session_") for flag in values.get("model_server_args", ()))
@@ -617,7 +619,7 @@ def _with_derived(values: dict[str, Any], cpus: int, schedulable: int, memory: i
         defaults |= {"inter_op_parallelism": cpus, "intra_op_parallelism": cpus}
     values = {**defaults, **values}
     values.setdefault("max_inflated_mb", min(1024, max(16, memory // (8 * values["workers"]) >> 20)))
-    gateway = values.get("request_timeout", 60.0) + GATEWAY_MARGIN_SECONDS
+    gateway = values["request_timeout"] + GATEWAY_MARGIN_SECONDS
     values["proxy_read_timeout"] = max(values.get("proxy_read_timeout", gateway), gateway)
     return values
 

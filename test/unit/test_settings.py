@@ -351,6 +351,14 @@ def test_a_lower_wait_of_nginx_is_raised_and_a_higher_one_is_kept() -> None:
     assert parse(**{name: "600"}).proxy_read_timeout == 600
 
 
+def test_a_request_of_a_batch_transform_may_take_as_long_as_the_platform_waits() -> None:
+    batch = parse(SAGEMAKER_BATCH="true")
+    assert batch.request_timeout == 600
+    assert batch.proxy_read_timeout > 600
+    assert parse(SAGEMAKER_BATCH="true", SAGEMAKER_MODEL_SERVER_TIMEOUT="90").request_timeout == 90
+    assert parse(SAGEMAKER_BATCH="false").request_timeout == 60
+
+
 def test_batch_transform_may_queue_without_limit() -> None:
     assert parse(SAGEMAKER_BATCH="true").max_enqueued_batches == 100_000_000
     assert parse(SAGEMAKER_BATCH="true", SAGEMAKER_TFS_MAX_ENQUEUED_BATCHES="5").max_enqueued_batches == 5

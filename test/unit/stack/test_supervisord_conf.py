@@ -110,6 +110,14 @@ class TestSupervisord:
         for name in ("worker-default-0", "model-half"):
             assert waits[name] >= waits["nginx"]
 
+    def test_a_batch_transform_s_longer_requests_do_not_stretch_the_stop(self, design: DesignStack) -> None:
+        found = processes(design({"half": (1,)}, {"SAGEMAKER_BATCH": "true"}))
+        usual = processes(design({"half": (1,)}))
+        assert {name: found[name].stopwaitsecs for name in found} == {
+            name: usual[name].stopwaitsecs for name in usual
+        }
+        assert "--rest_api_timeout_in_ms=600000" in found["model-half"].command
+
     def test_sockets_outlive_their_processes(self, design: DesignStack) -> None:
         stack = design({"half": (1,)})
         listening = {
