@@ -54,10 +54,14 @@ class DataProcessing:
                 yield filtered(self.output_format, self.output_filter, result)
             return
         between = self.input_format.joined_by if self.output_filter.everything else None
-        for record, answer in itertools.zip_longest(inputs, results):
-            if record is None or answer is None:
-                raise AlgorithmError(MISMATCH)
-            yield self._joined(record, answer) if between is None else record + between + answer
+        pairs = zip(inputs, results, strict=True)
+        try:
+            if between is None:
+                yield from itertools.starmap(self._joined, pairs)
+            else:
+                yield from map(between.join, pairs)
+        except ValueError as error:  # of zip
+            raise AlgorithmError(MISMATCH) from error
 
     def _joined(self, record: bytes, result: bytes) -> bytes:
         value = self.input_format.parse(record)

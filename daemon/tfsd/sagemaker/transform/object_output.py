@@ -7,6 +7,7 @@ joined, with a newline; None puts answers one after another as they came.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from typing import BinaryIO
 
 import gevent
@@ -15,7 +16,7 @@ from tfsd.sagemaker.object_store import ObjectStore
 from tfsd.sagemaker.transform.inputs import InputObject, output_key
 from tfsd.sagemaker.transform.payloads import Payload, StreamedPayload
 from tfsd.sagemaker.transform.specification import Specification
-from tfsd.sagemaker.transform.splitting import split
+from tfsd.sagemaker.transform.splitting import lines_of, split
 from tfsd.sagemaker.transform.turns import TURN_RECORDS
 
 COPIED_BYTES = 1 << 20
@@ -42,7 +43,10 @@ class ObjectOutput:
                 self._append(answer)
                 return
             by_line = processing.output_format.by_line
-            results = split(answer, "Line" if by_line else "None", None)
+            if by_line and isinstance(payload, Payload):  # all of it is in memory
+                results: Iterable[bytes] = lines_of(answer.read())
+            else:
+                results = split(answer, "Line" if by_line else "None", None)
             finished = processing.finish(payload.inputs(), results)
             end = b"\n" if by_line or self._job.assemble_by_line else b""
             while records := list(itertools.islice(finished, TURN_RECORDS)):

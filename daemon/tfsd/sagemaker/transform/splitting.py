@@ -60,13 +60,25 @@ def line_blocks(stream: BinaryIO, limit: int) -> Iterator[tuple[bytes, int]]:
         if end < 0:
             end = len(block)
             _check_length(limit if block[limit:] in (b"\r\n", b"\r") else end, limit)
-        lines, rest = block[:end], block[end:].lstrip(b"\n")
-        if b"\r" in lines or b"\n\n" in lines or lines[:1] == b"\n" or lines[-1:] == b"\n":
-            lines = b"\n".join(filter(None, (line.removesuffix(b"\r") for line in lines.split(b"\n"))))
+        lines, rest = without_blank_lines(block[:end]), block[end:].lstrip(b"\n")
         if lines:
             yield lines, lines.count(b"\n") + 1
         if whole:
             return
+
+
+def without_blank_lines(data: bytes) -> bytes:
+    """The lines of `data` with newlines between them, as `split` has them."""
+    data = data.strip(b"\n")
+    if b"\r" in data or b"\n\n" in data:
+        return b"\n".join(filter(None, (line.removesuffix(b"\r") for line in data.split(b"\n"))))
+    return data
+
+
+def lines_of(data: bytes) -> list[bytes]:
+    """What `split` by Line would give for all of `data`, at once."""
+    lines = without_blank_lines(data)
+    return lines.split(b"\n") if lines else []
 
 
 @contextlib.contextmanager

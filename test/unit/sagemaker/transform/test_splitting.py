@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfsd.sagemaker.transform.errors import DataError
-from tfsd.sagemaker.transform.splitting import RECORDIO_MAGIC, decompressed, line_blocks, split
+from tfsd.sagemaker.transform.splitting import RECORDIO_MAGIC, decompressed, line_blocks, lines_of, split
 
 MAGIC = RECORDIO_MAGIC.to_bytes(4, "little")
 records = st.lists(st.binary(max_size=40) | st.just(MAGIC) | st.just(b"ab" + MAGIC + b"cd"), max_size=8)
@@ -86,6 +86,11 @@ def test_blocks_of_lines_are_the_lines(data: bytes, limit: int) -> None:
     blocks = list(line_blocks(io.BytesIO(data), limit))
     assert [line for block, _ in blocks for line in block.split(b"\n")] == expected
     assert all(len(block) <= limit and count == block.count(b"\n") + 1 for block, count in blocks)
+
+
+@given(st.lists(st.sampled_from([b"\n", b"\r", b"\r\n", b"a", b"bc", b"def"])).map(b"".join))
+def test_lines_at_once_are_the_lines(data: bytes) -> None:
+    assert lines_of(data) == cut(data, "Line")
 
 
 @given(records, st.integers(1, 50))
