@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from tfsd.stack.ports import allocate
 
 START_SECONDS = 90
 STOP_SECONDS = 60
+WAIT_SECONDS = 180
 IMAGE = "520713654638.dkr.ecr.us-west-2.amazonaws.com/sagemaker-tensorflow-serving:1.12.0-cpu"
 ROLE = "arn:aws:iam::123456789012:role/service-role/AmazonSageMaker-ExecutionRole"
 REGION = "us-west-2"
@@ -167,3 +168,35 @@ class LocalSageMaker:
                 "Environment": environment,
             },
         )
+
+    def serve(self, name: str, *variants: dict[str, Any], **more: Any) -> None:
+        """Make an endpoint of these variants (see `variant`), and wait until it is in service."""
+        client = self.client("sagemaker")
+        client.create_endpoint_config(EndpointConfigName=name, ProductionVariants=list(variants), **more)
+        client.create_endpoint(EndpointName=name, EndpointConfigName=name)
+        client.get_waiter("endpoint_in_service").wait(EndpointName=name)
+
+    def delete_endpoint(self, name: str) -> None:
+        """Delete an endpoint, and wait until nothing of it is left."""
+        client = self.client("sagemaker")
+        client.delete_endpoint(EndpointName=name)
+        client.get_waiter("endpoint_deleted").wait(EndpointName=name)
+
+
+def variant(model: str, **more: Any) -> dict[str, Any]:
+    """A ProductionVariant that is named like its model, with one machine unless it is serverless."""
+    machines = {"InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    return {
+        "VariantName": model,
+        "ModelName": model,
+        **({} if "ServerlessConfig" in more else machines),
+        **more,
+    }
+
+
+def wait_for(condition: Callable[[], Any], what: str) -> None:
+    """Ask again and again until it is so."""
+    end = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < end, f"{what} does not come true"
+        time.sleep(0.2)

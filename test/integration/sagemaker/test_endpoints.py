@@ -1,4 +1,4 @@
-"""Endpoints of real stacks: an update under load, a killed stack, a restart, a stream, many models, more clients."""
+"""Endpoints over real stacks: an update under load, a killed stack, a restart, a stream, more clients."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import botocore.exceptions
 import pytest
 
 from integration.conftest import linked
-from support.local_sagemaker import IMAGE, ROLE, LocalSageMaker
+from support.local_sagemaker import LocalSageMaker, variant, wait_for
 
 SECONDS = 180
 STREAMING = """
@@ -33,43 +31,12 @@ def handler(data, context):
 """
 
 
-def serve(sagemaker: LocalSageMaker, name: str, model: str, instances: int = 1) -> None:
-    """An endpoint in service, of a model that is there."""
-    client = sagemaker.client("sagemaker")
-    client.create_endpoint_config(
-        EndpointConfigName=name,
-        ProductionVariants=[
-            {
-                "VariantName": "v",
-                "ModelName": model,
-                "InitialInstanceCount": instances,
-                "InstanceType": "ml.c5.xlarge",
-            }
-        ],
-    )
-    client.create_endpoint(EndpointName=name, EndpointConfigName=name)
-    client.get_waiter("endpoint_in_service").wait(EndpointName=name)
-
-
-def delete(sagemaker: LocalSageMaker, name: str) -> None:
-    client = sagemaker.client("sagemaker")
-    client.delete_endpoint(EndpointName=name)
-    client.get_waiter("endpoint_deleted").wait(EndpointName=name)
-
-
 def predictions(sagemaker: LocalSageMaker, name: str) -> list[float]:
     answer = sagemaker.client("sagemaker-runtime").invoke_endpoint(
         EndpointName=name, Body=b'{"instances": [2.0]}', ContentType="application/json"
     )
     found: list[float] = json.loads(answer["Body"].read())["predictions"]
     return found
-
-
-def wait_for(condition: Callable[[], Any], what: str) -> None:
-    end = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < end, f"{what} does not come true"
-        time.sleep(0.2)
 
 
 class Load:
@@ -122,19 +89,11 @@ def made_models(sagemaker: LocalSageMaker, models: Path, tmp_path_factory: pytes
 
 
 def test_updates_restarts_and_killed_stacks(sagemaker: LocalSageMaker, made_models: None) -> None:
-    serve(sagemaker, "e", "two")
+    sagemaker.serve("e", variant("two"))
     client = sagemaker.client("sagemaker")
     assert predictions(sagemaker, "e") == [3.0]
     client.create_endpoint_config(
-        EndpointConfigName="e2",
-        ProductionVariants=[
-            {
-                "VariantName": "v",
-                "ModelName": "three",
-                "InitialInstanceCount": 1,
-                "InstanceType": "ml.g5.xlarge",
-            }
-        ],
+        EndpointConfigName="e2", ProductionVariants=[variant("three", InstanceType="ml.g5.xlarge")]
     )
     with Load(sagemaker, "e") as load:
         wait_for(lambda: 3.0 in load.answers, "an answer before the update")
@@ -165,7 +124,7 @@ def test_updates_restarts_and_killed_stacks(sagemaker: LocalSageMaker, made_mode
     client.get_waiter("endpoint_in_service").wait(EndpointName="e")
     assert predictions(sagemaker, "e") == [4.0]
     assert len([words for words in sagemaker.processes().values() if "tfsd.stack.supervisord" in words]) == 1
-    delete(sagemaker, "e")
+    sagemaker.delete_endpoint("e")
     assert not [words for words in sagemaker.processes().values() if "tfsd" in words]
 
 
@@ -178,44 +137,27 @@ def test_an_isolated_model_installs_nothing(
     (directory / "code" / "requirements.txt").write_text("a-package-that-is-nowhere==1.0\n")
     sagemaker.create_model("isolated", directory, isolated=True)
     with pytest.raises(botocore.exceptions.WaiterError):
-        serve(sagemaker, "isolated", "isolated")
+        sagemaker.serve("isolated", variant("isolated"))
     described = sagemaker.client("sagemaker").describe_endpoint(EndpointName="isolated")
     assert "a-package-that-is-nowhere" in described["FailureReason"]
     log = sagemaker.client("logs").filter_log_events(logGroupName="/aws/sagemaker/Endpoints/isolated")[
         "events"
     ]
     assert not any("index" in event["message"] and "http" in event["message"] for event in log), log
-    delete(sagemaker, "isolated")
+    sagemaker.delete_endpoint("isolated")
 
 
 def test_a_stream_arrives_piece_by_piece(sagemaker: LocalSageMaker, made_models: None) -> None:
-    serve(sagemaker, "streaming", "streaming")
+    sagemaker.serve("streaming", variant("streaming"))
     answer = sagemaker.client("sagemaker-runtime").invoke_endpoint_with_response_stream(
         EndpointName="streaming", Body=b"x", ContentType="text/plain"
     )
-    assert answer["InvokedProductionVariant"] == "v"
+    assert answer["InvokedProductionVariant"] == "streaming"
     assert answer["ContentType"].startswith("text/plain")
     arrived = [(time.monotonic(), event["PayloadPart"]["Bytes"]) for event in answer["Body"]]
     assert [piece for _, piece in arrived] == [b"piece 0", b"piece 1", b"piece 2"]
     assert arrived[2][0] - arrived[0][0] > 0.3  # the handler sleeps twice as long between them
-    delete(sagemaker, "streaming")
-
-
-def test_many_models_of_a_real_stack(sagemaker: LocalSageMaker, models: Path, made_models: None) -> None:
-    """TargetModel fetches and loads what create_model has put into S3."""
-    client = sagemaker.client("sagemaker")
-    client.create_model(
-        ModelName="many",
-        ExecutionRoleArn=ROLE,
-        PrimaryContainer={"Image": IMAGE, "ModelDataUrl": "s3://models/", "Mode": "MultiModel"},
-    )
-    serve(sagemaker, "many", "many")
-    runtime = sagemaker.client("sagemaker-runtime")
-    body = {"EndpointName": "many", "Body": b'{"instances": [2.0]}', "ContentType": "application/json"}
-    for target, expected in (("two", 3.0), ("three", 4.0), ("two", 3.0)):
-        answer = runtime.invoke_endpoint(TargetModel=f"{target}/model.tar.gz", **body)
-        assert json.loads(answer["Body"].read())["predictions"] == [expected]
-    delete(sagemaker, "many")
+    sagemaker.delete_endpoint("streaming")
 
 
 def test_a_script_mode_model_as_the_older_sdk_makes_it(
@@ -249,12 +191,12 @@ def test_a_script_mode_model_as_the_older_sdk_makes_it(
         "SAGEMAKER_ENABLE_CLOUDWATCH_METRICS": "false",
     }
     sagemaker.create_model("model-name", directory, **environment)
-    serve(sagemaker, "script-mode", "model-name")
+    sagemaker.serve("script-mode", variant("model-name"))
     answer = sagemaker.client("sagemaker-runtime").invoke_endpoint(
         EndpointName="script-mode", Body=b"[1.0]", ContentType="application/json", Accept="application/json"
     )
     assert json.loads(answer["Body"].read()) == {"from": "entry.py"}
-    delete(sagemaker, "script-mode")
+    sagemaker.delete_endpoint("script-mode")
 
 
 CORE = """
