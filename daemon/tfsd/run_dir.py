@@ -46,6 +46,11 @@ class RunDir:
         return self.path / "nginx.conf"
 
     @property
+    def decision_conf(self) -> Path:
+        """nginx's maps that say which way an invocation takes."""
+        return self.path / "decision.conf"
+
+    @property
     def router_js(self) -> Path:
         return self.path / "router.js"
 

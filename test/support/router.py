@@ -1,4 +1,4 @@
-"""The routing script in a small nginx, whose two named locations answer which of them was taken, and with what."""
+"""What decides about an invocation's way, in a small nginx that answers what was decided."""
 
 from __future__ import annotations
 
@@ -7,25 +7,37 @@ from collections.abc import Callable
 from pathlib import Path
 
 from support.designs import design_stack, own_code
-from tfsd.stack.templates import render
+from tfsd.stack.nginx import Nginx
 
 BUFFER = 64 * 1024
 HTTP = f"""
-    js_path "DIRECTORY";
-    js_import router from router.js;
-    js_var $direct_upstream;
-    js_var $direct_uri;
-    js_var $direct_model;
-    {render("one_document.conf")}
+    include decision.conf;
     client_body_buffer_size {BUFFER};
     client_max_body_size 0;
     keepalive_requests 1000000;
     underscores_in_headers on;
     server {{
         listen LISTEN;
-        location = /invocations {{ js_content router.route; }}
-        location @direct {{ return 200 "$direct_upstream $direct_model $direct_uri"; }}
-        location @worker {{ return 200 worker; }}
+        location = /nothing {{ return 204; }}
+        location = /invocations {{
+            mirror /nothing;
+            proxy_pass_request_body off;
+            proxy_pass_request_headers off;
+            proxy_set_header Content-Length "";
+            proxy_set_header X-Target $direct_target;
+            proxy_set_header X-Model $direct_model;
+            proxy_set_header X-Decided $decided_target;
+            proxy_method GET;
+            proxy_pass "http://unix:DIRECTORY/decided.sock";
+        }}
+    }}
+    map $http_x_target $answer {{
+        "" worker;
+        default "$http_x_target $http_x_model";
+    }}
+    server {{
+        listen "unix:DIRECTORY/decided.sock";
+        return 200 $answer;
     }}
 """
 MODELS = {
@@ -44,11 +56,14 @@ Connect = Callable[..., http.client.HTTPConnection]
 Ask = Callable[..., str]
 
 
-def scripts(**environ: str) -> dict[str, str]:
-    """router.js and routes.js of a stack in which only the model `own` has user code."""
+def decision(*, njs: bool = True, **environ: str) -> dict[str, str]:
+    """decision.conf and its scripts, of a stack in which only the model `own` has user code."""
     environ = {"SAGEMAKER_TFS_DEFAULT_MODEL_NAME": "half", **environ}
-    files = design_stack(Path("/run/x"), MODELS, environ, codes={"own": own_code("own")}).files()
-    return {path.name: text for path, text in files.items() if path.suffix == ".js"}
+    nginx = Nginx("nginx", njs=njs)
+    files = design_stack(Path("/run/x"), MODELS, environ, codes={"own": own_code("own")}, nginx=nginx).files()
+    found = {path.name: text for path, text in files.items() if path.suffix == ".js"}
+    text = files[Path("/run/x/decision.conf")]
+    return {**found, "decision.conf": text.replace('js_path "/run/x"', 'js_path "."')}
 
 
 def invoke(
@@ -78,7 +93,9 @@ def invoke(
 
 
 def path_of(answer: str) -> str:
-    return answer.rpartition(" ")[2]
+    """The path at the model server to which a request goes, or WORKER."""
+    target = answer.split()[0]
+    return target[target.find("/") :] if "/" in target else target
 
 
 DIRECT = "/v1/models/half:predict"

@@ -91,7 +91,7 @@ def design(short_dir: Path) -> Callable[..., Stack]:
 @pytest.fixture(scope="module")
 def start_router(start_nginx: Callable[..., RunningNginx]) -> Callable[..., http.client.HTTPConnection]:
     """Connect to a new nginx with the routing script of a stack with such variables."""
-    return lambda **environ: start_nginx(router.HTTP, router.scripts(**environ)).connect()
+    return lambda **environ: start_nginx(router.HTTP, router.decision(**environ)).connect()
 
 
 @pytest.fixture(scope="module")

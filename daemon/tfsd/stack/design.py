@@ -63,6 +63,7 @@ class Stack:
             if self.nginx.njs:
                 files[self.run_dir.names_js] = render("names.js")
         else:
+            files[self.run_dir.decision_conf] = self._decision()
             files[self.run_dir.router_js] = render("router.js")
             files[self.run_dir.routes_js] = render("routes.js", routes=self._routes())
         if self.settings.enable_batching:
@@ -124,9 +125,7 @@ class Stack:
         return described
 
     def _nginx(self) -> str:
-        plan = self.plan
-        default_pool = plan.models[plan.default_model].pool if plan.default_model else DEFAULT_POOL
-        upstreams = {name: f"workers_{index}" for index, name in enumerate(plan.pools)}
+        upstreams = self._pool_upstreams()
         return render(
             "nginx.conf",
             run_dir=self.run_dir,
@@ -137,24 +136,53 @@ class Stack:
             cpus=self.machine.cpus,
             open_files=self.machine.open_files,
             njs_module=self.nginx.njs_module,
-            njs=bool(self.nginx.njs and (self.settings.multi_model or self._direct_models())),
+            njs=self.nginx.njs,
             control_timeout=int(self.settings.load_timeout + 2 * self.settings.request_timeout) + 60,
             pools=[
                 {"upstream": upstreams[pool.name], "sockets": _listed_sockets(pool)}
-                for pool in plan.pools.values()
+                for pool in self.plan.pools.values()
             ],
-            default_upstream=upstreams[default_pool],
-            pooled_models=[
-                {"name": model.name, "upstream": upstreams[model.pool]}
-                for model in plan.models.values()
-                if model.pool != default_pool
-            ],
+            default_upstream=upstreams[self._default_pool()],
             keep_direct=model_server_flags.is_embedded(self.model_server_command),
             direct_models=[
                 {"upstream": upstream, "ports": [server.rest_port for server in model.servers]}
                 for upstream, model in self._direct_models().items()
             ],
         )
+
+    def _decision(self) -> str:
+        upstreams, default_pool = self._pool_upstreams(), self._default_pool()
+        targets = {
+            model.name: _rest_target(upstream, model) for upstream, model in self._direct_models().items()
+        }
+        default_target = targets.get(self.plan.default_model or "")
+        return render(
+            "decision.conf",
+            run_dir=self.run_dir,
+            njs=self.nginx.njs,
+            captures=self.settings.captures,
+            default_upstream=upstreams[default_pool],
+            pooled_models=[
+                {"name": model.name, "upstream": upstreams[model.pool]}
+                for model in self.plan.models.values()
+                if model.pool != default_pool
+            ],
+            direct_models=targets,
+            default_target=f"{default_target}:predict" if default_target else "",
+            json_accepts=["application/json", *(("", "*/*") if self._json_by_default() else ())],
+        )
+
+    def _pool_upstreams(self) -> dict[str, str]:
+        """The name of each worker pool's upstream in nginx.conf."""
+        return {name: f"workers_{index}" for index, name in enumerate(self.plan.pools)}
+
+    def _default_pool(self) -> str:
+        """The pool of the default model."""
+        return self.plan.models[self.plan.default_model].pool if self.plan.default_model else DEFAULT_POOL
+
+    def _json_by_default(self) -> bool:
+        """Whether a client that names no type in Accept gets JSON."""
+        return self.settings.default_accept.lower() in ("application/json", "*/*")
 
     def _direct_models(self) -> dict[str, Model]:
         """Models that need no user code, by the name of their nginx upstream."""
@@ -169,15 +197,11 @@ class Stack:
     def _routes(self) -> dict[str, object]:
         """What router.js knows. Names are prefixed, so that none is a property that every object has."""
         return {
-            "json_by_default": self.settings.default_accept.lower() in ("application/json", "*/*"),
             "default_model": self.plan.default_model,
             "methods": attributes.METHODS,
-            "captures": self.settings.captures,
             "models": {
                 f"model {model.name}": {
-                    "upstream": upstream,
-                    "label": quote(model.name, safe=""),
-                    "uri": f"/v1/models/{quote(model.name, safe='')}",
+                    "target": _rest_target(upstream, model),
                     "versions": [str(version) for version in model.versions],
                 }
                 for upstream, model in self._direct_models().items()
@@ -269,6 +293,11 @@ def _plain(name: str) -> str:
     if plain == name and len(name) <= 40:
         return name
     return f"{plain[:31]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _rest_target(upstream: str, model: Model) -> str:
+    """Where nginx reaches a model's REST API: the upstream and the path, less version and method."""
+    return f"{upstream}/v1/models/{quote(model.name, safe='')}"
 
 
 def _listed_sockets(pool: Pool) -> list[str]:

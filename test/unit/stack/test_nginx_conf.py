@@ -82,7 +82,7 @@ class TestTheWhole:
     def test_no_routing_script(self, design: DesignStack, any_nginx: Nginx, environ: dict[str, str]) -> None:
         plain = Nginx(any_nginx.binary, njs=False)
         stack = design({"half": (1,)}, environ, nginx=plain, machine=self.machine())
-        assert "js_import" not in stack.files()[stack.run_dir.nginx_conf]
+        assert not any("js_import" in text for text in stack.files().values())
         self.accepted(plain, stack)
 
     def test_a_run_directory_with_a_blank(
@@ -102,11 +102,11 @@ class TestTheWhole:
         for stack, marked in ((real, True), (embedded, False)):
             text = stack.files()[stack.run_dir.nginx_conf]
             upstream = re.search(r"upstream model_0 \{.*?\n    \}", text, re.DOTALL)
-            direct = re.search(r"location @direct \{.*?\n        \}", text, re.DOTALL)
+            direct = re.search(r"location = /invocations \{.*?\n        \}", text, re.DOTALL)
             assert upstream
             assert direct
             assert "keepalive" in upstream[0]
-            assert ("large/$direct_upstream" in direct[0]) == marked
+            assert ("large/$asked_upstream" in direct[0]) == marked
 
     def test_timeouts_follow_the_requests_limit(self, design: DesignStack) -> None:
         stack = design({"half": (1,)}, {"SAGEMAKER_MODEL_SERVER_TIMEOUT": "90"})
@@ -142,8 +142,9 @@ class TestPoolOfARequest:
         models = dict.fromkeys((*TestPoolOfARequest.OWN, "half"), (1,))
         codes = {name: own_code(name) for name in TestPoolOfARequest.OWN}
         stack = design_stack(Path("/run/x"), models, {"SAGEMAKER_TFS_DEFAULT_MODEL_NAME": "half"}, codes)
-        conf = stack.files()[stack.run_dir.nginx_conf]
-        found = re.search(r"map \$\w+ \$worker_pool \{.*?\n    \}", conf, re.DOTALL)
+        files = stack.files()
+        conf = files[stack.run_dir.nginx_conf]
+        found = re.search(r"map \$\w+ \$worker_pool \{.*?\n\}", files[stack.run_dir.decision_conf], re.DOTALL)
         assert found
         server = "server { listen LISTEN; location / { return 200 $worker_pool; } }"
         nginx = start_nginx(f"map_hash_bucket_size 64;\n{found[0]}\n{server}", {})

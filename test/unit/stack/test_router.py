@@ -1,4 +1,4 @@
-"""The routing script in a real nginx: what goes straight to a model server, and that any doubt goes to a worker."""
+"""nginx's decision, in a real nginx: what goes straight to a model server, and that any doubt goes to a worker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from support.nginx import RunningNginx
-from support.router import BUFFER, DIRECT, HTTP, NATIVE, WORKER, Ask, Connect, invoke, path_of, scripts
+from support.router import BUFFER, DIRECT, HTTP, NATIVE, WORKER, Ask, Connect, decision, invoke, path_of
 
 
 class TestBodies:
@@ -129,7 +129,7 @@ class TestBodies:
         self, start_nginx: Callable[..., RunningNginx], body: bytes
     ) -> None:
         http = HTTP.replace(f"client_body_buffer_size {BUFFER}", "client_body_buffer_size 8m")
-        nginx = start_nginx(http, scripts())
+        nginx = start_nginx(http, decision())
         assert path_of(invoke(nginx.connect(), body)) == DIRECT
         assert not nginx.log.read_text()  # nginx says there when a pattern needs too much
 
@@ -279,3 +279,14 @@ class TestAttributes:
         assert names["half"][1] == "half"
         assert names["a%20b"][1] == "a%2520b"
         assert names["half"][0] != names["a%20b"][0]
+
+
+class TestWithoutTheScript:
+    """nginx without njs."""
+
+    def test_only_attributes_go_to_a_worker(self, start_nginx: Callable[..., RunningNginx]) -> None:
+        connection = start_nginx(HTTP, decision(njs=False)).connect()
+        assert path_of(invoke(connection)) == DIRECT
+        assert path_of(invoke(connection, attributes="")) == DIRECT
+        assert invoke(connection, b'{"x":1}') == WORKER
+        assert invoke(connection, attributes="tfs-model-name=half") == WORKER
