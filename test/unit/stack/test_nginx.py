@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tfsd.stack.nginx import MODULE_FILE, Nginx, NginxError, find
+from tfsd.run_dir import RunDir
+from tfsd.stack.nginx import MODULE_FILE, Nginx, NginxError, check, find
 
 PLAIN = "nginx version: nginx/1.22.1\nconfigure arguments: --with-threads"
 STATIC_NJS = f"{PLAIN} --add-module=njs-0.9.9/nginx"
@@ -88,6 +89,52 @@ def test_one_without_njs_is_better_than_none(tmp_path: Path) -> None:
 def test_none(tmp_path: Path) -> None:
     with pytest.raises(NginxError, match="install"):
         find(str(tmp_path), ("/nowhere",))
+
+
+class TestCheck:
+    """What `nginx -t` says of the rendered configuration, with a script in nginx's place."""
+
+    def check(self, directory: Path, script: str) -> None:
+        program = directory / "nginx"
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        check(str(program), RunDir(directory / "run"))
+
+    def test_it_is_asked_for_the_run_directory_s_configuration(self, tmp_path: Path) -> None:
+        self.check(tmp_path, f'echo "$@" > {tmp_path}/words')
+        run = tmp_path / "run"
+        words = f"-p {run} -e stderr -c {run}/nginx.conf -t"
+        assert (tmp_path / "words").read_text().split() == words.split()
+
+    @pytest.mark.parametrize(
+        ("script", "told"),
+        [
+            (
+                "echo 'nginx: [warn] careful' >&2; echo 'nginx: [emerg] bad word in /x:3' >&2; "
+                "echo 'nginx: configuration file /x test failed' >&2; exit 1",
+                r": bad word in /x:3$",
+            ),
+            (
+                "echo '2026/11/28 07:00:00 [emerg] 12#12: bad word in /x:3' >&2; exit 1",
+                r": bad word in /x:3$",
+            ),
+            ("echo 'Segmentation fault' >&2; exit 139", r": Segmentation fault$"),
+            ("exit 3", r": it ended with status 3 and said nothing$"),
+            ("kill -9 $$", r": it ended with status -9 and said nothing$"),
+        ],
+        ids=["emerg", "emerg in the log's form", "no level", "silent", "killed"],
+    )
+    def test_a_refusal_is_one_clause(self, tmp_path: Path, script: str, told: str) -> None:
+        with pytest.raises(NginxError, match=told) as refused:
+            self.check(tmp_path, script)
+        assert str(refused.value).startswith(
+            f"{tmp_path}/nginx does not take the configuration {tmp_path}/run/nginx.conf: "
+        )
+        assert "\n" not in str(refused.value)
+
+    def test_one_that_cannot_be_executed(self, tmp_path: Path) -> None:
+        with pytest.raises(NginxError, match="/nginx cannot be executed: No such file or directory"):
+            check(str(tmp_path / "nginx"), RunDir(tmp_path))
 
 
 class TestRun:
