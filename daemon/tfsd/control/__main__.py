@@ -30,6 +30,7 @@ from tfsd.control.health.idle_servers import IdleServers
 from tfsd.control.health.open_ports import OpenPorts
 from tfsd.control.health.poller import Poller
 from tfsd.control.health.probes import Startup, add_probes
+from tfsd.control.health.stopped_supervisord import keep_going
 from tfsd.control.health.taken_ports import TakenPorts
 from tfsd.control.health.unloadable import UnloadableVersions
 from tfsd.control.metrics.build_info import BuildInfo
@@ -182,6 +183,7 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
     server.start()
     page.start(on_crash=lambda _: ended.set(1))
     build.start()
+    gevent.spawn(keep_going).link_exception(lambda _: ended.set(1))
     gevent.spawn(_follow, request_log, memory, look).link_exception(lambda _: ended.set(1))
     code: int = ended.get()
     server.stop(timeout=0.5)
