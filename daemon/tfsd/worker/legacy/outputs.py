@@ -11,10 +11,10 @@ from typing import Any
 from google.protobuf import json_format
 from tensorflow_serving.apis import predict_pb2, regression_pb2
 
+from tfsd.tensors.values import to_array
 from tfsd.worker.conversion import accept, csv_instances
 from tfsd.worker.conversion.accept import NotAcceptable
 from tfsd.worker.legacy.inputs import CSV, JSON, PROTOBUF
-from tfsd.worker.legacy.tensors import to_array
 
 _RAW_BYTES = "surrogateescape"  # text that is not UTF-8 keeps its bytes
 OFFERED = (JSON, PROTOBUF, CSV)

@@ -1,7 +1,6 @@
-"""TensorProtos from array-likes and back.
+"""TensorProtos from what `input_fn` and the default of it return: nested lists, scalars, arrays, TensorProtos.
 
-Owns the mapping of dtypes and the rules of conversion and of shapes. Never loses a value silently: what does not
-fit is refused.
+Owns what such a value may be and how its shape is made to fit a signature's. Arrays are converted by `tfsd.tensors`.
 """
 
 from __future__ import annotations
@@ -11,44 +10,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from tensorflow.core.framework import tensor_pb2, types_pb2
+from tensorflow.core.framework import tensor_pb2
 
 from tfsd.errors import BadRequest, HttpError
+from tfsd.tensors import values
+from tfsd.tensors.dtypes import DT_STRING, DTYPES
 
 Shape = tuple[int, ...] | None
 """Sizes by dimension, -1 for one that is not known; None if not even their number is."""
 
-DTYPES: dict[int, Any] = {
-    types_pb2.DT_FLOAT: np.float32,
-    types_pb2.DT_DOUBLE: np.float64,
-    types_pb2.DT_HALF: np.float16,
-    types_pb2.DT_INT8: np.int8,
-    types_pb2.DT_INT16: np.int16,
-    types_pb2.DT_INT32: np.int32,
-    types_pb2.DT_INT64: np.int64,
-    types_pb2.DT_UINT8: np.uint8,
-    types_pb2.DT_UINT16: np.uint16,
-    types_pb2.DT_UINT32: np.uint32,
-    types_pb2.DT_UINT64: np.uint64,
-    types_pb2.DT_BOOL: np.bool_,
-    types_pb2.DT_COMPLEX64: np.complex64,
-    types_pb2.DT_COMPLEX128: np.complex128,
-    types_pb2.DT_STRING: np.object_,
-}
 MAX_REPEATED = 1_000_000
-_LITTLE_ENDIAN = "<"
-_FIELDS = {  # where a TensorProto keeps the values of a dtype when it has no tensor_content
-    types_pb2.DT_FLOAT: "float_val",
-    types_pb2.DT_DOUBLE: "double_val",
-    types_pb2.DT_HALF: "half_val",
-    types_pb2.DT_INT64: "int64_val",
-    types_pb2.DT_UINT32: "uint32_val",
-    types_pb2.DT_UINT64: "uint64_val",
-    types_pb2.DT_BOOL: "bool_val",
-    types_pb2.DT_COMPLEX64: "scomplex_val",
-    types_pb2.DT_COMPLEX128: "dcomplex_val",
-    types_pb2.DT_STRING: "string_val",
-}
 _INT_FIELD = "int_val"  # of all integers with 32 bits or less
 
 
@@ -70,15 +41,7 @@ def to_tensor(value: Any, dtype: int, shape: Shape, name: str) -> Any:
     Raises BadRequest (values that the dtype cannot hold), ShapeMismatch.
     """
     array = _array(value, dtype, name)
-    sizes = fitted(array.shape, shape)
-    tensor = tensor_pb2.TensorProto(dtype=dtype)
-    for size in sizes:
-        tensor.tensor_shape.dim.add(size=size)
-    if dtype == types_pb2.DT_STRING:
-        tensor.string_val.extend(array.ravel())
-    else:
-        tensor.tensor_content = array.astype(array.dtype.newbyteorder(_LITTLE_ENDIAN)).tobytes()
-    return tensor
+    return values.to_tensor(array.reshape(fitted(array.shape, shape)), dtype)
 
 
 def check_size(tensor: Any, name: str) -> None:
@@ -87,7 +50,8 @@ def check_size(tensor: Any, name: str) -> None:
     elements = math.prod(dim.size for dim in tensor.tensor_shape.dim)
     if elements <= MAX_REPEATED or tensor.tensor_content:
         return
-    held = len(getattr(tensor, _FIELDS.get(tensor.dtype, _INT_FIELD)))
+    known = DTYPES.get(tensor.dtype)
+    held = len(getattr(tensor, known.field if known else _INT_FIELD))
     if held < elements // 2:  # a complex number is two
         raise BadRequest(
             f"The TensorProto for input {name!r} has a shape of {elements} elements and holds {held}; above "
@@ -120,37 +84,13 @@ def fitted(sizes: Sequence[int], shape: Shape) -> tuple[int, ...]:
     return (1, *found) if shape is not None and len(found) == len(shape) - 1 else found
 
 
-def to_array(tensor: Any) -> Any:
-    """The ndarray of a TensorProto; strings are bytes in an array of objects. Raises ValueError for what has no
-    counterpart in numpy, or too few values."""
-    dtype, kind = tensor.dtype, DTYPES.get(tensor.dtype)
-    if kind is None:
-        raise ValueError(f"{types_pb2.DataType.Name(dtype)} has no counterpart in numpy")
-    sizes = [dim.size for dim in tensor.tensor_shape.dim]
-    if tensor.tensor_content:
-        array = np.frombuffer(tensor.tensor_content, np.dtype(kind).newbyteorder(_LITTLE_ENDIAN))
-        return array.reshape(sizes)
-    values = getattr(tensor, _FIELDS.get(dtype, _INT_FIELD))
-    if dtype == types_pb2.DT_HALF:
-        array = np.array(values, np.uint16).view(np.float16)
-    elif dtype in (types_pb2.DT_COMPLEX64, types_pb2.DT_COMPLEX128):
-        array = np.array(values, np.float64).view(np.complex128).astype(kind)
-    else:
-        array = np.array(values, kind)
-    missing = int(np.prod(sizes)) - array.size
-    if missing > 0 and array.size:  # the last value stands for all that follow (tensor.proto)
-        array = np.concatenate([array, np.repeat(array[-1:], missing)])
-    return array.reshape(sizes)
-
-
 def _array(value: Any, dtype: int, name: str) -> Any:
     """`value` as an ndarray of the dtype. Raises BadRequest, ShapeMismatch."""
-    kind = DTYPES.get(dtype)
-    if kind is None:
+    if dtype not in DTYPES:
         raise BadRequest(
-            f"Input {name!r} is of {types_pb2.DataType.Name(dtype)}; let input_fn return a TensorProto for it."
+            f"Input {name!r} is of {values.dtype_name(dtype)}; let input_fn return a TensorProto for it."
         )
-    if dtype == types_pb2.DT_STRING:
+    if dtype == DT_STRING:
         return _strings(value, name)
     try:
         array = np.asarray(value)
@@ -159,16 +99,8 @@ def _array(value: Any, dtype: int, name: str) -> Any:
     except (TypeError, OverflowError) as error:
         raise BadRequest(f"The value for input {name!r} is not numeric: {error}") from None
     if array.size == 0 and array.dtype.kind == "f":  # what numpy makes of an empty list
-        return array.astype(kind)
-    real = np.dtype(kind).kind != "c"
-    if array.dtype.kind not in ("biuf" if real else "biufc"):
-        raise BadRequest(f"Input {name!r} expects {np.dtype(kind)}; the value is not numeric.")
-    with np.errstate(all="ignore"):
-        converted = array.astype(kind)
-        exact = np.dtype(kind).kind in "fc" or np.array_equal(converted, array)
-    if not exact:
-        raise BadRequest(f"Input {name!r} expects {np.dtype(kind)}; some values do not fit.")
-    return converted
+        return array.astype(DTYPES[dtype].numpy)
+    return values.cast(array, dtype, name)
 
 
 def _strings(value: Any, name: str) -> Any:
@@ -177,20 +109,12 @@ def _strings(value: Any, name: str) -> Any:
         array = np.empty((), np.object_)
         array[()] = value
     elif isinstance(value, np.ndarray):
-        array = value.astype(np.object_)
+        array = value
     else:
         try:
             array = np.array(value, np.object_)
         except ValueError:
             raise ShapeMismatch(f"The rows of the value for input {name!r} differ in shape.") from None
-    encoded = np.empty(array.shape, np.object_)
-    for index, item in np.ndenumerate(array):
-        if isinstance(item, str):
-            encoded[index] = item.encode()
-        elif isinstance(item, bytes):
-            encoded[index] = item
-        elif isinstance(item, (list, tuple)):
-            raise ShapeMismatch(f"The rows of the value for input {name!r} are not of the same length.")
-        else:
-            raise BadRequest(f"Input {name!r} expects text, not {item!r}.")
-    return encoded
+    if array.dtype == np.object_ and any(isinstance(item, (list, tuple)) for item in array.ravel()):
+        raise ShapeMismatch(f"The rows of the value for input {name!r} are not of the same length.")
+    return values.encoded(array, name)
