@@ -51,6 +51,7 @@ setup(
             "control/page/*.html",
             "control/page/*.css",
             "control/page/*.js",
+            "tuner/*.html",
         ]
     },
     entry_points={"console_scripts": ["serve = tfsd.start.serve:main"]},  # `docker run IMAGE serve`
@@ -105,6 +106,8 @@ setup(
             "moto>=5.2,<5.3",  # object_store.py uses its objects' private content buffer
             "rich>=15,<16",
         ],
+        # `bin/local tune`: draws and computes what it has measured
+        "tune": ["matplotlib>=3.11,<4", "numpy", "scipy>=1.17,<2"],
         "docs": ["mkdocs-material>=9.8,<10"],
         "example": ["scikit-learn"],
     },

@@ -20,7 +20,7 @@ LOCK = ROOT / "requirements.lock"
 BASE = "base"
 OLDEST_PYTHON = "3.11.5"  # mkdocs-material's oldest
 INSTALLER = "pip"  # installed before anything else
-EXTRAS = ("embedded", "nginx", "test", "sagemaker-local", "docs")  # those that bin/local installs
+EXTRAS = ("embedded", "nginx", "test", "sagemaker-local", "tune", "docs")  # those that bin/local installs
 # Dependencies of these are left out: tensorflow-serving-api's are a second TensorFlow.
 WITHOUT_DEPENDENCIES = {INSTALLER: ["pip"], BASE: ["setuptools", "tensorflow-serving-api"]}
 HEADING = "# Generated from constraints.txt and setup.py by `python -m tfsd.local.lock`; CONTRIBUTING.md says when.\n"

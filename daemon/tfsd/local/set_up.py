@@ -25,7 +25,7 @@ PYTHON = ENVIRONMENT / "bin" / "python"
 LOG = ENVIRONMENT / "pip.log"
 LOCKED = ENVIRONMENT / "requirements.txt"
 VERBS = ("serve", "replay", "warmup", "sagemaker", "test", "check", "docs", "ctl", "bench", "exec")
-EVERYTHING = ["embedded", "nginx", "test"]
+EVERYTHING = ["embedded", "nginx", "test", "tune"]
 NEEDED_EXTRAS = {
     "replay": [],
     "warmup": ["embedded"],
@@ -34,6 +34,7 @@ NEEDED_EXTRAS = {
     "bench": EVERYTHING,
     "docs": ["docs"],
 }
+VERBS_EXTRAS = {"sagemaker": "sagemaker-local", "tune": "tune"}  # on top of what serving needs
 
 
 class SetUpError(Exception):
@@ -64,7 +65,7 @@ def extras_for(verb: str) -> list[str]:
     """What has to be installed for a verb, by the names in setup.py."""
     if verb in NEEDED_EXTRAS:
         return NEEDED_EXTRAS[verb]
-    extras = ["sagemaker-local"] if verb == "sagemaker" else []
+    extras = [VERBS_EXTRAS[verb]] if verb in VERBS_EXTRAS else []
     if not (os.environ.get("SAGEMAKER_TFS_BINARY") or shutil.which("tensorflow_model_server")):
         extras.append("embedded")
     if not has_nginx_with_njs():

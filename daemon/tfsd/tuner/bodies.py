@@ -1,0 +1,186 @@
+"""What is sent: from a capture, a file of bodies, or the model's signature; and calls that hold n requests at once.
+
+Owns formats of files and bodies. Never sends anything.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import mimetypes
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tfsd.errors import StartError
+from tfsd.local.captures import CaptureError, invocations
+from tfsd.tuner.load import Request
+
+JSON, LINES, CSV = "application/json", "application/jsonlines", "text/csv"
+ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+SIGNATURE = "serving_default"
+VALUES: dict[str, Any] = {"DT_STRING": "", "DT_BOOL": False, "DT_FLOAT": 0.5, "DT_DOUBLE": 0.5}
+MOST_REQUESTS = 10_000
+
+
+class BodiesError(StartError):
+    """There is nothing to send; the text says where it was looked for and what to give."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Bodies:
+    """The requests of a tuning, where they are from, and what was assumed to make them."""
+
+    requests: tuple[Request, ...]
+    source: str
+    assumptions: tuple[str, ...] = ()
+
+
+def from_file(path: Path, content_type: str | None = None) -> Bodies:
+    """A capture (a directory, or lines of SageMaker's data capture), a line a request (.jsonl, .csv), or one body.
+
+    Raises BodiesError, OSError.
+    """
+    if path.is_dir():
+        return _captured(path)
+    data = path.read_bytes()
+    if not data.strip():
+        raise BodiesError(f"{path} is empty")
+    suffix = path.suffix.lower()
+    if suffix == ".jsonl":
+        if b'"captureData"' in data[: data.find(b"\n") if b"\n" in data else None]:
+            return _captured(path)
+        return _lines(path, data, content_type or JSON)
+    if suffix == ".csv":
+        return _lines(path, data, content_type or CSV)
+    kind = content_type or (
+        JSON if suffix == ".json" else mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    )
+    return Bodies((Request(data, kind),), f"{path}, one body of {kind}")
+
+
+def _captured(path: Path) -> Bodies:
+    found = []
+    try:
+        for invocation in invocations(path):
+            headers = {ATTRIBUTES: invocation.custom_attributes} if invocation.custom_attributes else {}
+            if invocation.request.encoding:
+                headers["Content-Encoding"] = invocation.request.encoding
+            found.append(Request(invocation.request.data, invocation.request.content_type or JSON, headers))
+            if len(found) == MOST_REQUESTS:
+                break
+    except CaptureError as error:
+        raise BodiesError(str(error)) from None
+    if not found:
+        raise BodiesError(f"{path} has no captured request")
+    return Bodies(tuple(found), f"{len(found)} captured requests of {path}")
+
+
+def _lines(path: Path, data: bytes, content_type: str) -> Bodies:
+    lines = [line for line in data.splitlines() if line.strip()][:MOST_REQUESTS]
+    return Bodies(
+        tuple(Request(line, content_type) for line in lines),
+        f"{path}, {len(lines)} lines, each a request of {content_type}",
+    )
+
+
+def from_signature(metadata: Mapping[str, Any]) -> Bodies:
+    """One request made from `serving_default` of TensorFlow Serving's metadata.
+
+    Unknown dimensions are 1, strings empty, numbers one half or zero: `assumptions` says so. Raises BodiesError.
+    """
+    try:
+        inputs = metadata["metadata"]["signature_def"]["signature_def"][SIGNATURE]["inputs"]
+    except (KeyError, TypeError):
+        inputs = None
+    if not inputs:
+        raise BodiesError(f"the model has no signature {SIGNATURE}; give requests with --requests FILE")
+    assumed: list[str] = []
+    columns = {name: _value(name, info, assumed) for name, info in sorted(inputs.items())}
+    body = json.dumps({"inputs": columns}).encode()
+    return Bodies((Request(body),), f"a request made from the signature {SIGNATURE}", tuple(assumed))
+
+
+def _value(name: str, info: Mapping[str, Any], assumed: list[str]) -> Any:
+    shape = info.get("tensor_shape") or {}
+    sizes = [int(dimension["size"]) for dimension in shape.get("dim", ())]
+    if shape.get("unknown_rank"):
+        assumed.append(f"input {name} of unknown rank: a vector of 1")
+        sizes = [1]
+    unknown = [number for number, size in enumerate(sizes) if size < 0 and number]
+    if unknown:
+        assumed.append(
+            f"input {name}: unknown dimensions {', '.join(map(str, unknown))} (from 0) taken as 1; "
+            "what the model costs may depend on them"
+        )
+    dtype = info.get("dtype", "")
+    if dtype == "DT_STRING":
+        assumed.append(f"input {name}: strings are empty, which a model that parses them may refuse")
+    value: Any = VALUES.get(dtype, 0)
+    for size in reversed(sizes):
+        value = [value] * max(size, 1)
+    return value
+
+
+def together(request: Request, size: int) -> bytes:
+    """A body of TensorFlow Serving's own JSON that holds `request` `size` times over.
+
+    Reads its JSON, JSON lines and CSV of numbers, as the converter does. Raises ValueError for everything else.
+    """
+    return json.dumps(_repeated(_document(request), size)).encode()
+
+
+def _document(request: Request) -> dict[str, Any]:
+    kind = request.content_type.partition(";")[0].strip().lower()
+    text = request.body.decode()
+    if kind == CSV:
+        rows = [[float(cell) for cell in row] for row in csv.reader(io.StringIO(text)) if row]
+        return {"instances": [row[0] if len(row) == 1 else row for row in rows]}
+    if kind not in (JSON, LINES, "application/x-ndjson"):
+        raise ValueError(f"{kind} is not for the model server")
+    values = [json.loads(line) for line in text.splitlines() if line.strip()] if kind != JSON else None
+    if values is None:
+        document = json.loads(text)
+        if isinstance(document, dict) and document.keys() & {"instances", "inputs"}:
+            return document
+        values = document if isinstance(document, list) else [document]
+    return {"instances": values}
+
+
+def _repeated(document: dict[str, Any], size: int) -> dict[str, Any]:
+    if "instances" in document:
+        return {**document, "instances": _rows(document["instances"]) * size}
+    inputs = document["inputs"]
+    if isinstance(inputs, dict):
+        return {**document, "inputs": {name: _rows(column) * size for name, column in inputs.items()}}
+    return {**document, "inputs": _rows(inputs) * size}
+
+
+def _rows(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError("a tensor without a batch dimension cannot be batched")
+    return value
+
+
+def body_of_calls(requests: Sequence[Request], made: Bodies | None) -> tuple[Request | None, str]:
+    """The request whose calls the cost curve measures, and a remark when it is none of the requests themselves.
+
+    The first that the model server can be sent; else that made from the signature, since user code turns the
+    requests into something that only it knows.
+    """
+    for request in requests[:20]:
+        try:
+            together(request, 2)
+        except (ValueError, RecursionError, UnicodeDecodeError):
+            continue
+        return request, ""
+    if made is None:
+        return (
+            None,
+            "The cost curve could not be measured: neither the requests nor the signature make a call.",
+        )
+    return made.requests[
+        0
+    ], "The cost curve is of calls made from the signature, not of the requests themselves."

@@ -1,0 +1,112 @@
+"""The race of the candidates: each has to beat the best so far, or ends with the run in which it did not."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from tfsd.errors import StartError
+from tfsd.tuner import trials
+from tfsd.tuner.candidate import Candidate
+from tfsd.tuner.goal import Goal
+from tfsd.tuner.prediction import Prediction, Predictor
+from tfsd.tuner.trials import Server, Trial
+
+MARGIN = 1.05  # by which a candidate must serve more than the best so far
+CAUTION = 0.75  # of a prediction: where the search for a candidate's rate begins
+MOST_NEIGHBOURS = 6
+
+Start = Callable[[Candidate], contextlib.AbstractContextManager[Server]]
+
+
+class Race:
+    """Measures candidates one after the other. `trials` and `best` are true at any moment, for whoever is interrupted.
+
+    Args:
+        start: gives a server that has a candidate's settings.
+        more: whether there is time for another run.
+        tell: is called with a few words about what is tried.
+    """
+
+    def __init__(
+        self,
+        default: Candidate,
+        goal: Goal,
+        predictor: Predictor,
+        start: Start,
+        seconds: float,
+        more: Callable[[], bool],
+        tell: Callable[[str], None],
+    ) -> None:
+        self.default = Trial(default)
+        self.best = self.default
+        self.trials = [self.default]
+        self._goal = goal
+        self._predictor = predictor
+        self._start = start
+        self._seconds = seconds
+        self._more = more
+        self._tell = tell
+
+    def measure_default(self, server: Server) -> None:
+        """Where the default stands. Raises GeneratorWasSlow."""
+        self.default.predicted = self._predictor.rate(self.default.candidate)
+        guess = CAUTION * self.default.predicted if self.default.predicted else 10.0
+        self._tell("default settings")
+        trials.measure(self.default, server, self._goal, guess, self._seconds)
+        if not self.default.rate:
+            self.default.ended = "keeps the goal at no rate"
+
+    def run(self, has_code: bool) -> None:
+        """Batching as predicted, then the neighbours of what won, then all else. Raises GeneratorWasSlow."""
+        for prediction in self._predictor.batching(self.default.candidate):
+            self._try(prediction)
+        self._climb(lambda: self._predictor.others(self.best.candidate, has_code))
+        self._climb(lambda: self._predictor.neighbours(self.best.candidate))
+
+    def _climb(self, candidates: Callable[[], Iterator[Prediction]]) -> None:
+        """Try what is near the best, and begin again near what beats it."""
+        for _ in range(MOST_NEIGHBOURS):
+            new = next((one for one in candidates() if not self._was_tried(one.candidate)), None)
+            if new is None or not self._more():
+                return
+            self._try(new)
+
+    def _was_tried(self, candidate: Candidate) -> bool:
+        return any(trial.candidate.variables() == candidate.variables() for trial in self.trials)
+
+    def _try(self, prediction: Prediction) -> None:
+        """Measure a candidate if there is time; it is stopped with the first run that does not beat the best."""
+        if not self._more() or self._was_tried(prediction.candidate):
+            return
+        to_beat = MARGIN * (self.best.rate or 0.0)
+        trial = Trial(prediction.candidate, prediction.rate)
+        self.trials.append(trial)
+        if prediction.rate is not None and prediction.rate < 0.8 * to_beat:
+            trial.ended = "not measured: predicted to be slower than the best"
+            return
+        label = trial.candidate.label(self.default.candidate)
+        self._tell(label)
+        try:
+            with self._start(trial.candidate) as server:
+                self._measure(trial, server, to_beat)
+        except StartError as error:
+            trial.ended = str(error)
+            return
+        if trial.rate and trial.rate > (self.best.rate or 0.0):
+            self.best = trial
+        elif not trial.ended:
+            trial.ended = f"stopped: does not keep the goal at {to_beat:.4g} requests a second"
+
+    def _measure(self, trial: Trial, server: Server, to_beat: float) -> None:
+        guess = max(to_beat, CAUTION * (trial.predicted or 0.0), 1.0)
+        trials.measure(
+            trial,
+            server,
+            self._goal,
+            guess,
+            self._seconds,
+            step=1.3,
+            lowest=to_beat or None,
+            more=self._more,
+        )

@@ -1,0 +1,78 @@
+"""A model server on paper: what a cost curve and batching parameters make of Poisson arrivals.
+
+Predicts which settings are worth measuring. Batches form as TensorFlow Serving forms them: a batch runs when a thread
+is free and it is full, or its first request has waited for the timeout.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from tfsd.tuner.bisection import highest_rate
+from tfsd.tuner.candidate import Batching
+from tfsd.tuner.goal import Goal
+
+REQUESTS = 1500
+CALLS_AT_ONCE = 16  # of a server that does not batch: how many threads it would run them in
+
+
+@dataclasses.dataclass(frozen=True)
+class Costs:
+    """What a simulated server needs to know.
+
+    Attributes:
+        seconds: of one call of the model with so many requests in it, and no other call beside it.
+        overhead: seconds that a request takes beside the model's call.
+        parallelism: calls that really proceed side by side, 1.0 or more.
+    """
+
+    seconds: Callable[[int], float]
+    overhead: float
+    parallelism: float
+
+
+def arrivals(rate: float, count: int, seed: int = 0) -> np.ndarray:
+    """Moments of Poisson arrivals at `rate` a second, in seconds."""
+    moments: np.ndarray = np.cumsum(np.random.default_rng(seed).exponential(1 / rate, count))
+    return moments
+
+
+def latencies(moments: np.ndarray, costs: Costs, batching: Batching | None) -> np.ndarray:
+    """The latency in seconds of each arrival, in their order."""
+    threads = batching.threads if batching else CALLS_AT_ONCE
+    servers = max(1, min(threads, math.ceil(costs.parallelism)))
+    slower = max(1.0, servers / costs.parallelism)
+    largest = batching.max_batch_size if batching else 1
+    timeout = batching.timeout_micros / 1e6 if batching else 0.0
+    free = [0.0] * servers
+    times = moments.tolist()
+    result = np.empty(len(times))
+    first = 0
+    while first < len(times):
+        full = times[first + largest - 1] if first + largest <= len(times) else math.inf
+        begin = max(heapq.heappop(free), min(times[first] + timeout, full))
+        end = first + 1
+        while end < len(times) and end - first < largest and times[end] <= begin:
+            end += 1
+        rows = batching.padded(end - first) if batching else 1
+        done = begin + costs.seconds(rows) * slower
+        heapq.heappush(free, done)
+        for number in range(first, end):
+            result[number] = done - times[number] + costs.overhead
+        first = end
+    return result
+
+
+def predicted_rate(costs: Costs, batching: Batching | None, goal: Goal, requests: int = REQUESTS) -> float:
+    """The highest rate at which the simulated server keeps the goal; 0 if it never does."""
+
+    def keeps(rate: float) -> bool:
+        late = np.count_nonzero(latencies(arrivals(rate, requests), costs, batching) > goal.seconds)
+        return bool(late <= goal.allowed(requests))
+
+    return highest_rate(keeps, costs.parallelism / max(costs.seconds(1), 1e-6), tolerance=0.02).rate

@@ -1,0 +1,106 @@
+"""One candidate under load: probes, what they say together, and the highest rate that keeps the goal."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Protocol
+
+from tfsd.tuner.bisection import LOWEST_RATE, Capacity, highest_rate
+from tfsd.tuner.candidate import Candidate
+from tfsd.tuner.goal import Goal
+from tfsd.tuner.load import Probe
+
+MOST_PROBES = 12
+
+
+class GeneratorWasSlow(Exception):
+    """The load generator, and not the server, was what kept the goal from being reached, twice in a row."""
+
+    def __init__(self, probe: Probe) -> None:
+        super().__init__(
+            f"the load generator could not send {probe.rate:.0f} requests a second in time (it used "
+            f"{probe.cpu_share:.0%} of a CPU and sent up to {probe.lateness * 1000:.1f} ms late): rates beyond that "
+            "need a machine of their own"
+        )
+        self.probe = probe
+
+
+class Server(Protocol):
+    """Something that load can be sent to: a stack, or a simulated one."""
+
+    def probe(self, rate: float, seconds: float) -> Probe:
+        """Open-loop load at `rate` a second for `seconds`."""
+        ...
+
+
+@dataclasses.dataclass
+class Trial:
+    """A candidate and what is known of it. `rate` is the highest that kept the goal, 0.0 if none did.
+
+    `predicted` requests a second; `ended` says why it was not measured further.
+    """
+
+    candidate: Candidate
+    predicted: float | None = None
+    rate: float | None = None
+    probes: list[Probe] = dataclasses.field(default_factory=list)
+    ended: str = ""
+
+    def p_at_rate(self, goal: Goal) -> float | None:
+        """The latency quantile of the run at `rate`, in seconds."""
+        kept = [probe for probe in self.probes if probe.keeps(goal)]
+        return max(kept, key=lambda probe: probe.rate).quantile(goal.quantile) if kept else None
+
+
+def probed(trial: Trial, server: Server, goal: Goal, rate: float, seconds: float) -> bool:
+    """Whether `server` keeps the goal at `rate`. What breaks it by a hair, or by the generator, is tried again.
+
+    Raises GeneratorWasSlow.
+    """
+    for attempt in range(2):
+        probe = server.probe(rate, seconds)
+        trial.probes.append(probe)
+        if probe.keeps(goal):
+            return True
+        slow = probe.generator_was_slow(goal)
+        if slow and attempt:
+            raise GeneratorWasSlow(probe)
+        if not slow and probe.clearly_breaks(goal):
+            return False
+    return False
+
+
+def measure(
+    trial: Trial,
+    server: Server,
+    goal: Goal,
+    guess: float,
+    seconds: float,
+    *,
+    step: float = 1.5,
+    tolerance: float = 0.06,
+    lowest: float | None = None,
+    more: Callable[[], bool] = lambda: True,
+) -> Capacity:
+    """Find the highest rate by runs of `seconds`, and note it in the trial; below `lowest` nothing is tried.
+
+    Raises GeneratorWasSlow.
+    """
+    left = MOST_PROBES
+
+    def keeps(rate: float) -> bool:
+        nonlocal left
+        left -= 1
+        return probed(trial, server, goal, rate, seconds)
+
+    found = highest_rate(
+        keeps,
+        guess,
+        step=step,
+        tolerance=tolerance,
+        lowest=lowest or LOWEST_RATE,
+        more=lambda: left > 0 and more(),
+    )
+    trial.rate = max(found.rate, trial.rate or 0.0)
+    return found

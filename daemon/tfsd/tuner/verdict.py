@@ -1,0 +1,139 @@
+"""What the settings are worth: the best against the default in interleaved pairs, and a verdict in words."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Callable
+
+from tfsd.tuner import intervals, trials
+from tfsd.tuner.curve import Curve
+from tfsd.tuner.goal import Goal
+from tfsd.tuner.intervals import Interval
+from tfsd.tuner.trials import Server, Trial
+
+FEWEST_PAIRS = 5
+MOST_PAIRS = 9
+WORTH = 1.03  # a gain below it is none that one would change settings for
+STEP, TOLERANCE = 1.12, 0.05
+JITTER = 0.05
+
+BETTER, AS_GOOD, UNKNOWN = "better", "default", "unknown"
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """`kind` is BETTER, AS_GOOD or UNKNOWN; `batching` whether it should be on, None when nobody knows.
+
+    `ratio` is what the best serves under the goal over what the default does; None without pairs.
+    """
+
+    kind: str
+    batching: bool | None
+    ratio: Interval | None
+    sentences: tuple[str, ...]
+
+
+def pair(
+    default: tuple[Trial, Server],
+    best: tuple[Trial, Server],
+    goal: Goal,
+    seconds: float,
+    number: int,
+) -> tuple[float, float]:
+    """The highest rates of both, one right after the other; every other pair begins with the best.
+
+    Each search starts near the rate that is known, so that few runs are enough. Raises GeneratorWasSlow.
+    """
+    jitter = 1 + JITTER * (2 * random.Random(number).random() - 1)
+    rates = {}
+    for name, (trial, server) in sorted({"default": default, "best": best}.items(), reverse=bool(number % 2)):
+        known = trial.rate or 1.0
+        once = Trial(trial.candidate)
+        found = trials.measure(
+            once,
+            server,
+            goal,
+            known * jitter,
+            seconds,
+            step=STEP,
+            tolerance=TOLERANCE,
+            lowest=known / 3,
+        )
+        trial.probes += once.probes
+        rates[name] = found.rate or known / 3
+    return rates["default"], rates["best"]
+
+
+def pairs(
+    measure_pair: Callable[[int], tuple[float, float]],
+    more: Callable[[], bool],
+    found: list[tuple[float, float]],
+) -> None:
+    """Add pairs to `found`: FEWEST_PAIRS in any case, then as long as they leave open which is better and `more()`."""
+    while len(found) < FEWEST_PAIRS or (len(found) < MOST_PAIRS and more() and is_open(found)):
+        found.append(measure_pair(len(found)))
+
+
+def is_open(found: list[tuple[float, float]]) -> bool:
+    """Whether the interval of the ratio holds both a gain and none."""
+    ratio = intervals.of_ratio(found)
+    return ratio.low <= 1.0 < WORTH <= ratio.high
+
+
+def judge(
+    default: Trial, best: Trial, found: list[tuple[float, float]], curve: Curve | None, finished: bool
+) -> Verdict:
+    """The verdict on what was measured; `finished` is false when the race or the pairs were cut short."""
+    ratio = intervals.of_ratio(found) if found else None
+    kind, sentence = _compare(default, best, found, ratio, finished)
+    chosen = default if kind == AS_GOOD else best
+    batching, about = _about_batching(chosen, default, best, curve, kind, finished)
+    return Verdict(kind, batching, ratio, (sentence, *about))
+
+
+def _compare(
+    default: Trial, best: Trial, found: list[tuple[float, float]], ratio: Interval | None, finished: bool
+) -> tuple[str, str]:
+    """The kind of the verdict, and the sentence that says so."""
+    rate = f"{best.rate or 0:.4g} requests a second"
+    if default.rate is None:
+        return UNKNOWN, "Nothing was measured under load."
+    if best is default and not default.rate:
+        return UNKNOWN, "Neither the default nor anything that was tried keeps the goal."
+    if best is default and finished:
+        return AS_GOOD, "The default is as good as anything that was tried."
+    if best is default:
+        return UNKNOWN, "Nothing that was tried so far is better than the default."
+    if not default.rate:
+        return BETTER, f"The default keeps the goal at no rate; these settings keep it at {rate}."
+    if ratio is None or len(found) < FEWEST_PAIRS:
+        return UNKNOWN, (
+            f"These settings look better than the default ({rate} instead of {default.rate:.4g}), "
+            f"but there are {len(found)} of {FEWEST_PAIRS} comparisons only."
+        )
+    interval = f"{ratio.low:.2f} to {ratio.high:.2f}"
+    if ratio.low > 1 and ratio.value >= WORTH:
+        return BETTER, (
+            f"These settings serve {ratio.value:.2f} times as many requests as the default under the goal "
+            f"(95 % confidence interval {interval}, {len(found)} pairs)."
+        )
+    return AS_GOOD, (
+        f"The default is as good: the best of the others serves {ratio.value:.2f} times as many requests "
+        f"({interval}, {len(found)} pairs)."
+    )
+
+
+def _about_batching(
+    chosen: Trial, default: Trial, best: Trial, curve: Curve | None, kind: str, finished: bool
+) -> tuple[bool | None, list[str]]:
+    """Whether batching should be on, and a sentence on it."""
+    if curve is not None and not curve.batching_may_help():
+        return False, [f"Leave batching off. {curve.verdict()}"]
+    if kind == UNKNOWN:
+        return None, [curve.verdict()] if curve else []
+    if chosen.candidate.batching is not None:
+        return True, ["Batching is on."]
+    if not finished and best.candidate.batching is None:
+        return None, []
+    return False, ["Leave batching off: no parameters of it serve more under this goal."]
