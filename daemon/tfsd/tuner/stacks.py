@@ -171,8 +171,8 @@ def _listener(port: int) -> psutil.Process | None:
     """The process that listens on `port`."""
     with contextlib.suppress(psutil.Error, OSError):
         for connection in psutil.net_connections("tcp"):
-            listens = connection.status == psutil.CONN_LISTEN and connection.laddr
-            if listens and connection.laddr[1] == port and connection.pid:
+            listens = connection.status == psutil.CONN_LISTEN
+            if listens and getattr(connection.laddr, "port", None) == port and connection.pid:
                 return psutil.Process(connection.pid)
     return None
 
