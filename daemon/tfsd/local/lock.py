@@ -21,8 +21,13 @@ BASE = "base"
 OLDEST_PYTHON = "3.11.5"  # mkdocs-material's oldest
 INSTALLER = "pip"  # installed before anything else
 EXTRAS = ("embedded", "nginx", "test", "sagemaker-local", "tune", "docs")  # those that bin/local installs
-# Dependencies of these are left out: tensorflow-serving-api's are a second TensorFlow.
-WITHOUT_DEPENDENCIES = {INSTALLER: ["pip"], BASE: ["setuptools", "tensorflow-serving-api"]}
+# Dependencies of these are left out: tensorflow-serving-api's are a second TensorFlow, kserve's a server and an older
+# protobuf, of which a test reads only the tables.
+WITHOUT_DEPENDENCIES = {
+    INSTALLER: ["pip"],
+    BASE: ["setuptools", "tensorflow-serving-api"],
+    "test": ["kserve"],
+}
 HEADING = "# Generated from constraints.txt and setup.py by `python -m tfsd.local.lock`; CONTRIBUTING.md says when.\n"
 FOR = "# for "
 
