@@ -16,6 +16,7 @@ from moto.backends import get_backend
 
 from tfsd.sagemaker.asynchronous.notifications import Topics
 from tfsd.sagemaker.asynchronous.queue import AsyncInference
+from tfsd.sagemaker.endpoints.alarms import Alarms
 from tfsd.sagemaker.endpoints.endpoints import Endpoints
 from tfsd.sagemaker.instances.container import stack_command
 from tfsd.sagemaker.instances.docker import Docker
@@ -53,7 +54,8 @@ class Emulator:
         self.objects = ObjectStore(directory / "s3", get_backend("s3")[ACCOUNT][PARTITION])
         self.log_streams = LogStreams(get_backend("logs"), ACCOUNT)
         self.launcher = Launcher(directory / "instances", self.objects, aws_environment, command, docker)
-        self.endpoints = Endpoints(self.state, self.launcher, self.log_streams)
+        alarms = Alarms(get_backend("cloudwatch"), ACCOUNT)
+        self.endpoints = Endpoints(self.state, self.launcher, self.log_streams, alarms)
         self.other_services = OtherServices(self.objects)
         self._background = Group()
         self.metrics = Metrics(get_backend("cloudwatch"), ACCOUNT)

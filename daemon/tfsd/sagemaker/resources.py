@@ -93,10 +93,20 @@ def page(
     return found[start:end], _token(end) if end < len(found) else None
 
 
-def held(read: Callable[[], Record | None], status: str, under_way: Collection[str]) -> Record | None:
-    """What `read` returns, once its status is final, or after HOLD_SECONDS: waiters ask only every 30 or 60 s."""
+def held(
+    read: Callable[[], Record | None],
+    status: str,
+    under_way: Collection[str],
+    released: Callable[[], bool] = lambda: False,
+) -> Record | None:
+    """What `read` returns, once its status is final, or after HOLD_SECONDS: waiters ask only every 30 or 60 s.
+
+    Nobody is held while it is `released`.
+    """
     end = time.monotonic() + HOLD_SECONDS
     while (record := read()) is not None and record[status] in under_way and time.monotonic() < end:
+        if released():
+            break
         gevent.sleep(HOLD_INTERVAL_SECONDS)
     return record
 

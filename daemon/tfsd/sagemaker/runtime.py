@@ -66,7 +66,7 @@ def session_headers(response: Response) -> dict[str, Any]:
     }
 
 
-def check_answer_size(endpoint: Endpoint, variant: str, body: bytes) -> None:
+def check_answer_size(body: bytes) -> None:
     """Raises ModelError for an answer that the runtime does not hand on."""
     if len(body) > MAX_ANSWER_BYTES:
         text = f"The answer has {len(body)} bytes; {MAX_ANSWER_BYTES} are the limit."

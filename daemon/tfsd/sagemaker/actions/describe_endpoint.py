@@ -15,7 +15,10 @@ from tfsd.sagemaker.resources import ENDPOINT, held
 def run(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     name = request["EndpointName"]
     ENDPOINT.get(call, name)
-    record = held(lambda: ENDPOINT.table(call).get(name), "EndpointStatus", UNDER_WAY)
+    endpoint = call.emulator.endpoints.find(name)
+    record = held(
+        lambda: ENDPOINT.table(call).get(name), "EndpointStatus", UNDER_WAY, lambda: _bakes(endpoint)
+    )
     if record is None:
         raise ValidationException(f'Could not find endpoint "{ENDPOINT.arn(call, name)}".')
     config = record["Deployment"]["Config"]
@@ -30,10 +33,35 @@ def run(call: Call, request: dict[str, Any]) -> dict[str, Any]:
         "AsyncInferenceConfig": config.get("AsyncInferenceConfig"),
         "ExplainerConfig": config.get("ExplainerConfig"),
         "DataCaptureConfig": _data_capture(config.get("DataCaptureConfig")),
+        "PendingDeploymentSummary": _pending(endpoint),
     }
     if record["EndpointStatus"] == "Failed":
         del result["ProductionVariants"]
     return result
+
+
+def _bakes(endpoint: Endpoint | None) -> bool:
+    """Whether an update waits for a time to pass: nobody is held for that."""
+    successor = endpoint.successor if endpoint else None
+    return successor is not None and any(
+        variant.status and variant.status["Status"] == "Baking" for variant in successor.everything
+    )
+
+
+def _pending(endpoint: Endpoint | None) -> dict[str, Any] | None:
+    """PendingDeploymentSummary: what an update is starting, while the old instances are there."""
+    successor = endpoint.successor if endpoint else None
+    if endpoint is None or successor is None:
+        return None
+    shadows = [_variant(variant.definition, variant, variant.model) for variant in successor.shadows]
+    return {
+        "EndpointConfigName": successor.config["EndpointConfigName"],
+        "ProductionVariants": [
+            _variant(variant.definition, variant, variant.model) for variant in successor.variants.values()
+        ],
+        "ShadowProductionVariants": shadows or None,
+        "StartTime": endpoint.update_began,
+    }
 
 
 def _variants(endpoint: Endpoint | None, definitions: Any, shadows: bool) -> list[dict[str, Any]]:
@@ -41,14 +69,17 @@ def _variants(endpoint: Endpoint | None, definitions: Any, shadows: bool) -> lis
     live: dict[str, Variant] = {}
     if deployment:
         live = {variant.name: variant for variant in deployment.shadows} if shadows else deployment.variants
-    return [_variant(definition, live.get(definition["VariantName"]), endpoint) for definition in definitions]
+    models = endpoint.record["Deployment"]["Models"] if endpoint else {}
+    return [
+        _variant(definition, live.get(definition["VariantName"]), models.get(definition["ModelName"], {}))
+        for definition in definitions
+    ]
 
 
-def _variant(definition: dict[str, Any], live: Variant | None, endpoint: Endpoint | None) -> dict[str, Any]:
+def _variant(definition: dict[str, Any], live: Variant | None, model: dict[str, Any]) -> dict[str, Any]:
     weight = definition.get("InitialVariantWeight", 1.0)
     serverless = definition.get("ServerlessConfig")
     count = None if serverless else definition.get("InitialInstanceCount", 1)
-    model = endpoint.record["Deployment"]["Models"][definition["ModelName"]] if endpoint else {}
     containers = [model["PrimaryContainer"]] if model.get("PrimaryContainer") else model.get("Containers", [])
     images = [container["Image"] for container in containers]
     return {
@@ -61,6 +92,9 @@ def _variant(definition: dict[str, Any], live: Variant | None, endpoint: Endpoin
         "DesiredWeight": weight,
         "CurrentInstanceCount": None if serverless else len(live.instances) if live else 0,
         "DesiredInstanceCount": count,
+        "InstanceType": definition.get("InstanceType"),
+        "AcceleratorType": definition.get("AcceleratorType"),
+        "VariantStatus": [live.status] if live and live.status else None,
         "CurrentServerlessConfig": serverless,
         "RoutingConfig": definition.get("RoutingConfig"),
         "ManagedInstanceScaling": definition.get("ManagedInstanceScaling"),

@@ -17,11 +17,11 @@ def run(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     observation.answered(variant, response, body)
     if response.status >= 400:
         raise endpoint.model_error(variant, response)
-    check_answer_size(endpoint, variant, body)
+    check_answer_size(body)
     return {
         "Body": body,
         "ContentType": response.headers.get("Content-Type"),
-        "InvokedProductionVariant": variant,
+        "InvokedProductionVariant": variant.name,
         "CustomAttributes": response.headers.get("X-Amzn-SageMaker-Custom-Attributes"),
         **session_headers(response),
     }

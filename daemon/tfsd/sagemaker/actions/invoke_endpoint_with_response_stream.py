@@ -20,6 +20,6 @@ def run(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     return {
         "Body": event_stream.payload_parts(response),
         "ContentType": response.headers.get("Content-Type"),
-        "InvokedProductionVariant": variant,
+        "InvokedProductionVariant": variant.name,
         "CustomAttributes": response.headers.get("X-Amzn-SageMaker-Custom-Attributes"),
     }

@@ -1,4 +1,4 @@
-"""UpdateEndpoint: move an endpoint to another configuration, without an interruption."""
+"""UpdateEndpoint: move an endpoint to another configuration, without an interruption, as its DeploymentConfig says."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def run(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     endpoint = call.emulator.endpoints.find(request["EndpointName"])
     if endpoint is None:
         raise ValidationException(f'Could not find endpoint "{record["EndpointArn"]}".')
+    last = record.get("LastDeploymentConfig") if request.get("RetainDeploymentConfig") else None
     call.emulator.endpoints.update(
         endpoint,
         config,
         _retained(endpoint, request),
         keeps_capture="DataCaptureConfig" in _kept_kinds(request),
+        deployment_config=request.get("DeploymentConfig") or last,
     )
-    if request.get("DeploymentConfig"):
-        record["LastDeploymentConfig"] = request["DeploymentConfig"]
     return record
 
 

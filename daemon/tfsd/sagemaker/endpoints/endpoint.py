@@ -74,13 +74,24 @@ class Deployment:
         for variant in self.everything:
             variant.heal()
 
+    def mark(self, status: str | None) -> None:
+        """Note what is done with all variants, as VariantStatus has it; None when nothing is."""
+        for variant in self.everything:
+            variant.mark(status)
+
 
 class Endpoint:
-    """Found by `emulator.endpoints.find(name)`; `record` is that of `State.endpoints`."""
+    """Found by `emulator.endpoints.find(name)`; `record` is that of `State.endpoints`.
+
+    While an update is under way, `successor` is what it starts, and takes that share of the traffic.
+    """
 
     def __init__(self, record: dict[str, Any]) -> None:
         self.record = record
         self.deployment: Deployment | None = None
+        self.successor: Deployment | None = None
+        self.successor_share = 0.0
+        self.update_began = 0.0  # seconds since the epoch
         self.task: gevent.Greenlet | None = None
         self._shadow_requests = 0
 
@@ -89,14 +100,22 @@ class Endpoint:
         """The configuration that serves now. Raises ValidationError while none does."""
         return self._serving().config
 
-    def invoke(self, invocation: Invocation) -> tuple[str, Response]:
-        """The name of the variant that was invoked, and the container's answer, an error status included.
+    def invoke(self, invocation: Invocation) -> tuple[Variant, Response]:
+        """`choose` and `send` in one."""
+        variant = self.choose(invocation)
+        return variant, self.send(variant, invocation)
 
-        Raises AwsError: ValidationError for a variant that is not there, ModelError for a container that does not
-        answer, and so on.
-        """
-        variant = self._choose(invocation)
+    def choose(self, invocation: Invocation) -> Variant:
+        """The variant that an invocation is for. Raises AwsError: ValidationError for one that is not there."""
+        deployment = self._serving()
+        if self.successor is not None and random.random() < self.successor_share:
+            deployment = self.successor
+        variant = self._choose(deployment, invocation)
         self._check_targets(variant, invocation)
+        return variant
+
+    def send(self, variant: Variant, invocation: Invocation) -> Response:
+        """The container's answer, an error status included. Raises AwsError: ModelError when none comes, and so on."""
         variant.enter()
         try:
             response = self._send(variant, invocation)
@@ -105,20 +124,19 @@ class Endpoint:
             raise
         response.at_end(variant.leave)
         self._copy_to_shadows(variant, invocation)
-        return variant.name, response
+        return response
 
-    def model_error(self, variant: str, response: Response, hostname: str = "primary") -> ModelError:
+    def model_error(self, variant: Variant, response: Response, hostname: str = "primary") -> ModelError:
         """What a client gets for a container's 4xx or 5xx answer."""
         text = response.read().decode("utf-8", "replace")
-        return self._model_error(self._serving().variants[variant], response.status, text, hostname)
+        return self._model_error(variant, response.status, text, hostname)
 
     def _serving(self) -> Deployment:
         if self.deployment is None:
             raise ValidationError(f"Endpoint {self.record['EndpointName']} of account {ACCOUNT} not found.")
         return self.deployment
 
-    def _choose(self, invocation: Invocation) -> Variant:
-        deployment = self._serving()
+    def _choose(self, deployment: Deployment, invocation: Invocation) -> Variant:
         if invocation.target_variant is not None:
             variant = deployment.variants.get(invocation.target_variant)
             if variant is None:
@@ -206,13 +224,18 @@ class Endpoint:
 
     def _copy_to_shadows(self, variant: Variant, invocation: Invocation) -> None:
         """Send a copy to each shadow variant, as often as its weight says against the variant's; nobody waits."""
-        deployment = self._serving()
         if not isinstance(invocation.body, bytes):
             return
-        for shadow in deployment.shadows:
+        for shadow in self._beside(variant):
             share = shadow.weight / variant.weight if variant.weight else 1.0
             if random.random() < share and self._shadow_requests < MAX_SHADOW_REQUESTS:
                 gevent.spawn(self._shadow, shadow, invocation)
+
+    def _beside(self, variant: Variant) -> list[Variant]:
+        """The shadows of the deployment that a variant belongs to."""
+        found = (each for each in (self.successor, self.deployment) if each and variant in each.everything)
+        deployment = next(found, None)
+        return deployment.shadows if deployment else []
 
     def _shadow(self, shadow: Variant, invocation: Invocation) -> None:
         self._shadow_requests += 1

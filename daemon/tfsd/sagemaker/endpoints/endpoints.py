@@ -13,7 +13,10 @@ from typing import Any
 
 import gevent
 
+from tfsd.sagemaker.endpoints.alarms import Alarms
 from tfsd.sagemaker.endpoints.endpoint import Deployment, Endpoint
+from tfsd.sagemaker.endpoints.rollout import Rollout, planned
+from tfsd.sagemaker.endpoints.update import RollbackFailed, RolledBack, Update
 from tfsd.sagemaker.endpoints.variant import Variant
 from tfsd.sagemaker.errors import ValidationException
 from tfsd.sagemaker.instances.instance import InstanceError, Launcher
@@ -30,8 +33,8 @@ log = logging.getLogger(__name__)
 class Endpoints:
     """By name. `find` is for the runtime; the other methods begin what the control plane asks for."""
 
-    def __init__(self, state: State, launcher: Launcher, log_streams: LogStreams) -> None:
-        self._state, self._launcher, self._log_streams = state, launcher, log_streams
+    def __init__(self, state: State, launcher: Launcher, log_streams: LogStreams, alarms: Alarms) -> None:
+        self._state, self._launcher, self._log_streams, self._alarms = state, launcher, log_streams, alarms
         self._live: dict[str, Endpoint] = {}
         self._healing = gevent.spawn(self._heal)
 
@@ -44,11 +47,17 @@ class Endpoints:
         self._begin(Endpoint(record), "Creating", self._deploy_first)
 
     def update(
-        self, endpoint: Endpoint, config: Record, kept: dict[str, dict[str, Any]], keeps_capture: bool = False
+        self,
+        endpoint: Endpoint,
+        config: Record,
+        kept: dict[str, dict[str, Any]],
+        keeps_capture: bool = False,
+        deployment_config: dict[str, Any] | None = None,
     ) -> None:
-        """Move an endpoint to another configuration.
+        """Move an endpoint to another configuration, as a DeploymentConfig says.
 
         `kept` has weights and counts to carry over, by variant; with `keeps_capture` its data capture stays as it is.
+        Raises ValidationException.
         """
         self._refuse_under_way(endpoint)
         snapshot = self._snapshot(config)
@@ -57,8 +66,12 @@ class Endpoints:
         if keeps_capture:
             capture = endpoint.record["Deployment"]["Config"].get("DataCaptureConfig")
             snapshot["Config"]["DataCaptureConfig"] = copy.deepcopy(capture)
-        endpoint.record["PendingConfigName"] = config["EndpointConfigName"]
-        self._begin(endpoint, "Updating", self._redeploy, snapshot)
+        now = endpoint.record["Deployment"]["Config"]["ProductionVariants"]
+        rollout = planned(deployment_config, now, snapshot["Config"]["ProductionVariants"])
+        self._alarms.refuse_unknown(_region(endpoint.record), rollout.alarms)
+        if deployment_config:
+            endpoint.record["LastDeploymentConfig"] = deployment_config
+        self._begin(endpoint, "Updating", self._redeploy, snapshot, rollout)
 
     def scale(self, endpoint: Endpoint, changes: dict[str, dict[str, Any]]) -> None:
         """Change weights and serverless limits (at once) and instance counts; `changes` are by variant, then member."""
@@ -112,6 +125,7 @@ class Endpoints:
         name = endpoint.record["EndpointName"]
         deployment = self._deployment(endpoint.record, endpoint.record["Deployment"])
         began = time.monotonic()
+        deployment.mark("Creating")
         try:
             deployment.start()
         except InstanceError as error:
@@ -121,37 +135,48 @@ class Endpoints:
         except gevent.GreenletExit:
             deployment.stop()
             raise
+        deployment.mark(None)
         endpoint.deployment = deployment
         self._set(endpoint, "InService")
         log.info("Endpoint %s is in service after %.1f s.", name, time.monotonic() - began)
 
-    def _redeploy(self, endpoint: Endpoint, snapshot: Record) -> None:
-        """Start the new instances beside the old ones, move the traffic when all are healthy, drain the old ones."""
-        name = endpoint.record["EndpointName"]
+    def _redeploy(self, endpoint: Endpoint, snapshot: Record, rollout: Rollout) -> None:
+        """Start the new instances beside the old ones, move the traffic, drain the old ones; or undo all that."""
+        name, region = endpoint.record["EndpointName"], _region(endpoint.record)
         new, old = self._deployment(endpoint.record, snapshot), endpoint.deployment
-        try:
-            new.start()
-        except InstanceError as error:
-            log.error("The update of endpoint %s is rolled back: %s", name, error)
-            self._set(endpoint, "RollingBack", str(error))
-            endpoint.record.pop("PendingConfigName", None)
-            self._set(endpoint, "InService" if old else "Failed", str(error))
+        if old is None:  # it has failed
+            endpoint.record["Deployment"] = snapshot
+            endpoint.record["EndpointConfigName"] = new.config["EndpointConfigName"]
+            self._deploy_first(endpoint)
             return
-        except gevent.GreenletExit:
-            new.stop()
-            raise
-        endpoint.deployment = new
-        endpoint.record["Deployment"] = snapshot
-        endpoint.record["EndpointConfigName"] = snapshot["Config"]["EndpointConfigName"]
-        endpoint.record.pop("PendingConfigName", None)
+
+        def moved() -> None:
+            endpoint.record["Deployment"] = snapshot
+            endpoint.record["EndpointConfigName"] = new.config["EndpointConfigName"]
+
+        def rolling_back(reason: str) -> None:
+            log.error("The update of endpoint %s is rolled back: %s", name, reason)
+            self._set(endpoint, "RollingBack", reason)
+
+        update = Update(
+            endpoint,
+            old,
+            new,
+            rollout,
+            lambda: self._alarms.tripped(region, rollout.alarms),
+            moved,
+            rolling_back,
+        )
         try:
-            if old:
-                old.drain()
-        finally:
-            if old:
-                old.stop()
-        self._set(endpoint, "InService")
-        log.info("Endpoint %s is updated to %s.", name, endpoint.record["EndpointConfigName"])
+            update.run()
+        except RolledBack as error:
+            self._set(endpoint, "InService", str(error))
+        except RollbackFailed as error:
+            log.error("The rollback of endpoint %s failed: %s", name, error)
+            self._set(endpoint, "UpdateRollbackFailed", str(error))
+        else:
+            self._set(endpoint, "InService")
+            log.info("Endpoint %s is updated to %s.", name, endpoint.record["EndpointConfigName"])
 
     def _scale(self, endpoint: Endpoint, changes: dict[str, dict[str, Any]]) -> None:
         deployment = endpoint.deployment
@@ -162,6 +187,7 @@ class Endpoints:
             variant.desired_count = change.get("InitialInstanceCount", variant.desired_count)
             variant.serverless = change.get("ServerlessConfig", variant.serverless)
             variant.definition.update(change)
+            variant.mark("Updating")
         failure = None
         for variant in deployment.variants.values():
             try:
@@ -169,6 +195,7 @@ class Endpoints:
             except InstanceError as error:
                 failure = str(error)
                 variant.desired_count = variant.definition["InitialInstanceCount"] = len(variant.instances)
+        deployment.mark(None)
         self._set(endpoint, "InService", failure)
 
     def _remove(self, endpoint: Endpoint) -> None:
@@ -207,17 +234,21 @@ class Endpoints:
         return copy.deepcopy({"Config": config, "Models": models})
 
     def _deployment(self, record: Record, snapshot: Record) -> Deployment:
-        region, group = (
-            record["EndpointArn"].split(":")[3],
-            f"/aws/sagemaker/Endpoints/{record['EndpointName']}",
-        )
+        region, group = _region(record), f"/aws/sagemaker/Endpoints/{record['EndpointName']}"
+        config_name = snapshot["Config"]["EndpointConfigName"]
 
         def log_stream(name: str) -> LogStream:
             return self._log_streams.open(region, group, name)
 
         def variants(kind: str) -> list[Variant]:
             return [
-                Variant(definition, snapshot["Models"][definition["ModelName"]], self._launcher, log_stream)
+                Variant(
+                    definition,
+                    snapshot["Models"][definition["ModelName"]],
+                    self._launcher,
+                    log_stream,
+                    config_name,
+                )
                 for definition in snapshot["Config"].get(kind, ())
             ]
 
@@ -229,5 +260,10 @@ class Endpoints:
         while True:
             gevent.sleep(CHECK_SECONDS)
             for endpoint in list(self._live.values()):
-                if endpoint.deployment is not None:
-                    gevent.spawn(endpoint.deployment.heal)
+                for deployment in (endpoint.deployment, endpoint.successor):
+                    if deployment is not None:
+                        gevent.spawn(deployment.heal)
+
+
+def _region(record: Record) -> str:
+    return str(record["EndpointArn"].split(":")[3])

@@ -35,8 +35,9 @@ class Variant:
         model: dict[str, Any],
         launcher: Launcher,
         log_stream: Callable[[str], LogStream],
+        config_name: str = "",
     ) -> None:
-        """`log_stream` gives the stream of an instance, by its name."""
+        """`log_stream` gives the stream of an instance, by its name; `config_name` is the configuration's."""
         self.definition, self.model = definition, model
         self.name: str = definition["VariantName"]
         self.weight: float = definition.get("InitialVariantWeight", 1.0)
@@ -46,6 +47,10 @@ class Variant:
         self.caches: dict[Instance, ModelCache] = {}
         self.streams: dict[Instance, LogStream] = {}
         self.in_flight = 0
+        self.config_name = config_name
+        self.status: dict[str, Any] | None = (
+            None  # a ProductionVariantStatus, while something is done with it
+        )
         self._launcher, self._log_stream = launcher, log_stream
         self._starting: set[Instance] = set()
         self._stopping = False
@@ -60,6 +65,10 @@ class Variant:
     def direct(self) -> bool:
         """Whether requests name one of the containers instead of passing through all."""
         return self.model.get("InferenceExecutionConfig", {}).get("Mode") == "Direct"
+
+    @property
+    def _least_outstanding(self) -> bool:
+        return self.definition.get("RoutingConfig", {}).get("RoutingStrategy") == "LEAST_OUTSTANDING_REQUESTS"
 
     def scale(self) -> None:
         """Start or stop instances until there are `desired_count`. Raises InstanceError; then none is left over."""
@@ -80,14 +89,20 @@ class Variant:
             raise failures[0]
         self.instances += started
 
+    def mark(self, status: str | None) -> None:
+        """Note what is done with it: Creating, Updating, Deleting, ActivatingTraffic, Baking, or nothing."""
+        self.status = {"Status": status, "StartTime": round(time.time(), 3)} if status else None
+
     def pick(self) -> Instance | None:
-        """The next healthy instance in turn; None when there is none."""
-        for _ in range(len(self.instances)):
-            instance = self.instances[self._next % len(self.instances)]
-            self._next += 1
-            if instance.healthy and instance.alive:
-                return instance
-        return None
+        """The next healthy instance in turn, or as RoutingConfig says; None when there is none."""
+        count = len(self.instances)
+        turn = [self.instances[(self._next + number) % count] for number in range(count)]
+        able = [instance for instance in turn if instance.healthy and instance.alive]
+        if not able:
+            return None
+        chosen = min(able, key=lambda instance: instance.in_flight) if self._least_outstanding else able[0]
+        self._next = self.instances.index(chosen) + 1
+        return chosen
 
     def enter(self) -> None:
         """Count a request in. Raises ThrottlingException above a serverless variant's MaxConcurrency."""
@@ -164,7 +179,7 @@ class Variant:
             gevent.sleep(5)
             if not self._stopping:
                 gevent.spawn(self._replace, old)
-        elif self._stopping:
+        elif self._stopping or len(self.instances) >= self.desired_count:
             new.stop()
         else:
             self.instances.append(new)

@@ -10,8 +10,11 @@ import datetime
 from collections.abc import Mapping
 from typing import Any
 
+from moto.cloudwatch.models import MetricAggregatedDatum
+
 NAMESPACE = "AWS/SageMaker"
 COUNT, MICROSECONDS = "None", "Microseconds"
+OF_FLEET = 3  # dimensions: the endpoint's name, the variant's, the configuration's
 
 
 class Metrics:
@@ -26,14 +29,19 @@ class Metrics:
         region: str,
         endpoint: str,
         variant: str,
+        config: str,
         *,
         status: int,
         instances: int,
         model_seconds: float,
         overhead_seconds: float,
     ) -> None:
-        """One invocation: the status that the container answered, and the time that it and we took."""
+        """One invocation: the status that the container answered, and the time that it and we took.
+
+        `config` is the name of the endpoint's configuration, by which alarms tell the fleets of an update apart.
+        """
         dimensions = {"EndpointName": endpoint, "VariantName": variant}
+        of_fleet = {**dimensions, "EndpointConfigName": config}
         values = {
             "Invocations": (1.0, COUNT),
             "InvocationsPerInstance": (1 / max(instances, 1), COUNT),
@@ -45,6 +53,7 @@ class Metrics:
         }
         for name, (value, unit) in values.items():
             self.add(region, name, value, unit, dimensions)
+            self.add(region, name, value, unit, of_fleet)
 
     def add(self, region: str, name: str, value: float, unit: str, dimensions: Mapping[str, str]) -> None:
         """Add a value to this minute's data point of a metric."""
@@ -68,13 +77,25 @@ class Metrics:
         dimensions: Mapping[str, str],
         moment: datetime.datetime,
     ) -> Any:
-        backend = self._backends[self._account][region]
-        datum = {
-            "MetricName": name,
-            "Dimensions": [{"Name": key, "Value": text} for key, text in dimensions.items()],
-            "Timestamp": moment,
-            "Unit": unit,
-            "StatisticValues": {"Sum": value, "Minimum": value, "Maximum": value, "SampleCount": 1},
-        }
-        backend.put_metric_data(NAMESPACE, [datum])
-        return backend.metric_data[-1]
+        point = DataPoint(
+            NAMESPACE,
+            name,
+            min_stat=value,
+            max_stat=value,
+            sum_stat=value,
+            sample_count=1,
+            dimensions=[{"Name": key, "Value": text} for key, text in dimensions.items()],
+            timestamp=moment,
+            unit=unit,
+        )
+        self._backends[self._account][region].metric_data.append(point)
+        return point
+
+
+class DataPoint(MetricAggregatedDatum):
+    """moto's. One of a fleet's (three dimensions) is not counted once more by who asks for less dimensions."""
+
+    def filter(self, namespace: Any, name: Any, dimensions: Any, already_present_metrics: Any = None) -> bool:
+        if len(self.dimensions) == OF_FLEET and dimensions and len(dimensions) < OF_FLEET:
+            return False
+        return bool(super().filter(namespace, name, dimensions, already_present_metrics))

@@ -7,7 +7,8 @@ from typing import Any
 
 from tfsd.capture_format import Body
 from tfsd.sagemaker.call import Call
-from tfsd.sagemaker.endpoints.endpoint import Endpoint
+from tfsd.sagemaker.endpoints.endpoint import Endpoint, Invocation
+from tfsd.sagemaker.endpoints.variant import Variant
 from tfsd.sagemaker.errors import ModelError
 from tfsd.sagemaker.instances.http_client import Response
 
@@ -20,17 +21,17 @@ class Observation:
         self._began = time.monotonic()
         self._sent = self._began
 
-    def invoke(self, invocation: Any) -> tuple[str, Response]:
+    def invoke(self, invocation: Invocation) -> tuple[Variant, Response]:
         """`endpoint.invoke`, timed. Raises AwsError as it does."""
+        variant = self._endpoint.choose(invocation)
         self._sent = time.monotonic()
         try:
-            return self._endpoint.invoke(invocation)
+            return variant, self._endpoint.send(variant, invocation)
         except ModelError:
-            variants = list(self._endpoint.deployment.variants) if self._endpoint.deployment else []
-            self._count(self._request.get("TargetVariant") or variants[0], 500)
+            self._count(variant, 500)
             raise
 
-    def answered(self, variant: str, response: Response, body: bytes | None = None) -> None:
+    def answered(self, variant: Variant, response: Response, body: bytes | None = None) -> None:
         """The answer is here: all of it, or (without `body`) its beginning, when it is streamed."""
         self._count(variant, response.status)
         config = self._endpoint.config.get("DataCaptureConfig")
@@ -38,23 +39,22 @@ class Observation:
             self._call.emulator.data_capture.capture(
                 config,
                 self._endpoint.record["EndpointName"],
-                variant,
+                variant.name,
                 Body(self._request["Body"], self._request.get("ContentType")),
                 Body(body, response.headers.get("Content-Type")),
                 inference_id=self._request.get("InferenceId"),
                 custom_attributes=self._request.get("CustomAttributes"),
             )
 
-    def _count(self, variant: str, status: int) -> None:
+    def _count(self, variant: Variant, status: int) -> None:
         now = time.monotonic()
-        deployment = self._endpoint.deployment
-        found = deployment.variants.get(variant) if deployment else None
         self._call.emulator.metrics.invocation(
             self._endpoint.record["EndpointArn"].split(":")[3],
             self._endpoint.record["EndpointName"],
-            variant,
+            variant.name,
+            variant.config_name,
             status=status,
-            instances=len(found.instances) if found else 1,
+            instances=len(variant.instances),
             model_seconds=now - self._sent,
             overhead_seconds=self._sent - self._began,
         )
