@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import threading
 import time
+from collections.abc import Callable
 
 import requests
 
@@ -12,10 +13,17 @@ import requests
 class Load:
     """A context manager: `clients` threads post the same request again and again, each over its own connection.
 
-    `outcomes` counts answers by status, and requests without an answer by the exception's name.
+    `outcomes` counts answers by status, and requests without an answer by the exception's name. `url` may be a function
+    that chooses one for each request.
     """
 
-    def __init__(self, url: str, body: str, content_type: str = "application/json", clients: int = 8):
+    def __init__(
+        self,
+        url: str | Callable[[], str],
+        body: str,
+        content_type: str = "application/json",
+        clients: int = 8,
+    ):
         self.url = url
         self.body = body
         self.headers = {"Content-Type": content_type}
@@ -51,7 +59,8 @@ class Load:
         session = requests.Session()
         while not self._stop.is_set():
             try:
-                answer = session.post(self.url, data=self.body, headers=self.headers, timeout=90)
+                url = self.url if isinstance(self.url, str) else self.url()
+                answer = session.post(url, data=self.body, headers=self.headers, timeout=90)
                 outcome: int | str = answer.status_code
                 text = answer.text
             except requests.RequestException as error:

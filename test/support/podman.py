@@ -1,0 +1,156 @@
+"""Pods on this machine: `podman play kube` runs the pod of deploy/kubernetes, and what is a kubelet's is done here.
+
+podman 4 obeys security contexts, resources, volumes and settings; it has no preStop, and no probe that names its port.
+`Pod.probe` asks as the manifest says; `pre_stop`, `terminate` and `wait_until_ended` are the end of a pod.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import secrets
+import shutil
+import subprocess
+import time
+from typing import Any
+
+import requests
+import yaml
+
+from support.manifests import Manifest, of_kind
+from tfsd.stack.ports import allocate
+
+START_SECONDS = 180  # on a loaded machine
+
+
+@functools.cache
+def missing_podman(image: str) -> str | None:
+    """Why no container of the image can be run by podman here, or None."""
+    if not shutil.which("podman"):
+        return "there is no podman on this machine"
+    if call("image", "exists", image).returncode:
+        return f"podman has no image {image}: docker save {image} | podman load"
+    # In a pod, since that takes more (a network, cgroups) than a container by itself.
+    pod = f"tfsd-trial-{secrets.token_hex(4)}"
+    tried = call("run", "--rm", "--pod", f"new:{pod}", "--memory", "64m", "--entrypoint", "true", image)
+    call("pod", "rm", "--force", pod)
+    return f"podman cannot run a pod here: {tried.stderr.strip()[-300:]}" if tried.returncode else None
+
+
+def call(*words: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    """Run podman; what it says is in the result."""
+    return subprocess.run(["podman", *words], capture_output=True, text=True, **more)
+
+
+def podman(*words: str, **more: Any) -> str:
+    """Run podman and return what it prints. Fails with its error."""
+    done = call(*words, **more)
+    assert done.returncode == 0, f"podman {' '.join(words)}: {done.stderr}{done.stdout}"
+    return done.stdout.strip()
+
+
+class Pod:
+    """One pod of a Deployment. A context manager: started inside, gone after.
+
+    Args:
+        manifests: what kubectl made of an overlay.
+        name: of the pod, and of what it has on this machine.
+        user: the user id that it runs as.
+        limits: of the container's resources, in place of the manifest's.
+    """
+
+    def __init__(self, manifests: list[Manifest], name: str, user: int, limits: dict[str, str]):
+        self.name = name
+        (self.port,) = allocate(1)
+        self.settings = of_kind(manifests, "ConfigMap")
+        self.manifest = self.pod_of(of_kind(manifests, "Deployment"), user, limits)
+        (self.container,) = self.manifest["spec"]["containers"]
+
+    def pod_of(self, deployment: Manifest, user: int, limits: dict[str, str]) -> Manifest:
+        """The Deployment's pod, with what a cluster would choose (names, a place in the network, a user id)."""
+        spec = copy.deepcopy(deployment["spec"]["template"]["spec"])
+        spec["restartPolicy"] = "Never"  # its end is looked at
+        spec["securityContext"] |= {"runAsUser": user, "runAsGroup": user, "fsGroup": user}
+        (container,) = spec["containers"]
+        container["resources"] = {"limits": limits, "requests": limits}
+        container["ports"][0]["hostPort"] = self.port
+        for volume in spec["volumes"]:  # podman's are the machine's
+            volume["name"] = f"{self.name}-{volume['name']}"
+        for mount in container["volumeMounts"]:
+            mount["name"] = f"{self.name}-{mount['name']}"
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": self.name}, "spec": spec}
+
+    def __enter__(self) -> Pod:
+        probes = ("startupProbe", "livenessProbe", "readinessProbe")
+        played = copy.deepcopy(self.manifest)
+        for container in played["spec"]["containers"]:
+            for probe in probes:
+                container.pop(probe)
+        text = yaml.safe_dump_all([self.settings, played])
+        try:
+            podman("play", "kube", "-", input=text)
+        except BaseException:
+            self.remove()
+            raise
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.remove()
+
+    def remove(self) -> None:
+        call("pod", "rm", "--force", "--time", "0", self.name)
+        call("volume", "rm", "--force", *(volume["name"] for volume in self.manifest["spec"]["volumes"]))
+
+    @property
+    def container_name(self) -> str:
+        return f"{self.name}-{self.container['name']}"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def run(self, *command: str) -> str:
+        """What a command prints inside."""
+        return podman("exec", self.container_name, *command)
+
+    def log(self) -> str:
+        done = call("logs", self.container_name)
+        return done.stdout + done.stderr
+
+    def state(self) -> dict[str, Any]:
+        state: dict[str, Any] = json.loads(podman("inspect", self.container_name))[0]["State"]
+        return state
+
+    def probe(self, name: str) -> bool:
+        """Ask once, as a kubelet does by the manifest: `startupProbe`, `livenessProbe` or `readinessProbe`."""
+        probe = self.container[name]
+        assert probe["httpGet"]["port"] == self.container["ports"][0]["name"]
+        try:
+            url = f"{self.url}{probe['httpGet']['path']}"
+            return requests.get(url, timeout=probe["timeoutSeconds"]).status_code == 200
+        except requests.RequestException:
+            return False
+
+    def wait_until_ready(self) -> None:
+        """Until it has started and is ready; liveness is not asked before, as in a cluster."""
+        end = time.monotonic() + START_SECONDS
+        for name in ("startupProbe", "readinessProbe"):
+            while not self.probe(name):
+                state = self.state()
+                assert state["Status"] == "running", f"{self.name} is {state}:\n{self.log()}"
+                assert time.monotonic() < end, f"{self.name} passes no {name}:\n{self.log()}"
+                time.sleep(0.2)
+
+    def pre_stop(self) -> None:
+        """Run preStop, which returns when SIGTERM may be sent."""
+        self.run(*self.container["lifecycle"]["preStop"]["exec"]["command"])
+
+    def terminate(self) -> None:
+        podman("kill", "--signal", "TERM", self.container_name)
+
+    def wait_until_ended(self) -> int:
+        """The exit status. Fails when the grace period, which began before preStop, does not suffice."""
+        *_, before = self.container["lifecycle"]["preStop"]["exec"]["command"]
+        left = self.manifest["spec"]["terminationGracePeriodSeconds"] - int(before)
+        return int(podman("wait", self.container_name, timeout=left))
