@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from integration.conftest import StartStack
 from support.code import add_model
+from support.multi_model import MultiModelStack
 from support.stack import RunningStack
 from tfsd.capture_format import Body, Invocation
 from tfsd.local.captures import CaptureError, invocations
@@ -77,7 +79,7 @@ def requests_of_both_kinds(stack: RunningStack, captured: Path) -> list[Invocati
 
 def run_local(*words: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tfsd.local", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environ})
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environ}, timeout=240)
 
 
 def test_requests_on_every_route_are_captured(requests_of_both_kinds: list[Invocation]) -> None:
@@ -150,3 +152,43 @@ def test_a_directory_that_cannot_be_written_fails_no_request(
         lambda: "sampled requests were not captured: /proc/" in stack.log_text(), 30, "said in the log"
     )
     assert stack.log_text().count("were not captured") == 1
+
+
+def test_models_of_a_multi_model_endpoint_are_captured_and_replayed_by_name(
+    models: Path, quick_model_server: Path, tmp_path: Path
+) -> None:
+    captured = tmp_path / "captured"
+    environ = {
+        "SAGEMAKER_TFS_BINARY": str(quick_model_server),
+        "SAGEMAKER_TFS_CAPTURE_DIR": str(captured),
+        "SAGEMAKER_GUNICORN_WORKERS": "1",
+    }
+    captured.mkdir()
+    with MultiModelStack(tmp_path / "stack", environ) as stack:
+        stack.loaded("a b+c", stack.lay("two", models / "half_plus_two"))
+        stack.loaded("coded", stack.lay("coded", models / "half_plus_two", HANDLER))
+        sent = {"1-direct": "a b+c", "2-direct": "a b+c", "3-handler": "coded"}
+        answers = {
+            number: stack.ask(name, NATIVE, X_Amzn_SageMaker_Inference_Id=number)
+            for number, name in sent.items()
+        }
+        assert {answer.status_code for answer in answers.values()} == {200}
+        copy = tmp_path / "capture.jsonl"  # the replay is captured as well
+
+        def all_there() -> bool:
+            copy.write_text("".join(path.read_text() for path in captured.rglob("*.jsonl")))
+            return copy.read_text().count("\n") >= 3
+
+        stack.wait_for(all_there, 30, "captured")
+        found = {invocation.inference_id: invocation for invocation in invocations(copy)}
+        assert {number: invocation.target_model for number, invocation in found.items()} == sent
+        first, coded = found["1-direct"].response, found["3-handler"].response
+        assert first is not None
+        assert json.loads(first.data) == answers["1-direct"].json()
+        assert coded == Body(f"{NATIVE}!".encode(), "text/csv")
+
+        done = run_local("replay", copy, "--url", stack.url(""))
+        assert done.stdout == "bin/local: 3 requests sent: 3 responses are equal, 0 differ.\n", done.stderr
+        stack.unload("coded")
+        done = run_local("replay", copy, "--url", stack.url(""))
+        assert (done.returncode, "1 differ" in done.stdout) == (1, True), done.stdout

@@ -1,10 +1,8 @@
-"""The inference code and the requests that README and the how-to show, run on a stack."""
+"""The inference code that README and the how-to show, run on a stack."""
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +15,6 @@ from support.stack import RunningStack
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 HOW_TO = ROOT / "docs" / "how-to" / "inference-code.md"
-PORT_OF_README = "8081"
 RIGHT = "# input_fn and output_fn"
 
 
@@ -59,12 +56,3 @@ def test_grpc_from_a_handler(stack: RunningStack) -> None:
 def test_the_handler_of_readme(stack: RunningStack) -> None:
     answer = stack.invoke('{"instances": [1.0, 5.0]}', attributes="tfs-model-name=readme")
     assert answer.json() == {"best": 5.5}
-
-
-def test_the_requests_of_readme(plain_stack: RunningStack) -> None:
-    lines = [line for line in README.read_text().splitlines() if f"localhost:{PORT_OF_README}/" in line]
-    assert len(lines) == 2
-    for line in lines:
-        command = line.replace(f":{PORT_OF_README}", f":{plain_stack.port}")
-        answer = subprocess.run(["bash", "-c", command], capture_output=True, check=True).stdout
-        assert "predictions" in json.loads(answer)

@@ -16,6 +16,7 @@ from typing import Any
 import boto3
 import botocore.config
 
+from support.stack import end_with_parent
 from tfsd.stack.ports import allocate
 
 START_SECONDS = 90
@@ -91,6 +92,7 @@ class LocalSageMaker:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=end_with_parent,
             )
         end = time.monotonic() + START_SECONDS
         while self.log_text().count("ready;") == before:
@@ -116,7 +118,7 @@ class LocalSageMaker:
         """SIGKILL: what it started may live on for a while."""
         assert self.process
         self.process.kill()
-        self.process.wait()
+        self.process.wait(STOP_SECONDS)
 
     def exports(self) -> dict[str, str]:
         """The variables that it prints for the user's shell."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -19,8 +20,15 @@ from tfsd.plan import Plan
 from tfsd.run_dir import RunDir
 from tfsd.stack.ports import allocate
 
+PRCTL = ctypes.CDLL(None).prctl  # loaded here: nothing may be between fork and exec
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 START_SECONDS = 90  # TensorFlow loads in a few seconds on an idle machine
 STOP_SECONDS = 30
+
+
+def end_with_parent() -> None:
+    """In a child, before it executes: it has SIGTERM when the test's process ends, however that one does."""
+    PRCTL(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class RunningStack:
@@ -62,6 +70,7 @@ class RunningStack:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=end_with_parent,
             )
         return self
 
@@ -133,7 +142,7 @@ class RunningStack:
             "-c",
             str(self.run_dir / "supervisord.conf"),
         ]
-        return subprocess.run([*command, *words], capture_output=True, text=True).stdout
+        return subprocess.run([*command, *words], capture_output=True, text=True, timeout=60).stdout
 
     def pid(self, program: str) -> int:
         """The process id of a supervisord program, 0 while it has none."""
@@ -175,7 +184,7 @@ class RunningStack:
         for pid in self.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self.process.wait()
+        self.process.wait(STOP_SECONDS)
 
     def log_text(self) -> str:
         return self.log.read_text(errors="replace")
