@@ -1,8 +1,9 @@
-// Reads a request's custom attributes, for decision.conf. Any doubt is left to a worker.
+// What decision.conf asks of a request that maps cannot tell. Any doubt is left to a worker.
 // Must work on njs 0.7 (Debian 12) and on current njs.
 import routes from 'routes.js';
 
 const ATTRIBUTES = 'X-Amzn-SageMaker-Custom-Attributes';
+const DECISIVE = ['accept', 'content-type', 'content-encoding', ATTRIBUTES.toLowerCase()];
 const ATTRIBUTE = /^\s*(tfs-[a-z-]+)\s*=\s*(\S+)\s*$/i;
 
 // The upstream of a model server and the path of its REST API there, or '' for anything that a worker has to judge.
@@ -41,4 +42,24 @@ function target(r) {
     }
 }
 
-export default {target};
+// '1' when each header that decides was sent as one line, or not at all; else ''.
+function each_is_one_line(r) {
+    try {
+        const seen = [];
+        const lines = r.rawHeadersIn;
+        for (let i = 0; i < lines.length; i++) {
+            const name = lines[i][0].toLowerCase();
+            if (DECISIVE.indexOf(name) >= 0) {
+                if (seen.indexOf(name) >= 0) {
+                    return '';
+                }
+                seen.push(name);
+            }
+        }
+        return '1';
+    } catch (e) {
+        return '';
+    }
+}
+
+export default {target, each_is_one_line};

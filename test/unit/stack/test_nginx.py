@@ -16,7 +16,7 @@ import pytest
 from tfsd.run_dir import RunDir
 from tfsd.stack.nginx import MODULE_FILE, Nginx, NginxError, check, find
 
-PLAIN = "nginx version: nginx/1.22.1\nconfigure arguments: --with-threads"
+PLAIN = "nginx version: nginx/1.26.3\nconfigure arguments: --with-threads"
 STATIC_NJS = f"{PLAIN} --add-module=njs-0.9.9/nginx"
 
 
@@ -68,7 +68,7 @@ def test_one_that_has_njs_built_in_loads_no_module(tmp_path: Path, modules: str)
 
 @pytest.mark.usefixtures("without_the_package")
 def test_njs_that_was_built_as_a_module_is_not_built_in(tmp_path: Path) -> None:
-    path = binary(tmp_path / "bin", "configure arguments: --add-dynamic-module=/src/njs-0.8.4/nginx")
+    path = binary(tmp_path / "bin", "nginx/1.26.3 --add-dynamic-module=/src/njs-0.8.4/nginx")
     assert find(path, ("/nowhere",)) == Nginx(f"{path}/nginx", njs=False)
 
 
@@ -84,6 +84,21 @@ def test_the_package_never_loads_the_systems_module(modules: str, package: str) 
 def test_one_without_njs_is_better_than_none(tmp_path: Path) -> None:
     path = binary(tmp_path / "bin", PLAIN)
     assert find(path, ("/nowhere",)) == Nginx(f"{path}/nginx", njs=False)
+
+
+@pytest.mark.parametrize(
+    ("version", "joins_lines"),
+    [
+        ("nginx/1.22.1", False),
+        ("nginx/1.23.0 (Ubuntu)", True),
+        ("openresty/1.21.4.1", False),
+        ("nginx/2.0", True),
+    ],
+)
+def test_repeated_header_lines_are_seen_since_1_23(tmp_path: Path, version: str, joins_lines: bool) -> None:
+    for arguments in ("--with-threads", "--add-module=njs-0.9.9"):
+        path = binary(tmp_path / arguments[2:], f"nginx version: {version}\nconfigure arguments: {arguments}")
+        assert find(path, ("/nowhere",)).joins_lines == joins_lines
 
 
 def test_none(tmp_path: Path) -> None:

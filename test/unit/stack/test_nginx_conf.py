@@ -80,7 +80,7 @@ class TestTheWhole:
         self.accepted(any_nginx, stack)
 
     def test_no_routing_script(self, design: DesignStack, any_nginx: Nginx, environ: dict[str, str]) -> None:
-        plain = Nginx(any_nginx.binary, njs=False)
+        plain = dataclasses.replace(any_nginx, njs=False, njs_module=None)
         stack = design({"half": (1,)}, environ, nginx=plain, machine=self.machine())
         assert not any("js_import" in text for text in stack.files().values())
         self.accepted(plain, stack)

@@ -181,6 +181,40 @@ class TestHeaders:
         assert ask(gzip.compress(NATIVE), Content_Encoding=encoding) == WORKER
         assert ask(NATIVE, Content_Encoding=encoding) == WORKER
 
+    @pytest.mark.parametrize(
+        ("name", "lines"),
+        [
+            ("Accept", ["*/*", "text/csv"]),
+            ("Accept", ["application/json", "text/csv"]),
+            ("accept", ["", "text/csv"]),
+            ("Content-Type", ["application/json", "text/csv"]),
+            ("Content-Encoding", ["", "gzip"]),
+            ("X-Amzn-SageMaker-Custom-Attributes", ["", "tfs-model-name=own"]),
+            ("x-amzn-sagemaker-custom-attributes", ["note=1", "tfs-model-name=own"]),
+        ],
+    )
+    def test_a_header_of_several_lines_goes_to_a_worker(
+        self, start_router: Connect, name: str, lines: list[str]
+    ) -> None:
+        """nginx before 1.23 shows a map the first line only."""
+        connection = start_router()
+        connection.putrequest("POST", "/invocations", skip_accept_encoding=True)
+        for line in lines:
+            connection.putheader(name, line)
+        connection.putheader("Content-Length", str(len(NATIVE)))
+        connection.endheaders(NATIVE)
+        assert connection.getresponse().read().decode() == WORKER
+
+    def test_other_headers_may_have_several_lines(self, start_router: Connect) -> None:
+        connection = start_router()
+        connection.putrequest("POST", "/invocations")
+        for value in ("a", "b", "application/json"):
+            connection.putheader("X-Note", value)
+        connection.putheader("__proto__", "x")
+        connection.putheader("Content-Length", str(len(NATIVE)))
+        connection.endheaders(NATIVE)
+        assert path_of(connection.getresponse().read().decode()) == DIRECT
+
     def test_repeated_headers_that_are_no_text_go_to_a_worker(self, start_router: Connect) -> None:
         """njs 0.9 raises an exception where a script looks at such a header."""
         for name in ("Accept", "Content-Encoding", "X-Amzn-SageMaker-Custom-Attributes"):
@@ -283,6 +317,10 @@ class TestAttributes:
 
 class TestWithoutTheScript:
     """nginx without njs."""
+
+    def test_nothing_goes_direct_when_repeated_lines_cannot_be_seen(self) -> None:
+        assert "direct_target" in decision(njs=False)["decision.conf"]
+        assert "direct_target" not in decision(njs=False, joins_lines=False)["decision.conf"]
 
     def test_only_attributes_go_to_a_worker(self, start_nginx: Callable[..., RunningNginx]) -> None:
         connection = start_nginx(HTTP, decision(njs=False)).connect()
