@@ -55,6 +55,10 @@ class RunDir:
         return self.path / "router.js"
 
     @property
+    def capture_js(self) -> Path:
+        return self.path / "capture.js"
+
+    @property
     def routes_js(self) -> Path:
         return self.path / "routes.js"
 
@@ -113,6 +117,11 @@ class RunDir:
     def request_log(self) -> Path:
         """nginx's log of requests, for control's counters."""
         return self.path / "requests.log"
+
+    @property
+    def capture_log(self) -> Path:
+        """nginx's log of captured requests, whose lines control moves to where captures lie."""
+        return self.path / "captures.log"
 
     @property
     def dropped_lines(self) -> Path:
@@ -300,6 +309,8 @@ class RunDir:
         """Remove what an earlier stack left that would mislead the next one; make the directory if need be."""
         self.path.mkdir(parents=True, exist_ok=True)
         self.remove_sockets()
+        for path in self.path.glob(f"{self.capture_log.name}*"):
+            remove(path)
         for path in (self.dropped_lines, self.draining, self.started):
             remove(path)
         for directory in (*self._directories, *self._multi_model_directories):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
+import requests
 
 from integration.conftest import StartStack
 from support.code import add_model
@@ -16,6 +19,7 @@ from support.multi_model import MultiModelStack
 from support.stack import RunningStack
 from tfsd.capture_format import Body, Invocation
 from tfsd.local.captures import CaptureError, invocations
+from tfsd.stack import nginx
 
 HANDLER = """
 def handler(data, context):
@@ -100,6 +104,54 @@ def test_requests_on_every_route_are_captured(requests_of_both_kinds: list[Invoc
     assert b'"error"' in refused.response.data
 
 
+def test_nginx_itself_captures_what_goes_straight_to_a_model_server(
+    model_dir: Path, tmp_path: Path, start_stack: StartStack
+) -> None:
+    """Attributes are noted as well, which a script reads, and an error."""
+    if not nginx.find().njs:
+        pytest.skip("nginx has no njs: a worker captures")
+    captured = tmp_path / "captured"
+    stack = start_stack(
+        model_dir,
+        SAGEMAKER_TFS_CAPTURE_DIR=str(captured),
+        SAGEMAKER_TFS_DEFAULT_MODEL_NAME="plain",
+        SAGEMAKER_GUNICORN_WORKERS="1",
+    )
+    answers = [
+        stack.invoke(
+            NATIVE, JSON, X_Amzn_SageMaker_Inference_Id="5-named", attributes="tfs-model-name=plain"
+        ),
+        stack.invoke('{"instances": [1.0], "x": 1}', JSON, X_Amzn_SageMaker_Inference_Id="6-refused"),
+    ]
+    assert answers[0].status_code == 200
+
+    def lines() -> str:
+        return "".join(path.read_text() for path in captured.rglob("nginx-*.jsonl"))
+
+    stack.wait_for(lambda: '"5-named"' in lines() and '"6-refused"' in lines(), 30, "captured by nginx")
+    found = {
+        invocation.inference_id: invocation
+        for path in captured.rglob("nginx-*.jsonl")
+        for invocation in invocations(path)
+    }
+    assert found["5-named"].custom_attributes == "tfs-model-name=plain"
+    for name, answer in zip(("5-named", "6-refused"), answers, strict=True):
+        response = found[name].response
+        assert response is not None
+        assert response.data == answer.content
+    written = "tfsd_capture_written_total 2.0"
+    stack.wait_for(lambda: written in requests.get(stack.url("/metrics"), timeout=10).text, 30, "counted")
+    stack.wait_for(lambda: requests_by_route(stack)["direct"] == 2, 30, "counted as direct")
+
+
+def requests_by_route(stack: RunningStack) -> Counter[str]:
+    page = requests.get(stack.url("/metrics"), timeout=10).text
+    counts: Counter[str] = Counter()
+    for route, count in re.findall(r'tfsd_requests_total\{[^}]*route="(\w+)"[^}]*\} ([0-9.]+)', page):
+        counts[route] += int(float(count))
+    return counts
+
+
 @pytest.mark.usefixtures("requests_of_both_kinds")
 def test_a_replay_against_the_same_stack_is_equal(
     stack: RunningStack, captured: Path, tmp_path: Path
@@ -150,6 +202,10 @@ def test_a_directory_that_cannot_be_written_fails_no_request(
         assert stack.invoke(NATIVE, JSON).status_code == 200
     stack.wait_for(
         lambda: "sampled requests were not captured: /proc/" in stack.log_text(), 30, "said in the log"
+    )
+    lost = 'tfsd_capture_lost_total{reason="disk"} 20.0'
+    stack.wait_for(
+        lambda: lost in requests.get(stack.url("/metrics"), timeout=10).text, 30, "counted in the metrics"
     )
     assert stack.log_text().count("were not captured") == 1
 

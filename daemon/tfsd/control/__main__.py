@@ -23,6 +23,8 @@ from gevent.event import AsyncResult
 from gevent.pywsgi import WSGIServer
 
 from tfsd import logs, machine
+from tfsd.capture_files import CaptureFiles
+from tfsd.control import captures as captured
 from tfsd.control.app import make_app
 from tfsd.control.health.health import Health
 from tfsd.control.health.heartbeat_ages import STUCK_MARGIN_SECONDS, Heartbeats
@@ -143,8 +145,12 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
             lines, health.plan.models if health.plan else (), page.errors.failed, large.answered
         )
 
+    captures = _captures(settings, run_dir, memory)
+
     def look() -> None:
         direct.look()
+        if captures:
+            captures.look(health.plan)
         if not settings.multi_model:
             large.look(health.plan.models if health.plan else {})
 
@@ -165,7 +171,13 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
         own = stack_metrics(memory, health, in_flight(), direct.by_model(), run_dir.count_of_dropped_lines())
         memory_left = memory_metrics(free_memory(), machine.memory_bytes())
         return render(
-            [*build.metrics(), *memory_left, *own, *model_server_metrics(health.plan, memory.polls)]
+            [
+                *build.metrics(),
+                *memory_left,
+                *own,
+                *(memory.captures.metrics() if captures else ()),
+                *model_server_metrics(health.plan, memory.polls),
+            ]
         )
 
     listener = gevent.socket.socket(fileno=os.dup(0))
@@ -187,9 +199,21 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
     gevent.spawn(_follow, request_log, memory, look).link_exception(lambda _: ended.set(1))
     code: int = ended.get()
     server.stop(timeout=0.5)
+    if captures:
+        captures.close(health.plan)
     with contextlib.suppress(OSError):
         memory.save(request_log.position)
     return code
+
+
+def _captures(settings: Settings, run_dir: RunDir, memory: Memory) -> captured.Captures | None:
+    """What moves and counts captured requests, None when nothing is captured."""
+    if settings.capture_dir is None or not settings.captures:
+        return None
+    files = CaptureFiles(settings.capture_dir, captured.PROGRAM, settings.capture_max_mb << 20)
+    return captured.Captures(
+        run_dir, files, memory.captures, lambda: signal_nginx(run_dir), time.time, time.monotonic
+    )
 
 
 def _hosts(settings: Settings, run_dir: RunDir, programs: Programs, memory: Memory) -> Hosts:

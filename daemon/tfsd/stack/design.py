@@ -66,6 +66,8 @@ class Stack:
             files[self.run_dir.decision_conf] = self._decision()
             files[self.run_dir.router_js] = render("router.js")
             files[self.run_dir.routes_js] = render("routes.js", routes=self._routes())
+            if self._captures_directly():
+                files[self.run_dir.capture_js] = render("capture.js")
         if self.settings.enable_batching:
             files[self.run_dir.batching_conf] = render("batching.conf", settings=self.settings)
         for model in self.plan.models.values():
@@ -137,6 +139,7 @@ class Stack:
             open_files=self.machine.open_files,
             njs_module=self.nginx.njs_module,
             njs=self.nginx.njs,
+            captures_directly=self._captures_directly(),
             control_timeout=int(self.settings.load_timeout + 2 * self.settings.request_timeout) + 60,
             pools=[
                 {"upstream": upstreams[pool.name], "sockets": _listed_sockets(pool)}
@@ -162,6 +165,7 @@ class Stack:
             njs=self.nginx.njs,
             joins_lines=self.nginx.joins_lines,
             captures=self.settings.captures,
+            captures_directly=self._captures_directly(),
             default_upstream=upstreams[default_pool],
             pooled_models=[
                 {"name": model.name, "upstream": upstreams[model.pool]}
@@ -180,6 +184,10 @@ class Stack:
     def _default_pool(self) -> str:
         """The pool of the default model."""
         return self.plan.models[self.plan.default_model].pool if self.plan.default_model else DEFAULT_POOL
+
+    def _captures_directly(self) -> bool:
+        """Whether nginx itself captures requests that go straight to a model server."""
+        return self.settings.captures and self.nginx.njs and bool(self._direct_models())
 
     def _json_by_default(self) -> bool:
         """Whether a client that names no type in Accept gets JSON."""

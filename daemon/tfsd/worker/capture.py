@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import collections
 import io
-import logging
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,10 +15,10 @@ import gevent
 from gevent.event import Event
 from gevent.threadpool import ThreadPool
 
+from tfsd.capture_files import BACKLOG, DISK, FAILED, SIZE, TOO_SLOW, CaptureCounts, CaptureFiles
 from tfsd.capture_format import Body, Invocation, line
 from tfsd.errors import os_problem
 from tfsd.settings import Settings
-from tfsd.worker.capture_files import CaptureFiles
 from tfsd.worker.replies import Reply
 
 SAMPLED = "HTTP_X_TFSD_SAMPLED"  # set by nginx
@@ -27,10 +26,7 @@ MAX_BODY_BYTES = 6 << 20  # what SageMaker takes in real time; a larger body is 
 MAX_BACKLOG_BYTES = 32 << 20
 COLLECT_SECONDS = 0.25  # what comes meanwhile is written together: a change of threads costs more than a line
 CHUNK_BYTES = 16 << 10  # of lines in one write; in between, requests have the interpreter
-REPORT_SECONDS = 60.0
 CLOSE_SECONDS = 1.0
-
-log = logging.getLogger(__name__)
 
 
 class Sampled:
@@ -67,12 +63,10 @@ class Capture:
     ) -> None:
         self._files = files
         self._max_backlog_bytes = max_backlog_bytes
-        self._clock = clock
         self._waiting: list[tuple[Invocation, float]] = []
         self._bytes = 0
         self._wake, self._idle, self._hurry = Event(), Event(), Event()
-        self._lost: collections.Counter[str] = collections.Counter()
-        self._report_at = 0.0
+        self.counts = CaptureCounts(clock)
         self._thread = ThreadPool(1)
         self._greenlet = gevent.spawn(self._run)
 
@@ -92,7 +86,7 @@ class Capture:
             return None
         length = environ.get("CONTENT_LENGTH") or "0"
         if not length.isdigit() or int(length) > MAX_BODY_BYTES:
-            self._lose("the body has more than 6 MiB")
+            self.counts.lose(SIZE, "the body has more than 6 MiB")
             return None
         body = environ["wsgi.input"].read()
         environ["wsgi.input"] = io.BytesIO(body)
@@ -102,7 +96,7 @@ class Capture:
         """Have an invocation written soon, unless too much waits already."""
         size = _size(invocation)
         if self._bytes + size > self._max_backlog_bytes:
-            self._lose("the disk is too slow")
+            self.counts.lose(BACKLOG, TOO_SLOW)
             return
         self._bytes += size
         self._waiting.append((invocation, time.time()))
@@ -118,7 +112,7 @@ class Capture:
     def close(self, seconds: float = CLOSE_SECONDS) -> None:
         """Flush, say what was lost since the last time, and stop."""
         self.flush(seconds)
-        self._report()
+        self.counts.report()
         self._greenlet.kill(block=False)
 
     def _run(self) -> None:
@@ -128,38 +122,28 @@ class Capture:
             self._hurry.clear()
             self._wake.clear()
             waiting, self._waiting = self._waiting, []
-            for reason, count in self._thread.apply(self._write, (waiting,)).items():
-                self._lose(reason, count)
+            lost = self._thread.apply(self._write, (waiting,))
+            self.counts.written += len(waiting) - lost.total()
+            for (reason, text), count in lost.items():
+                self.counts.lose(reason, text, count)
             self._bytes -= sum(_size(invocation) for invocation, _ in waiting)
             if not self._waiting:
                 self._idle.set()
 
-    def _write(self, waiting: list[tuple[Invocation, float]]) -> collections.Counter[str]:
-        """In the thread: write, and return how many could not be written for each reason."""
-        lost: collections.Counter[str] = collections.Counter()
+    def _write(self, waiting: list[tuple[Invocation, float]]) -> collections.Counter[tuple[str, str]]:
+        """In the thread: write, and return how many could not be written, by reason and text."""
+        lost: collections.Counter[tuple[str, str]] = collections.Counter()
         written = 0
         try:
             for lines, moment in _chunks(waiting):
                 try:
                     self._files.append(lines, moment)
                 except OSError as error:
-                    lost[os_problem(error)] += len(lines)
+                    lost[DISK, os_problem(error)] += len(lines)
                 written += len(lines)
         except Exception as error:  # such as MemoryError: capture goes on with what comes next
-            lost[repr(error)] += len(waiting) - written
+            lost[FAILED, repr(error)] += len(waiting) - written
         return lost
-
-    def _lose(self, reason: str, count: int = 1) -> None:
-        self._lost[reason] += count
-        now = self._clock()
-        if now >= self._report_at:
-            self._report_at = now + REPORT_SECONDS
-            self._report()
-
-    def _report(self) -> None:
-        for text, number in self._lost.items():
-            log.warning("%d sampled requests were not captured: %s.", number, text)
-        self._lost.clear()
 
 
 def _chunks(waiting: list[tuple[Invocation, float]]) -> Iterator[tuple[list[str], float]]:

@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 class Heartbeat:
     """The file whose modification time says that the worker's event loop turned just then.
 
-    Its content is what `report` returns, as JSON: requests in flight by model, and the plan that is known. It is
+    Its content is what `report` returns, as JSON: requests in flight by model, the plan that is known, and
+    the counts of captured requests. It is
     written when it changes; a full disk keeps it as it was, and does not stop the heartbeat.
     """
 

@@ -6,6 +6,7 @@ Owns the wiring of a worker's parts. The standard library is already patched for
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import logging
 import os
@@ -81,7 +82,10 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: RunDir, settings: Setti
 
     def report() -> dict[str, object]:
         targets.refresh()
-        return {"in_flight": in_flight.counts, "plan": targets.generation}
+        said: dict[str, object] = {"in_flight": in_flight.counts, "plan": targets.generation}
+        if capture is not None:
+            said["captures"] = capture.counts.to_document()
+        return said
 
     heartbeat = Heartbeat(run_dir, program, report)
     heartbeat.start()  # not earlier: the first beat tells control that requests are served
@@ -93,6 +97,8 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: RunDir, settings: Setti
         log.error("%d requests did not finish within %g s and are cut off.", unfinished, drain)
     if capture is not None:
         capture.close()
+        with contextlib.suppress(OSError):
+            heartbeat.beat()  # control counts what was written last
     return 0
 
 

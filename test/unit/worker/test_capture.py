@@ -10,10 +10,10 @@ from typing import Any
 import gevent
 import pytest
 
+from tfsd.capture_files import CaptureFiles
 from tfsd.capture_format import Body, Invocation, read
 from tfsd.worker import replies
 from tfsd.worker.capture import MAX_BODY_BYTES, Capture
-from tfsd.worker.capture_files import CaptureFiles
 
 
 class Files:

@@ -10,7 +10,7 @@ import dataclasses
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tfsd.run_dir import RunDir
@@ -43,11 +43,12 @@ class RequestLog:
         self,
         path: Path,
         position: Position | None,
-        consume: Callable[[Iterable[bytes]], None],
+        consume: Callable[[Sequence[bytes]], None],
         reopen: Callable[[], None],
         save: Callable[[Position], None],
         clock: Callable[[], float],
         rotate_bytes: int = ROTATE_BYTES,
+        chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
         self._path = path
         self._retired = path.with_name(path.name + ".1")
@@ -56,6 +57,7 @@ class RequestLog:
         self._save = save
         self._clock = clock
         self._rotate_bytes = rotate_bytes
+        self._chunk_bytes = chunk_bytes
         self._file: int | None = None
         self._offset = 0
         self._moved_at = self._signalled_at = clock()
@@ -67,19 +69,23 @@ class RequestLog:
         return None if self._file is None else Position(os.fstat(self._file).st_ino, self._offset)
 
     def read_chunk(self) -> bool:
-        """Consume the next lines, `CHUNK_BYTES` at most; returns whether there may be more at once."""
+        """Consume the next lines, `chunk_bytes` at most; returns whether there may be more at once."""
         if self._file is None and not self._open(self._path, 0):
             return False
         assert self._file is not None
-        data = os.pread(self._file, CHUNK_BYTES, self._offset)
+        data = os.pread(self._file, self._chunk_bytes, self._offset)
         whole = data.rfind(b"\n") + 1
-        if not whole and len(data) < CHUNK_BYTES:
+        if not whole and len(data) < self._chunk_bytes:
             return self._at_end()  # of the file, or of what is written of a line
         self._moved_at = self._clock()
         lines = data[: whole or None].split(b"\n")
         self._consume(lines[:-1] if whole else lines)
         self._offset += whole or len(data)
         return True
+
+    def rewind(self) -> None:
+        """Go on at the beginning of the file, which has been cut."""
+        self._offset = 0
 
     def close(self) -> None:
         """Give the file back."""

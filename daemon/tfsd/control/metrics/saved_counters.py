@@ -15,6 +15,7 @@ import psutil
 
 from tfsd.control.health.restarts import Restarts
 from tfsd.control.health.status_polls import StatusPolls
+from tfsd.control.metrics.capture_totals import CaptureTotals
 from tfsd.control.metrics.loads import Loads
 from tfsd.control.metrics.request_counts import RequestCounts
 from tfsd.control.metrics.request_log import Position
@@ -37,6 +38,7 @@ class Memory:
         self.restarts = Restarts()
         self.polls = StatusPolls(lambda program: self.restarts.pids.get(program))
         self.loads = Loads(time.time, self._started)
+        self.captures = CaptureTotals()
         self.position: Position | None = None
         try:
             self._recall(json.loads(self._path.read_text()))
@@ -71,6 +73,7 @@ class Memory:
             "restarts": dict(self.restarts.counts),
             "pids": dict(self.restarts.pids),
             "polls": self.polls.to_document(),
+            "captures": self.captures.to_document(),
         }
         if document == self._saved:
             return
@@ -83,7 +86,9 @@ class Memory:
         requests = RequestCounts.from_document(document["requests"])
         restarts = Restarts(document["restarts"], document["pids"])
         position = Position(*document["position"]) if document["position"] else None
+        captures = CaptureTotals.from_document(document["captures"])
         self.polls.recall(document["polls"])
+        self.captures = captures
         self.requests, self.restarts, self.position = requests, restarts, position
 
 

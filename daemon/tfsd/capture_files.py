@@ -1,21 +1,64 @@
-"""The files of captured requests: `YYYY/MM/DD/HH/PROGRAM-MM.jsonl`, within a bound that all workers keep together.
+"""The files of captured requests: `YYYY/MM/DD/HH/PROGRAM-MM.jsonl`, within a bound that all programs keep together.
 
-Owns names, sizes and what is deleted. Everything here may block, so it runs in a thread of its own.
+Owns names, sizes and what is deleted, and the counts of what is written and lost. A write may block, so `CaptureFiles`
+runs in a thread of its own.
 """
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import errno
 import itertools
+import logging
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 FILES = "/".join(("[0-9]" * 4, *["[0-9]" * 2] * 3, "*.jsonl"))
 FILES_IN_BOUND = 64  # so much of the bound is one file at the most
+REPORT_SECONDS = 60.0
+SIZE, BACKLOG, DISK, FAILED = "size", "backlog", "disk", "failed"  # why requests were not captured
+TOO_SLOW = "the disk is too slow"
 KEPT = 3 / 4  # of the bound, when room is made: the rest is for the files that are being written meanwhile
+
+
+log = logging.getLogger(__name__)
+
+
+class CaptureCounts:
+    """How many sampled requests were `written`, and how many `lost` for each reason, since this process began.
+
+    The log has the losses as well, once a minute at the most.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._since = time.time_ns()
+        self.written = 0
+        self.lost: collections.Counter[str] = collections.Counter()
+        self._clock = clock
+        self._unsaid: collections.Counter[str] = collections.Counter()
+        self._report_at = 0.0
+
+    def lose(self, reason: str, text: str, count: int = 1) -> None:
+        """So many were lost for `reason`, one of those above; `text` is what the log says of it."""
+        self.lost[reason] += count
+        self._unsaid[text] += count
+        now = self._clock()
+        if now >= self._report_at:
+            self._report_at = now + REPORT_SECONDS
+            self.report()
+
+    def report(self) -> None:
+        """Say now what was lost since the last time."""
+        for text, number in self._unsaid.items():
+            log.warning("%d sampled requests were not captured: %s.", number, text)
+        self._unsaid.clear()
+
+    def to_document(self) -> dict[str, object]:
+        """The counts, as JSON-able values, with the time (Unix, ns) by which they are told from another process's."""
+        return {"since": self._since, "written": self.written, "lost": dict(self.lost)}
 
 
 class CaptureFiles:
@@ -32,7 +75,10 @@ class CaptureFiles:
 
     def append(self, lines: Sequence[str], moment: float) -> None:
         """Write lines of the time `moment` (Unix) at once. Raises OSError; then nothing of them stays in the file."""
-        data = "".join(f"{line}\n" for line in lines).encode()
+        self.write("".join(f"{line}\n" for line in lines).encode(), moment)
+
+    def write(self, data: bytes, moment: float) -> None:
+        """The same for lines that are one piece, each with its end."""
         if len(data) > self._max_bytes * (1 - KEPT):
             raise OSError(
                 errno.EFBIG, f"{len(data)} bytes are more than a quarter of SAGEMAKER_TFS_CAPTURE_MAX_MB"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tfsd.worker.capture_files import CaptureFiles
+from tfsd.capture_files import CaptureFiles
 
 NOON = 1769860800.0  # 2026-01-31T12:00:00Z
 MEGABYTE = 1 << 20
