@@ -196,7 +196,8 @@ class Settings:
         "SAGEMAKER_SAFE_PORT_RANGE",
         _port_range,
         None,
-        "Inclusive range `LOW-HIGH` for the model servers' ports; the first one is the first model's gRPC port.",
+        "Inclusive range `LOW-HIGH` for the model servers' ports; the first one is the first model's gRPC port, unless "
+        "another process takes it while the model server is down: then that moves to another port of the range.",
         shown_default="any free port",
     )
     multi_model: bool = _variable(

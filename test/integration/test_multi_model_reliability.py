@@ -231,6 +231,24 @@ def test_too_few_ports_and_a_model_server_that_the_kernel_kills(
     assert stack.names() == ["b", "c"]
 
 
+def test_a_port_that_is_lost_before_the_first_start(start: StartStack, models: Path) -> None:
+    """supervisord is stopped for a moment, so that the port can be taken between its choice and the start."""
+    low = _free_range(6)
+    stack = start(SAGEMAKER_SAFE_PORT_RANGE=f"{low}-{low + 5}")
+    url = stack.lay("m", models / "half_plus_two")
+    assert stack.process
+    os.kill(stack.process.pid, signal.SIGSTOP)
+    with ThreadPoolExecutor() as pool:
+        loading = pool.submit(stack.load, "m", url)
+        stack.wait_for((stack.run_dir / "programs/model-m.conf").exists, 20, "planned")
+        with socket.create_server(("127.0.0.1", low)):
+            os.kill(stack.process.pid, signal.SIGCONT)
+            assert loading.result().status_code == 200
+            assert stack.ask("m").json() == {"predictions": [3.5]}
+    [server] = stack.plan().models["m"].servers
+    assert low not in (server.rest_port, server.grpc_port)
+
+
 def _free_range(count: int) -> int:
     """The first of `count` neighbouring ports that nobody listens on."""
     low = 20_000 + os.getpid() % 10_000

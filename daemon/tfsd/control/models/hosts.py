@@ -33,6 +33,7 @@ SHRINK_SECONDS = 10.0  # of a reload that loads nothing, and needs milliseconds
 
 Reload = Callable[[ModelServer, Sequence[Model], float], None]
 Poll = Callable[[str, ModelServer, float], tuple[VersionStatus, ...]]
+PlanIt = Callable[[ModelServer], None]
 
 log = logging.getLogger(__name__)
 
@@ -47,13 +48,17 @@ class HostDied(Exception):
 
 @dataclasses.dataclass
 class Host:
-    """`members` are the names of all models that have a place here, `models` those that are served."""
+    """`members` are the names of all models that have a place here, `models` those that are served.
+
+    `moves` are the programs that need other ports while who holds the lock waits for them, with who plans the new ones.
+    """
 
     servers: tuple[ModelServer, ...]
     members: set[str] = dataclasses.field(default_factory=set)
     models: dict[str, Model] = dataclasses.field(default_factory=dict)
     started: bool = False
     lock: BoundedSemaphore = dataclasses.field(default_factory=BoundedSemaphore)
+    moves: dict[str, PlanIt] = dataclasses.field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -62,6 +67,11 @@ class Host:
     @property
     def programs(self) -> list[str]:
         return [server.program for server in self.servers]
+
+    def server(self, program: str) -> ModelServer:
+        """The program's server, with the ports that it has now."""
+        [server] = [server for server in self.servers if server.program == program]
+        return server
 
     @property
     def ports(self) -> set[int]:
@@ -134,12 +144,13 @@ class Hosts:
         Raises HostDied, LoadRefused, SupervisorError. Whatever is raised, `remove` cleans up.
         """
         with host.lock:
+            host.moves.clear()
             models = [*host.models.values(), model]
             for program in host.programs:
                 self._programs.forget_end(program)
             if host.started:
-                for server in host.servers:
-                    self._reload_when_back(host, server, models)
+                for program in host.programs:
+                    self._reload_when_back(host, program, models)
                 self._wait(host, model)
                 self._write(host, models)  # only now: a model that does not load must not stop a restart
             else:
@@ -182,22 +193,27 @@ class Hosts:
                 with host.lock:
                     self._put_back(host, program)
 
-    def move(self, program: str, plan_it: Callable[[ModelServer], None]) -> None:
+    def move(self, program: str, plan_it: PlanIt) -> None:
         """Start a model server anew on other ports, of which `plan_it` is told before.
 
-        A host whose models change just now is left alone. Raises PortError, SupervisorError.
+        A load that waits for it does so in its own time. Raises PortError, SupervisorError.
         """
         for host in self._hosts.values():
-            if program in host.programs and host.models and not host.lock.locked():
-                with host.lock:
-                    self._move(host, program, plan_it)
+            if program in host.programs:
+                host.moves[program] = plan_it
+                if host.models and not host.lock.locked():
+                    with host.lock:
+                        self._make_moves(host, next(iter(host.models.values())))
 
-    def _move(self, host: Host, program: str, plan_it: Callable[[ModelServer], None]) -> None:
-        rest_port, grpc_port = self._free_ports(2)
-        moved = ModelServer(program, rest_port, grpc_port)
-        host.servers = tuple(moved if server.program == program else server for server in host.servers)
-        plan_it(moved)
-        self._programs.renew(host.name, self._sections(host, next(iter(host.models.values()))), program)
+    def _make_moves(self, host: Host, model: Model) -> None:
+        """Move what must; `model` is one of the host's, or the first that it loads."""
+        while host.moves:
+            program, plan_it = host.moves.popitem()
+            grpc_port, rest_port = self._free_ports(2)
+            moved = ModelServer(program, rest_port=rest_port, grpc_port=grpc_port)
+            host.servers = tuple(moved if server.program == program else server for server in host.servers)
+            plan_it(moved)
+            self._programs.renew(host.name, self._sections(host, model), program)
 
     def _sections(self, host: Host, model: Model) -> str:
         """supervisord's sections for a host that serves the model, perhaps among others."""
@@ -207,9 +223,8 @@ class Hosts:
         )
 
     def _put_back(self, host: Host, program: str) -> None:
-        [server] = [server for server in host.servers if server.program == program]
         try:
-            self._reload(server, list(host.models.values()), self._settings.load_timeout)
+            self._reload(host.server(program), list(host.models.values()), self._settings.load_timeout)
         except (LoadRefused, NotAnswering, Hangs) as error:
             log.error("%s does not take its models back: %s.", program, error)
 
@@ -239,22 +254,24 @@ class Hosts:
             return error.status == 404
         return all(status.state == END for status in statuses)
 
-    def _reload_when_back(self, host: Host, server: ModelServer, models: Sequence[Model]) -> None:
+    def _reload_when_back(self, host: Host, program: str, models: Sequence[Model]) -> None:
         """Raises HostDied when it was this that the model server ended of, LoadRefused."""
         while True:
             try:
-                return self._reload(server, models, self._settings.load_timeout)
+                return self._reload(host.server(program), models, self._settings.load_timeout)
             except NotAnswering:
                 self._raise_if_died(host)
+                self._make_moves(host, models[-1])
                 gevent.sleep(POLL_SECONDS)
 
     def _wait(self, host: Host, model: Model) -> None:
-        waiting = list(host.servers)
+        waiting = host.programs
         while waiting:
-            if self._serves(waiting[0], model):
+            if self._serves(host.server(waiting[0]), model):
                 waiting.pop(0)
                 continue
             self._raise_if_died(host)
+            self._make_moves(host, model)
             gevent.sleep(POLL_SECONDS)
 
     def _raise_if_died(self, host: Host) -> None:

@@ -12,9 +12,9 @@ import pytest
 
 from tfsd.control.ends import End
 from tfsd.control.health.model_status import NoStatusError, VersionStatus
-from tfsd.control.models.hosts import HostDied, Hosts
+from tfsd.control.models.hosts import Host, HostDied, Hosts
 from tfsd.control.models.loading import Models
-from tfsd.control.models.reload import Hangs, LoadRefused
+from tfsd.control.models.reload import Hangs, LoadRefused, NotAnswering
 from tfsd.plan import Model, ModelServer, Plan
 from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
@@ -33,10 +33,13 @@ class ModelServerStub:
         self.slow = 0
         self.ending: dict[str, int] = {}
         self.hangs = False
+        self.port_taken = False
 
     def reload(self, server: ModelServer, models: Sequence[Model], timeout: float) -> None:
         if self.hangs:
             raise Hangs("no answer")
+        if self.port_taken:
+            raise NotAnswering("connection refused")
         wanted = {model.name: model for model in models}
         for name in self.configured.keys() - wanted.keys():
             self.ending[name] = self.slow
@@ -53,6 +56,8 @@ class ModelServerStub:
         self.configured = wanted
 
     def poll(self, model: str, server: ModelServer | None, timeout: float) -> tuple[VersionStatus, ...]:
+        if self.port_taken:
+            raise NoStatusError("connection refused")
         if model in self.ending:
             self.ending[model] -= 1
             if self.ending[model] < 0:
@@ -68,10 +73,17 @@ class ProgramsStub:
     def __init__(self, server: ModelServerStub) -> None:
         self.server = server
         self.killed: list[str] = []
+        self.renewed: list[str] = []
         self.ends: dict[str, End] = {}
 
     def add(self, name: str, sections: str, groups: Sequence[str]) -> None:
         assert "--file_system_poll_wait_seconds=1" in sections
+
+    def renew(self, name: str, sections: str, group: str) -> None:
+        """The process has other ports now, and none of them is taken."""
+        assert f":{group}]" in sections
+        self.renewed.append(group)
+        self.server.port_taken = False
 
     def kill(self, program: str) -> None:
         """The process that comes in its place reads the file, which has all models but the one that goes."""
@@ -158,6 +170,43 @@ def test_a_model_server_that_hangs_in_an_unload_is_restarted(shared: Shared) -> 
     shared.server.hangs = True
     shared.hosts.remove(model)
     assert shared.programs.killed == ["models-0"]
+
+
+class TestMoves:
+    """supervisord starts no model server whose port another process has."""
+
+    def move(self, shared: Shared, host: Host) -> ModelServer:
+        """The ports that the host's server gets while somebody loads a model there."""
+        planned: list[ModelServer] = []
+        gevent.spawn(shared.hosts.move, host.name, planned.append).join(5)
+        with gevent.Timeout(20):
+            while not planned:
+                gevent.sleep(0.01)
+        assert host.servers == (planned[-1],)
+        return planned[-1]
+
+    def test_a_load_that_waits_for_it_does_not_delay_a_move(self, shared: Shared) -> None:
+        shared.server.port_taken = True
+        loading = gevent.spawn(shared.load, "b", 1)
+        [host] = shared.hosts._hosts.values()
+        before = host.servers[0]
+        gevent.sleep(0)
+        assert host.lock.locked()
+        assert self.move(shared, host) != before
+        loading.get(timeout=20)
+        assert set(shared.server.configured) == {"a", "b"}
+
+    def test_a_port_that_is_lost_before_the_first_start(self, shared: Shared) -> None:
+        shared.server.port_taken = True
+        host = shared.hosts._new("b")
+        shared.hosts._hosts[host.name] = host
+        model = Model("b", "/b", (1,), host.servers)
+        loading = gevent.spawn(shared.hosts.load, host, model)
+        gevent.sleep(0)
+        self.move(shared, host)
+        shared.server.reload(host.servers[0], [model], 1)  # as its configuration file says
+        loading.get(timeout=20)
+        assert shared.programs.renewed == [host.name]
 
 
 @pytest.mark.parametrize(
