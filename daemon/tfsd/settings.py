@@ -494,6 +494,12 @@ class Settings:
         False,
         "Serve models without a script by the `input_fn`/`output_fn` endpoint with its defaults.",
     )
+    rest_api: bool = _variable(
+        "SAGEMAKER_TFS_REST_API",
+        _boolean,
+        False,
+        "Answer TensorFlow Serving's REST API, which is KServe's V1 protocol, under `/v1/models` as well.",
+    )
     grpc_timeout: float = _variable(
         "SAGEMAKER_TFS_GRPC_REQUEST_TIMEOUT",
         _seconds,

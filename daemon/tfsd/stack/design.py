@@ -173,6 +173,15 @@ class Stack:
                 if model.pool != default_pool
             ],
             direct_models=targets,
+            rest_api=self.settings.rest_api,
+            rest_models=[
+                {
+                    "name": model.name,
+                    "target": targets[model.name],
+                    "versions": f"(?:/versions/(?:{'|'.join(map(str, model.versions))}))?",
+                }
+                for model in self._direct_models().values()
+            ],
             default_target=f"{default_target}:predict" if default_target else "",
             json_accepts=["application/json", *(("", "*/*") if self._json_by_default() else ())],
         )

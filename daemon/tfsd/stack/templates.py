@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 
 DIRECTORY = Path(__file__).parents[1] / "conf"
+PLAIN_IN_PATHS = "-._~"  # and letters and digits: RFC 3986, section 2.3
 
 
 def render(template: str, **values: object) -> str:
@@ -27,6 +28,7 @@ def render(template: str, **values: object) -> str:
         nginx=nginx,
         nginx_part=nginx_part,
         nginx_regex=nginx_regex,
+        nginx_path_regex=nginx_path_regex,
         js=js,
         ini=ini,
         shell=shell,
@@ -66,6 +68,23 @@ def nginx_regex(value: object) -> str:
     return "".join(
         chr(byte) if byte < 128 and chr(byte).isalnum() else f"\\\\x{byte:02x}"
         for byte in str(value).encode()
+    )
+
+
+def nginx_path_regex(value: object) -> str:
+    """A regular expression that matches `value` as one segment of a path, percent-encoded as far as it must be or
+    may be, to be put inside a quoted parameter of nginx. Letters and digits nobody encodes."""
+
+    def written(byte: int) -> str:
+        encoded = rf"(?i:%{byte:02x})"
+        if chr(byte) in PLAIN_IN_PATHS:
+            return f"\\\\x{byte:02x}"
+        if chr(byte) in "/:?#%" or not 32 < byte < 127:
+            return encoded
+        return rf"(?i:\\x{byte:02x}|%{byte:02x})"
+
+    return "".join(
+        chr(byte) if byte < 128 and chr(byte).isalnum() else written(byte) for byte in str(value).encode()
     )
 
 

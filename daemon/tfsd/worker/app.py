@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import bottle
@@ -16,7 +16,7 @@ import gevent
 from tfsd.errors import CODE, MODEL_SERVER, REQUEST, TIME_LIMIT, UNAVAILABLE, HttpError, NotFound
 from tfsd.logs import request_id
 from tfsd.worker import replies
-from tfsd.worker.call import Call, Mode
+from tfsd.worker.call import Api, Call, Found, Mode
 from tfsd.worker.capture import Capture, Sampled
 from tfsd.worker.error_reports import ErrorReports
 from tfsd.worker.in_flight import InFlight
@@ -66,8 +66,8 @@ class Invocations:
         self._mode = mode
         self._limit = limit
 
-    def reply(self, environ: dict[str, Any], model_name: str | None = None) -> Reply:
-        """Answer one request, for the model that its path names, if it does. Raises nothing.
+    def reply(self, environ: dict[str, Any], model_name: str | None = None, api: Api | None = None) -> Reply:
+        """Answer one request, for the model that its path names, if it does, or of another API. Raises nothing.
 
         For the metrics the reply's headers have the effective model, percent-encoded, in X-Tfsd-Model, the seconds
         that the request waited for this worker in X-Tfsd-Queued, and whose an error is in X-Tfsd-Cause.
@@ -80,18 +80,27 @@ class Invocations:
         sampled: Sampled | None = None
         timer = gevent.Timeout.start_new(self._limit)
         try:
-            if self._capture is not None:
-                sampled = self._capture.sample(environ, model_name)
-            target = self._targets.find(environ.get(ATTRIBUTES), model_name)
-            if UNREACHED in environ:  # two workers of this pool itself were tried
-                raise Unreached(target.name)
-            self._in_flight.enter(environ, target.name)
-            reply = self._mode(Call(environ, target, deadline))
+            if api is not None:
+                found = api.find(environ)
+                if self._capture is not None and isinstance(found, Found) and found.attributes is not None:
+                    sampled = self._capture.sample(environ, found.target_model, found.attributes)
+            else:
+                if self._capture is not None:
+                    sampled = self._capture.sample(environ, model_name, environ.get(ATTRIBUTES))
+                found = Found(self._targets.find(environ.get(ATTRIBUTES), model_name), self._mode)
+            if isinstance(found, Reply):
+                reply = found
+            else:
+                target = found.target
+                if UNREACHED in environ:  # two workers of this pool itself were tried
+                    raise Unreached(target.name)
+                self._in_flight.enter(environ, target.name)
+                reply = found.mode(Call(environ, target, deadline))
             cause = reply.cause
         except Unreached as error:
             tried = UNREACHED in environ  # else it was not loaded yet when nginx looked for its workers
             reply = replies.from_exception(
-                error if tried else NotFound(f"Model {model_name} is not loaded yet.")
+                error if tried else NotFound(f"Model {error.model} is not loaded yet.")
             )
             cause = UNAVAILABLE if tried else REQUEST
         except HttpError as error:
@@ -184,8 +193,11 @@ def _failed(error: BaseException, target: Target | None) -> Reply:
     return reply
 
 
-def make_app(invocations: Invocations, multi_model: bool = False) -> WsgiApplication:
-    """The application: `POST /invocations`, or `POST /models/NAME/invoke`; everything else is a JSON error.
+def make_app(
+    invocations: Invocations, multi_model: bool = False, apis: Sequence[Api] = ()
+) -> WsgiApplication:
+    """The application: `POST /invocations`, or `POST /models/NAME/invoke`, and the paths of `apis`; everything else
+    is a JSON error.
 
     The one request that matters passes Bottle by: Bottle's request and response objects, which it has no use
     for, would take a tenth of a small request's CPU time.
@@ -199,14 +211,16 @@ def make_app(invocations: Invocations, multi_model: bool = False) -> WsgiApplica
         return bottle.HTTPResponse(reply.body, reply.status_line, reply.headers)
 
     def application(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        path, name = environ["PATH_INFO"], None
+        path, name, api = environ["PATH_INFO"], None, None
         if multi_model and path.startswith(MODELS) and path.endswith(INVOKE):
             name = path[len(MODELS) : -len(INVOKE)].encode("latin-1").decode("utf-8", "replace")
         elif multi_model or path != INVOCATIONS:
+            api = next((api for api in apis if f"{path}/".startswith(f"{api.prefix}/")), None)
+            if api is None:
+                return app(environ, start_response)
+        if api is None and environ["REQUEST_METHOD"] != "POST":
             return app(environ, start_response)
-        if environ["REQUEST_METHOD"] != "POST":
-            return app(environ, start_response)
-        reply = invocations.reply(environ, name)
+        reply = invocations.reply(environ, name, api)
         start_response(reply.status_line, reply.headers)
         return reply.body if isinstance(reply.body, Stream) else [reply.body]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from tfsd.worker.replies import Reply
 from tfsd.worker.targets import Target
@@ -30,10 +30,40 @@ class Call:
     def post(self, body: bytes) -> Answer:
         """Post JSON to the model server of the target, with the request's `traceparent`. Raises ModelServerDown."""
         head = self.target.post_head + b"%d\r\n" % len(body)
+        return self.target.group.send(head + self._trace() + b"\r\n", body, self.deadline)
+
+    def get(self, tail: str) -> Answer:
+        """GET what the model server says of the target's model; `tail` comes after the model's path, such as
+        `/metadata`. Raises ModelServerDown."""
+        head = f"GET {self.target.model_path}{tail} HTTP/1.1\r\nHost: localhost\r\n".encode("ascii")
+        return self.target.group.send(head + self._trace() + b"\r\n", b"", self.deadline)
+
+    def _trace(self) -> bytes:
         trace = self.environ.get("HTTP_TRACEPARENT")
-        if trace and TRACEPARENT.fullmatch(trace):
-            head += b"traceparent: " + trace.encode() + b"\r\n"
-        return self.target.group.send(head + b"\r\n", body, self.deadline)
+        return b"traceparent: %b\r\n" % trace.encode() if trace and TRACEPARENT.fullmatch(trace) else b""
 
 
 Mode = Callable[[Call], Reply]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Found:
+    """What a request is for, by its path: a target, and what to do with it.
+
+    `attributes` are the custom attributes with which an invocation means the same, None where there is no such
+    invocation; in multi-model mode it is one of `target_model`. A sampled request is captured as that invocation.
+    """
+
+    target: Target
+    mode: Mode
+    attributes: str | None = None
+    target_model: str | None = None
+
+
+class Api(Protocol):
+    """An API beside `/invocations`; its paths are `prefix` and what lies below it."""
+
+    prefix: str
+
+    def find(self, environ: Mapping[str, Any]) -> Found | Reply:
+        """What a request is for, or its answer where no model has to be asked. Raises HttpError."""

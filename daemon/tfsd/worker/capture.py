@@ -33,12 +33,17 @@ class Sampled:
     """A sampled request, whose body has been read; it is captured once it is answered."""
 
     def __init__(
-        self, capture: Capture, environ: dict[str, Any], body: bytes, target_model: str | None
+        self,
+        capture: Capture,
+        environ: dict[str, Any],
+        body: bytes,
+        target_model: str | None,
+        attributes: str | None,
     ) -> None:
         self._capture = capture
         self._request = Body(body, environ.get("CONTENT_TYPE"), environ.get("HTTP_CONTENT_ENCODING"))
         self._id = environ.get("HTTP_X_TFSD_REQUEST_ID")
-        self._attributes = environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES")
+        self._attributes = attributes
         self._target_model = target_model
 
     def answered(self, reply: Reply) -> None:
@@ -77,10 +82,12 @@ class Capture:
             return None
         return cls(CaptureFiles(settings.capture_dir, program, settings.capture_max_mb << 20))
 
-    def sample(self, environ: dict[str, Any], target_model: str | None) -> Sampled | None:
+    def sample(
+        self, environ: dict[str, Any], target_model: str | None, attributes: str | None
+    ) -> Sampled | None:
         """Read the body of a request that nginx sampled, and leave a copy for whoever serves it; None for all others.
 
-        Raises OSError: the body cannot be read.
+        `attributes` are its custom attributes. Raises OSError: the body cannot be read.
         """
         if environ.get(SAMPLED) != "yes":
             return None
@@ -90,7 +97,7 @@ class Capture:
             return None
         body = environ["wsgi.input"].read()
         environ["wsgi.input"] = io.BytesIO(body)
-        return Sampled(self, environ, body, target_model)
+        return Sampled(self, environ, body, target_model, attributes)
 
     def take(self, invocation: Invocation) -> None:
         """Have an invocation written soon, unless too much waits already."""

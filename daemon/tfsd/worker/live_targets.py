@@ -27,12 +27,14 @@ class Unreached(HttpError):
             "log says why. They are being restarted; try again."
         )
         super().__init__(503, message, {"Retry-After": "1"})
+        self.model = model
 
 
 class LiveTargets:
     """The models whose pool it is, at any time. `servers` is kept up to date with the plan."""
 
-    def __init__(self, run_dir: RunDir, pool: str, servers: ModelServers) -> None:
+    def __init__(self, run_dir: RunDir, pool: str, servers: ModelServers, multi_model: bool = False) -> None:
+        self._multi_model = multi_model
         self._run_dir = run_dir
         self._pool = pool
         self._servers = servers
@@ -53,12 +55,30 @@ class LiveTargets:
         self.refresh()
         if model_name is None:
             return self._targets.find(header)
-        model = self._plan.models.get(model_name)
+        self._check_loaded(model_name)
+        return self._targets.find(header, model_name)
+
+    def named(
+        self, name: str, version: int | None = None, label: str | None = None, method: str | None = None
+    ) -> Target:
+        """The target of a request whose path names a model, see `Targets.named` and `find`."""
+        self.refresh()
+        if self._multi_model:
+            self._check_loaded(name)
+        return self._targets.named(name, version, label, method)
+
+    @property
+    def names(self) -> list[str]:
+        """The models of all pools, by name."""
+        self.refresh()
+        return self._targets.names
+
+    def _check_loaded(self, name: str) -> None:
+        model = self._plan.models.get(name)
         if model is None:
-            raise NotFound(f"Model {model_name} is not loaded yet. POST /models loads it.")
+            raise NotFound(f"Model {name} is not loaded yet. POST /models loads it.")
         if model.pool != self._pool:
             raise Unreached(model.name)
-        return self._targets.find(header, model_name)
 
     def refresh(self) -> None:
         """Take in the plan if it has changed; one that cannot be read leaves the last one in force."""

@@ -22,13 +22,16 @@ from tfsd.settings import Settings
 from tfsd.stop_times import KILL_MARGIN, stop_times
 from tfsd.worker import script
 from tfsd.worker.app import Invocations, make_app
+from tfsd.worker.call import Api
 from tfsd.worker.capture import Capture
 from tfsd.worker.check import check, in_script
+from tfsd.worker.conversion.content_encoding import Inflater
 from tfsd.worker.error_reports import ErrorReports
 from tfsd.worker.in_flight import InFlight
 from tfsd.worker.lifecycle import Heartbeat, stop_on_sigterm
 from tfsd.worker.live_targets import LiveTargets
 from tfsd.worker.modes import mode_of
+from tfsd.worker.rest_api import RestApi
 from tfsd.worker.server import Server, inherited_listener
 from tfsd.worker.upstream import grpc_gevent, requests_patch
 from tfsd.worker.upstream.client import ModelServers
@@ -67,15 +70,20 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: RunDir, settings: Setti
     except (Exception, SystemExit) as error:
         log.error("%s does not import: %r.", pool.script, error, exc_info=in_script(error, pool.script))
         return 1
-    mode = mode_of(loaded, settings)
-    targets = LiveTargets(run_dir, pool.name, servers)
+    inflater = Inflater(settings.max_inflated_mb << 20)
+    mode = mode_of(loaded, settings, inflater)
+    targets = LiveTargets(run_dir, pool.name, servers, settings.multi_model)
+    apis: list[Api] = []
+    if settings.rest_api:
+        code = None if loaded is None and not settings.python_endpoint else mode
+        apis.append(RestApi(targets, code, inflater, settings.multi_model))
     in_flight = InFlight()
     capture = Capture.from_settings(settings, program)
     invocations = Invocations(
         targets, mode, settings.request_timeout, in_flight, ErrorReports(run_dir), capture
     )
     shared = len(pool.workers) > len({worker.socket for worker in pool.workers})
-    server = Server(listener, make_app(invocations, settings.multi_model), in_flight, shared=shared)
+    server = Server(listener, make_app(invocations, settings.multi_model, apis), in_flight, shared=shared)
     server.start()
     gc.collect()
     gc.freeze()  # user code may have imported a million objects, which no later collection needs to visit

@@ -32,10 +32,10 @@ from tfsd.worker.upstream.last_answer import last_answer
 from tfsd.worker.upstream.response import ModelServerResponse
 
 
-def mode_of(script: Script | None, settings: Settings) -> Mode:
-    """The mode for a pool's script; None means the converter."""
+def mode_of(script: Script | None, settings: Settings, inflater: Inflater | None = None) -> Mode:
+    """The mode for a pool's script; None means the converter. `inflater` is the worker's, if others use it too."""
     accept = settings.default_accept
-    inflater = Inflater(settings.max_inflated_mb << 20)
+    inflater = inflater or Inflater(settings.max_inflated_mb << 20)
     if script is None and settings.python_endpoint:
         script = Script("legacy", (None, None, None))
     if script is None:

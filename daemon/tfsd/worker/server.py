@@ -88,6 +88,7 @@ class Handler(pywsgi.WSGIHandler):
         environ["REQUEST_METHOD"] = self.command
         environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1") if "%" in path else path
         environ["QUERY_STRING"] = query
+        environ["REQUEST_URI"] = self.path
         environ["SERVER_PROTOCOL"] = self.request_version
         for name, value in self.headers.pairs:
             key = _cgi_name(name)

@@ -28,6 +28,7 @@ class Target:
         encoded_name: the name, percent-encoded, for headers and paths.
         asked_version: the version that the request names, None if it names none.
         rest_uri, grpc_port: as in the Context.
+        model_path: where the model server has the model, or the version that the request names; without the method.
         post_head: the head of a POST of JSON to the model server, up to the value of Content-Length.
         group: the model's servers.
     """
@@ -39,6 +40,7 @@ class Target:
     encoded_name: str
     rest_uri: str
     grpc_port: str
+    model_path: str
     post_head: bytes
     group: Group
 
@@ -56,6 +58,13 @@ class Targets:
         self._servers = servers
         self.find = lru_cache(CACHED_HEADERS)(self._find)
         """`find(attributes_header, model_name=None) -> Target`, see `_find`."""
+        self.named = lru_cache(CACHED_HEADERS)(self._named)
+        """`named(name, version=None, label=None, method=None) -> Target`, see `_named`."""
+
+    @property
+    def names(self) -> list[str]:
+        """The models of all pools, by name."""
+        return sorted(self._models.keys() | self._elsewhere)
 
     def _find(self, header: str | None, model_name: str | None = None) -> Target:
         """The target of a request with that X-Amzn-SageMaker-Custom-Attributes header.
@@ -67,12 +76,32 @@ class Targets:
         """
         asked = attributes.parse(_text(header))
         model = self._model(model_name or asked.model_name)
-        if asked.model_version is not None and asked.model_version not in model.versions:
-            versions = ", ".join(str(version) for version in model.versions)
-            raise NotFound(
-                f"Model {model.name!r} has no version {asked.model_version}; versions here: {versions}."
-            )
+        if model.unloadable:
+            raise Unloadable(model)
+        _check_version(model, asked.model_version)
         return self._target(model, asked.model_version, asked.method)
+
+    def _named(
+        self, name: str, version: int | None = None, label: str | None = None, method: str | None = None
+    ) -> Target:
+        """The target of a request whose path names a model and perhaps a version or its label.
+
+        Without a `method` it only asks about the model, which may be one that cannot be loaded. Whether there is such
+        a label is the model server's to say. Raises NotFound (model or version, saying what exists), BadRequest (a
+        model with workers of its own), Unloadable.
+        """
+        model = self._models.get(name)
+        if model is None and name in self._elsewhere:
+            raise BadRequest(  # nginx, which chooses the workers, compares names as they are written
+                f"Model {name!r} has workers of its own, which this request did not reach. Write its name in the path "
+                f"as {quote(name, safe='')}."
+            )
+        if model is None:
+            raise NotFound(f"There is no model {name!r}; models here: {self._names}.")
+        if model.unloadable and method is not None:
+            raise Unloadable(model)
+        _check_version(model, version)
+        return self._target(model, version, method or "predict", label)
 
     def _model(self, name: str | None) -> Model:
         wanted = self._default if name is None else name
@@ -91,14 +120,16 @@ class Targets:
                 f"{what}; models here: {self._names}. Name one in X-Amzn-SageMaker-Custom-Attributes: "
                 "tfs-model-name=NAME."
             )
-        if model.unloadable:
-            raise Unloadable(model)
         return model
 
-    def _target(self, model: Model, version: int | None, method: str) -> Target:
+    def _target(self, model: Model, version: int | None, method: str, label: str | None = None) -> Target:
         encoded = quote(model.name, safe="")
-        versions = "" if version is None else f"/versions/{version}"
-        path = f"/v1/models/{encoded}{versions}:{method}"
+        model_path = f"/v1/models/{encoded}"
+        if version is not None:
+            model_path += f"/versions/{version}"
+        elif label is not None:
+            model_path += f"/labels/{quote(label, safe='')}"
+        path = f"{model_path}:{method}"
         server = model.servers[0]  # any will do for the handler: `requests_patch` chooses among them
         return Target(
             name=model.name,
@@ -108,11 +139,18 @@ class Targets:
             encoded_name=encoded,
             rest_uri=f"http://localhost:{server.rest_port}{path}",
             grpc_port=str(server.grpc_port),
+            model_path=model_path,
             post_head=(
                 f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
             ).encode("ascii"),
             group=self._servers.of_model(model.name),
         )
+
+
+def _check_version(model: Model, version: int | None) -> None:
+    if version is not None and version not in model.versions:
+        versions = ", ".join(str(known) for known in model.versions)
+        raise NotFound(f"Model {model.name!r} has no version {version}; versions here: {versions}.")
 
 
 def _text(header: str | None) -> str | None:

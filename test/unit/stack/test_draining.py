@@ -12,7 +12,7 @@ from tfsd.run_dir import RunDir
 from tfsd.stack.nginx import Nginx
 from tfsd.stack.templates import render
 
-PATHS = ("/invocations", "/models/a%2Fb/invoke?c=d")
+PATHS = ("/invocations", "/models/a%2Fb/invoke?c=d", "/v1/models/a%2Fb:predict?c=d", "/v2")
 
 
 @pytest.fixture

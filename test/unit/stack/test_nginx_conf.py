@@ -71,6 +71,25 @@ class TestTheWhole:
         stack = design(MODELS, environ, codes=codes, nginx=any_nginx, machine=self.machine())
         self.accepted(any_nginx, stack)
 
+    @pytest.mark.parametrize("njs", [True, False])
+    def test_odd_names_in_paths(
+        self, design: DesignStack, any_nginx: Nginx, environ: dict[str, str], njs: bool
+    ) -> None:
+        """TensorFlow Serving's REST API names models in the path; the longest names make the longest patterns."""
+        longest = ("," * 255, "\N{SNOWMAN}" * 85)
+        models = dict.fromkeys((*ODD_NAMES, *longest), (1, 2))
+        for names in (ODD_NAMES[::2], [*ODD_NAMES[1::2], *longest]):
+            codes = {name: own_code(name) for name in names}
+            nginx = dataclasses.replace(any_nginx, njs=njs)
+            stack = design(
+                models,
+                environ | {"SAGEMAKER_TFS_REST_API": "true"},
+                codes,
+                nginx=nginx,
+                machine=self.machine(),
+            )
+            self.accepted(nginx, stack)
+
     def test_all_models_have_code(
         self, design: DesignStack, any_nginx: Nginx, environ: dict[str, str]
     ) -> None:

@@ -138,7 +138,7 @@ def test_lines_are_written_off_the_event_loop(tmp_path: Path) -> None:
     reply = replies.Reply(200, [("Content-Type", "text/csv")], b"1")
     for _ in range(5):
         environ = {"HTTP_X_TFSD_SAMPLED": "yes", "CONTENT_LENGTH": "0", "wsgi.input": io.BytesIO()}
-        capture.sample(environ, "a model").answered(reply)
+        capture.sample(environ, "a model", None).answered(reply)
     capture.close()
     assert len(set(threads)) == 1
     assert threads[0] != threading.get_ident()

@@ -9,12 +9,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tfsd import __version__
+from tfsd.control.page.responses import JSON, errors, json_answer, name_parameter
+from tfsd.control.page.rest_paths import rest_paths
 from tfsd.control.page.schemas import request_schema, response_schema
 from tfsd.control.page.signatures import Signature
 from tfsd.plan import Model, Plan
 from tfsd.settings import Settings
 
-JSON = "application/json"
 TEXT_TYPES = {
     "application/jsonlines": "One value a line; each is an instance.",
     "application/x-ndjson": "One value a line; each is an instance.",
@@ -24,21 +25,6 @@ ANSWER_TYPES = {
     "application/jsonlines": "The JSON response on one line.",
     "application/x-ndjson": "One prediction a line.",
     "text/csv": "One prediction a line as CSV.",
-}
-ERRORS = {
-    "400": "The request cannot be read, or the model does not take it; the text says what and where.",
-    "404": "There is no such model or version; the text says what there is.",
-    "406": "The model's code cannot answer with a type that Accept names.",
-    "408": "The body did not arrive in time.",
-    "412": "A value cannot be a tensor of the model's input (`input_fn` endpoints).",
-    "413": "The body is too large, or would be when it is decompressed.",
-    "415": "The content type, charset or content encoding is not supported.",
-    "424": "The model's code reports a failure of something that it depends on.",
-    "429": "The model server has no capacity left.",
-    "431": "The headers are too large.",
-    "500": "The model's code or the model failed; the text says how.",
-    "503": "The model is not available now; Retry-After says when to try again.",
-    "504": "The request took longer than its time limit.",
 }
 OF_EVERY_MODEL = ("400", "404", "408", "413", "415", "429", "431", "503", "504")
 OF_CODE = ("406", "412", "424", "500")
@@ -62,6 +48,8 @@ def document(
         paths |= _model_paths(_invocation(list(schemas), code=True, named=True))
     else:
         paths["/invocations"] = {"post": _invocation(list(schemas), code, named=False)}
+    if settings.rest_api:
+        paths |= rest_paths(list(schemas), code or settings.multi_model)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -109,7 +97,7 @@ def _invocation(schemas: list[str], code: bool, *, named: bool) -> dict[str, Any
     answers |= {kind: _text(doc) for kind, doc in ANSWER_TYPES.items()}
     if code:
         content["*/*"] = answers["*/*"] = {"schema": {}}
-    parameters = [_name_parameter() if named else _attributes_parameter()]
+    parameters = [name_parameter() if named else _attributes_parameter()]
     return {
         "operationId": "invoke",
         "summary": "Run a model.",
@@ -117,29 +105,13 @@ def _invocation(schemas: list[str], code: bool, *, named: bool) -> dict[str, Any
         "requestBody": {"required": True, "content": content},
         "responses": {
             "200": {"description": "The model's response.", "content": answers},
-            **_errors(OF_EVERY_MODEL, *(OF_CODE if code else ())),
+            **errors(OF_EVERY_MODEL, *(OF_CODE if code else ())),
         },
     }
 
 
 def _text(doc: str) -> dict[str, Any]:
     return {"schema": {"type": "string", "description": doc}}
-
-
-def _errors(statuses: Iterable[str], *more: str) -> dict[str, Any]:
-    error = {JSON: {"schema": {"$ref": "#/components/schemas/Error"}}}
-    return {
-        status: {"description": ERRORS[status], "content": error} for status in sorted({*statuses, *more})
-    }
-
-
-def _name_parameter() -> dict[str, Any]:
-    return {
-        "name": "model_name",
-        "in": "path",
-        "required": True,
-        "schema": {"type": "string", "minLength": 1},
-    }
 
 
 def _attributes_parameter() -> dict[str, Any]:
@@ -155,7 +127,7 @@ def _attributes_parameter() -> dict[str, Any]:
 
 def _health_paths() -> dict[str, Any]:
     def get(name: str, summary: str, good: str, *bad: str) -> dict[str, Any]:
-        answers = {"200": {"description": good}, **_errors(bad)}
+        answers = {"200": {"description": good}, **errors(bad)}
         return {"get": {"operationId": name, "summary": summary, "responses": answers}}
 
     return {
@@ -227,7 +199,7 @@ def _model_paths(invoke: dict[str, Any]) -> dict[str, Any]:
                 "operationId": "listModels",
                 "summary": "The loaded models, by name.",
                 "parameters": [{"name": "next_page_token", "in": "query", "schema": {"type": "string"}}],
-                "responses": {"200": _json_answer(page), **_errors(("400",))},
+                "responses": {"200": json_answer(page), **errors(("400",))},
             },
             "post": {
                 "operationId": "loadModel",
@@ -237,26 +209,22 @@ def _model_paths(invoke: dict[str, Any]) -> dict[str, Any]:
                     "200": {"description": "The model can be invoked."},
                     "409": conflict,
                     "507": full,
-                    **_errors(("400", "404", "408", "413", "503", "504")),
+                    **errors(("400", "404", "408", "413", "503", "504")),
                 },
             },
         },
         "/models/{model_name}": {
-            "parameters": [_name_parameter()],
+            "parameters": [name_parameter()],
             "get": {
                 "operationId": "getModel",
                 "summary": "One loaded model.",
-                "responses": {"200": _json_answer(model), **_errors(("404",))},
+                "responses": {"200": json_answer(model), **errors(("404",))},
             },
             "delete": {
                 "operationId": "unloadModel",
                 "summary": "Unload a model.",
-                "responses": {"200": {"description": "The model is gone."}, **_errors(("404", "503"))},
+                "responses": {"200": {"description": "The model is gone."}, **errors(("404", "503"))},
             },
         },
         "/models/{model_name}/invoke": {"post": invoke},
     }
-
-
-def _json_answer(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": "The response.", "content": {JSON: {"schema": schema}}}

@@ -42,6 +42,23 @@ def test_the_document_is_valid(multi_model: bool) -> None:
     assert len(found["components"]["schemas"]) == 1 + 2 * 2 * 3
 
 
+@pytest.mark.parametrize("multi_model", [False, True])
+@pytest.mark.parametrize("code", [None, "/code/inference.py"])
+def test_the_rest_api_is_described_when_it_is_on(multi_model: bool, code: str | None) -> None:
+    environ = {"SAGEMAKER_MULTI_MODEL": str(multi_model), "SAGEMAKER_TFS_REST_API": "true"}
+    pools = {"default": Pool("default", "python", (), code)}
+    plan = Plan({"m": Model("m", "/", (1,), ())}, pools, "m")
+
+    found = document(Settings.from_environ(environ, cpus=1), plan, {"m": {"serving_default": ONE}})
+
+    validate(found)
+    described = {path for path in found["paths"] if path.startswith("/v1/models")}
+    assert len(described) == 1 + 2 * 5
+    assert "post" in found["paths"]["/v1/models/{model_name}/versions/{version}:regress"]
+    body = found["paths"]["/v1/models/{model_name}:predict"]["post"]["requestBody"]["content"]
+    assert ("*/*" in body) == (multi_model or code is not None)
+
+
 def test_a_document_before_anything_is_known() -> None:
     validate(document(Settings.from_environ({}, cpus=1), None, {}))
 
