@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from support.raw_http import RawConnection
 from support.stack import RunningStack
 
 HANDLER = """
@@ -31,7 +32,11 @@ def stack(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
     (directory / "half_plus_two").symlink_to(models / "half_plus_two")
     (directory / "code").mkdir()
     (directory / "code" / "inference.py").write_text(HANDLER)
-    environ = {"SAGEMAKER_TFS_MAX_BODY_MB": "12", "SAGEMAKER_GUNICORN_WORKERS": str(WORKERS)}
+    environ = {
+        "SAGEMAKER_TFS_MAX_BODY_MB": "12",
+        "SAGEMAKER_TFS_MAX_SPOOLED_MB": "24",
+        "SAGEMAKER_GUNICORN_WORKERS": str(WORKERS),
+    }
     with RunningStack(tmp_path_factory.mktemp("stack"), directory, environ) as running:
         yield running
 
@@ -69,6 +74,26 @@ def test_a_body_that_cannot_be_kept(stack: RunningStack) -> None:
         directory.unlink()
         away.rename(directory)
     assert stack.invoke(b"x" * MAX_BODY).status_code == 200
+
+
+def test_only_so_many_bodies_may_lie_on_the_disk_at_once(stack: RunningStack) -> None:
+    """Two, here: 24 MB / 12 MB."""
+    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\n"
+    with RawConnection(stack.port) as known, RawConnection(stack.port) as chunked:
+        known.send(head + b"Content-Length: %d\r\n\r\n" % MAX_BODY + b"x" * 1000)
+        chunked.send(head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % MAX_BODY)
+        stack.wait_for(lambda: stack.invoke(b"x" * MAX_BODY).status_code == 503, 20, "full")
+        for body in (b"x" * MAX_BODY, iter([b"x" * MAX_BODY])):
+            answer = requests.post(stack.url("/invocations"), data=body, timeout=60)
+            assert (answer.status_code, answer.headers["Content-Type"]) == (503, "application/json")
+            assert "SAGEMAKER_TFS_MAX_SPOOLED_MB" in answer.json()["error"]
+        for body in (b"x" * 7_000_000, iter([b"x" * 3_500_000] * 2)):  # these stay in memory
+            assert requests.post(stack.url("/invocations"), data=body, timeout=60).text == "7000000"
+        known.send(b"x" * (MAX_BODY - 1000))
+        chunked.send(b"x" * MAX_BODY + b"\r\n0\r\n\r\n")
+        for connection in (known, chunked):
+            assert connection.answer()[2] == str(MAX_BODY).encode()
+    assert stack.invoke(b"x" * MAX_BODY).text == str(MAX_BODY)
 
 
 def test_five_hundred_pings_at_once_are_all_answered(stack: RunningStack) -> None:

@@ -92,6 +92,7 @@ def test_defaults() -> None:
         model_server_args=(),
         instance_count=1,
         max_body_mb=1024,
+        max_spooled_mb=16384,
         max_inflated_mb=85,
         gpu_memory_margin=0.2,
         inter_op_parallelism=None,
