@@ -268,8 +268,8 @@ class Settings:
         "SAGEMAKER_TFS_MAX_SPOOLED_MB",
         _integer(1),
         16384,
-        "Disk that request bodies may take together: as many above 8 MB, or in chunks, are taken at once as fit if each "
-        "had `SAGEMAKER_TFS_MAX_BODY_MB`; one at least. More are answered 503, in chunks above 8 MB only.",
+        "Disk that request bodies may take together: as many above 8 MB, or in chunks, are taken at once as fit if "
+        "each had `SAGEMAKER_TFS_MAX_BODY_MB`; one at least. More are answered 503, in chunks above 8 MB only.",
     )
     max_inflated_mb: int = _variable(
         "SAGEMAKER_TFS_MAX_INFLATED_MB",
