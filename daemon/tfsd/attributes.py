@@ -11,18 +11,23 @@ from tfsd.plan import MAX_VERSION
 
 METHODS = ("predict", "classify", "regress")
 MODEL_NAME, MODEL_VERSION, METHOD = "tfs-model-name", "tfs-model-version", "tfs-method"
+INPUT_NAME, SIGNATURE_NAME = "tfs-input-name", "tfs-signature-name"
 
 
 class Attributes(NamedTuple):
-    """What a request asks for; a name or version of None means the default one."""
+    """What a request asks for; a name or version of None means the default one, an
+    input name of None the only one. The last two are for bodies of arrays and tf.Examples, which name neither."""
 
     model_name: str | None = None
     model_version: int | None = None
     method: str = "predict"
+    input_name: str | None = None
+    signature_name: str | None = None
 
 
 def parse(header: str | None) -> Attributes:
-    """Read the header's value, `tfs-model-name=…,tfs-model-version=…,tfs-method=…`, all of them optional.
+    """Read the header's value, `tfs-model-name=…,tfs-model-version=…,tfs-method=…,tfs-input-name=…,
+    tfs-signature-name=…`, all of them optional.
 
     Pairs are separated by commas, in any order, with names in any case and blanks anywhere around names and
     values; pairs whose name does not begin with `tfs-` belong to somebody else and are ignored.
@@ -38,12 +43,20 @@ def parse(header: str | None) -> Attributes:
         name, value = written.strip().lower(), value.strip()
         if not name.startswith("tfs-"):
             continue
-        if name not in (MODEL_NAME, MODEL_VERSION, METHOD) or not equals or not value:
+        if (
+            name not in (MODEL_NAME, MODEL_VERSION, METHOD, INPUT_NAME, SIGNATURE_NAME)
+            or not equals
+            or not value
+        ):
             raise BadRequest(_refusal(pair, "it must be one of " + _known()))
         if values.setdefault(name, value) != value:
             raise BadRequest(_refusal(pair, f"{name} is also given as {values[name]!r}; name it once"))
     return Attributes(
-        values.get(MODEL_NAME), _version(values.get(MODEL_VERSION)), _method(values.get(METHOD))
+        values.get(MODEL_NAME),
+        _version(values.get(MODEL_VERSION)),
+        _method(values.get(METHOD)),
+        values.get(INPUT_NAME),
+        values.get(SIGNATURE_NAME),
     )
 
 
@@ -73,4 +86,7 @@ def _refusal(pair: str, reason: str) -> str:
 
 
 def _known() -> str:
-    return f"{MODEL_NAME}=NAME, {MODEL_VERSION}=NUMBER, {METHOD}=" + "|".join(METHODS)
+    return (
+        f"{MODEL_NAME}=NAME, {MODEL_VERSION}=NUMBER, {METHOD}={'|'.join(METHODS)}, {INPUT_NAME}=NAME, "
+        f"{SIGNATURE_NAME}=NAME"
+    )

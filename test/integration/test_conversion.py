@@ -166,7 +166,7 @@ TABLE = "10.0,20.0,30.0,6.0\n40.0,50.0,60.0,15.0\n"
         ("application/json", "application/json", None),
         ("*/*", "application/json", None),
         ("image/png", "application/json", None),
-        ("application/x-npy, */*;q=0.1", "application/json", None),
+        ("image/png, */*;q=0.1", "application/json", None),
         ("application/jsonlines", "application/jsonlines", None),
         ("application/x-ndjson", "application/x-ndjson", None),
         ("text/csv", "text/csv", TABLE),

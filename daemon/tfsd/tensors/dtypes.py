@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+Shape = tuple[int, ...] | None
+"""Sizes by dimension, -1 for one that is not known; None if not even their number is."""
+
 DT_FLOAT, DT_DOUBLE, DT_INT32, DT_UINT8, DT_INT16, DT_INT8, DT_STRING, DT_COMPLEX64, DT_INT64, DT_BOOL = (
     range(1, 11)
 )

@@ -31,6 +31,8 @@ class Target:
         model_path: where the model server has the model, or the version that the request names; without the method.
         post_head: the head of a POST of JSON to the model server, up to the value of Content-Length.
         group: the model's servers.
+        input_name: the input that a body of one array is for, None if the request names none.
+        signature_name: the signature that a body of arrays or of tf.Examples is for, None for the default one.
     """
 
     name: str
@@ -43,6 +45,8 @@ class Target:
     model_path: str
     post_head: bytes
     group: Group
+    input_name: str | None = None
+    signature_name: str | None = None
 
 
 class Targets:
@@ -79,7 +83,7 @@ class Targets:
         if model.unloadable:
             raise Unloadable(model)
         _check_version(model, asked.model_version)
-        return self._target(model, asked.model_version, asked.method)
+        return self._target(model, asked)
 
     def _named(
         self, name: str, version: int | None = None, label: str | None = None, method: str | None = None
@@ -101,7 +105,7 @@ class Targets:
         if model.unloadable and method is not None:
             raise Unloadable(model)
         _check_version(model, version)
-        return self._target(model, version, method or "predict", label)
+        return self._target(model, attributes.Attributes(name, version, method or "predict"), label)
 
     def _model(self, name: str | None) -> Model:
         wanted = self._default if name is None else name
@@ -122,7 +126,8 @@ class Targets:
             )
         return model
 
-    def _target(self, model: Model, version: int | None, method: str, label: str | None = None) -> Target:
+    def _target(self, model: Model, asked: attributes.Attributes, label: str | None = None) -> Target:
+        version, method = asked.model_version, asked.method
         encoded = quote(model.name, safe="")
         model_path = f"/v1/models/{encoded}"
         if version is not None:
@@ -144,6 +149,8 @@ class Targets:
                 f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
             ).encode("ascii"),
             group=self._servers.of_model(model.name),
+            input_name=asked.input_name,
+            signature_name=asked.signature_name,
         )
 
 

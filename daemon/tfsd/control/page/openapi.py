@@ -26,8 +26,13 @@ ANSWER_TYPES = {
     "application/x-ndjson": "One prediction a line.",
     "text/csv": "One prediction a line as CSV.",
 }
-OF_EVERY_MODEL = ("400", "404", "408", "413", "415", "429", "431", "503", "504")
-OF_CODE = ("406", "412", "424", "500")
+BINARY_TYPES = {
+    "application/x-npy": "One array as numpy.save writes it; its first dimension is the batch.",
+    "application/x-npz": "Arrays by name as numpy.savez writes them.",
+}
+EXAMPLES_TYPE = {"application/x-tfexample": "A serialised tf.Example, or several as TFRecords."}
+OF_EVERY_MODEL = ("400", "404", "406", "408", "413", "415", "429", "431", "503", "504")
+OF_CODE = ("412", "424", "500")
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 
 
@@ -93,8 +98,10 @@ def _invocation(schemas: list[str], code: bool, *, named: bool) -> dict[str, Any
     responses = [{"$ref": f"#/components/schemas/{name}"} for name in schemas if name.endswith(".response")]
     content: dict[str, Any] = {JSON: {"schema": {"anyOf": [*requests, {}]} if requests else {}}}
     content |= {kind: _text(doc) for kind, doc in TEXT_TYPES.items()}
+    content |= {kind: _binary(doc) for kind, doc in (BINARY_TYPES | EXAMPLES_TYPE).items()}
     answers: dict[str, Any] = {JSON: {"schema": {"anyOf": responses} if responses and not code else {}}}
     answers |= {kind: _text(doc) for kind, doc in ANSWER_TYPES.items()}
+    answers |= {kind: _binary(doc) for kind, doc in BINARY_TYPES.items()}
     if code:
         content["*/*"] = answers["*/*"] = {"schema": {}}
     parameters = [name_parameter() if named else _attributes_parameter()]
@@ -114,8 +121,16 @@ def _text(doc: str) -> dict[str, Any]:
     return {"schema": {"type": "string", "description": doc}}
 
 
+def _binary(doc: str) -> dict[str, Any]:
+    """Bytes, which have no schema (OpenAPI 3.1, "Considerations for File Uploads")."""
+    return {"schema": {"description": doc}}
+
+
 def _attributes_parameter() -> dict[str, Any]:
-    pair = r"tfs-model-name=[^,]+|tfs-model-version=[0-9]+|tfs-method=(predict|classify|regress)"
+    pair = (
+        r"tfs-model-name=[^,]+|tfs-model-version=[0-9]+|tfs-method=(predict|classify|regress)"
+        r"|tfs-input-name=[^,]+|tfs-signature-name=[^,]+"
+    )
     return {
         "name": ATTRIBUTES,
         "in": "header",

@@ -9,7 +9,7 @@ JSON = "application/json"
 ERRORS = {
     "400": "The request cannot be read, or the model does not take it; the text says what and where.",
     "404": "There is no such model or version; the text says what there is.",
-    "406": "The model's code cannot answer with a type that Accept names.",
+    "406": "The response has no form in a type that Accept names.",
     "408": "The body did not arrive in time.",
     "412": "A value cannot be a tensor of the model's input (`input_fn` endpoints).",
     "413": "The body is too large, or would be when it is decompressed.",

@@ -27,9 +27,17 @@ class Inflater:
     def decoded(self, body: bytes, content_encoding: str | None) -> Iterator[bytes]:
         """The body without its Content-Encoding, which counts as held inside. Raises what `decode` raises, and
         HttpError 503 when too much is held already."""
-        room = self._max_bytes - self._held
-        try:
+        with self.room() as room:
             inflated = decode(body, content_encoding, room)
+        with self.holding(0 if inflated is body else len(inflated)):
+            yield inflated
+
+    @contextlib.contextmanager
+    def room(self) -> Iterator[int]:
+        """What a body may grow to just now, in bytes. Raises HttpError 503 in place of PayloadTooLarge when others are
+        held: there will be more room."""
+        try:
+            yield self._max_bytes - self._held
         except PayloadTooLarge:
             if not self._held:
                 raise
@@ -38,12 +46,15 @@ class Inflater:
                 "Other compressed requests take the worker's memory just now; try again.",
                 {"Retry-After": "1"},
             ) from None
-        held = 0 if inflated is body else len(inflated)
-        self._held += held
+
+    @contextlib.contextmanager
+    def holding(self, size: int) -> Iterator[None]:
+        """Count `size` inflated bytes as held inside."""
+        self._held += size
         try:
-            yield inflated
+            yield
         finally:
-            self._held -= held
+            self._held -= size
 
 
 def decode(body: bytes, content_encoding: str | None, max_size: int) -> bytes:

@@ -16,7 +16,10 @@ CSV = "text/csv"
 CSV_WITH_HEADER = "text/csv; header=present"
 LINES = (CSV, CSV_WITH_HEADER, "application/x-ndjson")  # types with a line for each prediction
 SEVERAL_INPUTS = "multiple input tensors required"  # of TensorFlow Serving's message
-_NEVER_JSON = ("application/x-npy", "application/x-npz")
+NPY, NPZ = "application/x-npy", "application/x-npz"
+TFEXAMPLE = "application/x-tfexample"
+ARRAYS = (NPY, NPZ)  # read and produced by `tfsd.worker.binary`, as Examples are read
+BINARY = (*ARRAYS, TFEXAMPLE)
 
 _Reader = Callable[[bytes, Mapping[str, str]], bytes]
 _Writer = Callable[[bytes], bytes | None]
@@ -39,6 +42,11 @@ def convert_request(body: bytes, content_type: str | None) -> bytes:
     return converted
 
 
+def is_binary(content_type: str | None) -> bool:
+    """Whether that is a content type that `tfsd.worker.binary` reads."""
+    return content_type is not None and media_type.parse(content_type).name in BINARY
+
+
 def reader_of(content_type: str | None) -> _Reader:
     """What reads that content type. Raises UnsupportedMediaType, before anybody inflates a body for nothing."""
     name = media_type.parse(content_type or JSON).name
@@ -46,7 +54,7 @@ def reader_of(content_type: str | None) -> _Reader:
     if reader is None:
         raise UnsupportedMediaType(
             f"Content-Type {name[:100]!r} is not supported without an inference.py that defines handler or"
-            f" input_handler; send one of {', '.join(_READERS)}"
+            f" input_handler; send one of {', '.join((*_READERS, *BINARY))}"
         )
     return reader
 
@@ -81,14 +89,13 @@ def convert_response(
 def response_type(accept: str | None, default_accept: str, strict: bool = False) -> str:
     """Return the content type that `accept` asks for, out of those that are produced here.
 
-    JSON takes the place of what is not; but raises NotAcceptable if `strict`, and for types of arrays, which
-    nobody reads as JSON.
+    JSON takes the place of what is not; but raises NotAcceptable if `strict`.
     """
-    offered = tuple(_WRITERS)
+    offered = (*_WRITERS, *ARRAYS)
     found = acceptable(accept, offered, choose(default_accept, offered, JSON))
     if found is None:
         asked = accept or default_accept
-        if strict or any(name in asked.lower() for name in _NEVER_JSON):
+        if strict:
             raise NotAcceptable(
                 f"Accept {asked[:100]!r} is not supported; ask for one of {', '.join(offered)}."
             )

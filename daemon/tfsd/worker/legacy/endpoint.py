@@ -18,7 +18,7 @@ from tfsd.worker.conversion.accept import NotAcceptable
 from tfsd.worker.conversion.content_encoding import Inflater
 from tfsd.worker.legacy.inputs import JSON, TEXT_TYPES, default_input_fn, to_request
 from tfsd.worker.legacy.outputs import default_output_fn
-from tfsd.worker.legacy.prediction_service import PredictionService, Signature
+from tfsd.worker.prediction_service import PredictionService, Signature
 from tfsd.worker.replies import BadResult, Reply, from_result
 
 UserFunction = Callable[..., Any] | None

@@ -17,8 +17,8 @@ from tensorflow_serving.apis import classification_pb2, inference_pb2, predict_p
 from tfsd.errors import BadRequest, UnsupportedMediaType
 from tfsd.worker.conversion import csv_rows, limits
 from tfsd.worker.legacy.examples import examples
-from tfsd.worker.legacy.prediction_service import CLASSIFY, PREDICT, REGRESS, VERBS, Input, Signature
 from tfsd.worker.legacy.tensors import check_size, to_tensor, with_fitted_shape
+from tfsd.worker.prediction_service import CLASSIFY, PREDICT, REGRESS, VERBS, Input, Signature
 
 JSON, CSV, PROTOBUF = "application/json", "text/csv", "application/octet-stream"
 TEXT_TYPES = (JSON, CSV)

@@ -14,10 +14,7 @@ from tensorflow.core.framework import tensor_pb2
 
 from tfsd.errors import BadRequest, HttpError
 from tfsd.tensors import values
-from tfsd.tensors.dtypes import DT_STRING, DTYPES
-
-Shape = tuple[int, ...] | None
-"""Sizes by dimension, -1 for one that is not known; None if not even their number is."""
+from tfsd.tensors.dtypes import DT_STRING, DTYPES, Shape
 
 MAX_REPEATED = 1_000_000
 _INT_FIELD = "int_val"  # of all integers with 32 bits or less

@@ -20,6 +20,8 @@ IDLE_CONNECTIONS = 128  # kept for each model server
 AVOID_SECONDS = 1.0  # after a failure, as long as another instance works
 
 log = logging.getLogger(__name__)
+Body = bytes | Sequence[bytes | memoryview]
+"""Bytes, or their pieces where a connection takes them."""
 AnswerT = TypeVar("AnswerT")
 AnswerT_co = TypeVar("AnswerT_co", covariant=True)
 
@@ -29,7 +31,7 @@ class Exchanging(Protocol[AnswerT_co]):
 
     reusable: bool
 
-    def exchange(self, head: bytes, body: bytes) -> AnswerT_co:
+    def exchange(self, head: bytes, body: Any) -> AnswerT_co:
         """Send a request and wait for its whole answer. Raises CutOff."""
 
     def close(self) -> None:
@@ -53,7 +55,7 @@ class Backend(Generic[AnswerT]):
         # A socket belongs to the event loop of its thread; user code may have threads of gevent's pool.
         self._idle: dict[Any, list[Exchanging[AnswerT]]] = {}
 
-    def exchange(self, head: bytes, body: bytes) -> AnswerT:
+    def exchange(self, head: bytes, body: Body) -> AnswerT:
         """Send on a kept connection if there is one, on a new one if that turns out closed.
 
         Raises Refused, CutOff.
@@ -73,7 +75,7 @@ class Backend(Generic[AnswerT]):
             self.failed_at = None
         return answer
 
-    def _exchange(self, head: bytes, body: bytes) -> AnswerT:
+    def _exchange(self, head: bytes, body: Body) -> AnswerT:
         hub = gevent.get_hub()
         idle = self._idle.get(hub)
         if idle is None:
@@ -88,7 +90,7 @@ class Backend(Generic[AnswerT]):
         return self._use(self._connect(self.port, CONNECT_SECONDS), idle, head, body)
 
     def _use(
-        self, connection: Exchanging[AnswerT], idle: list[Exchanging[AnswerT]], head: bytes, body: bytes
+        self, connection: Exchanging[AnswerT], idle: list[Exchanging[AnswerT]], head: bytes, body: Any
     ) -> AnswerT:
         try:
             answer = connection.exchange(head, body)

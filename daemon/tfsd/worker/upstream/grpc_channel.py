@@ -24,7 +24,7 @@ from gevent.lock import Semaphore
 
 from tfsd.plan import MAX_GRPC_CALLS, ModelServer
 from tfsd.worker.upstream import grpc_core_channel, http2
-from tfsd.worker.upstream.backend import Backend, Backends
+from tfsd.worker.upstream.backend import Backend, Backends, Body
 from tfsd.worker.upstream.connection import CutOff, Refused
 from tfsd.worker.upstream.deadline import current_deadline
 from tfsd.worker.upstream.grpc_call import CallFailed, EndedCall, PendingCall, failure
@@ -68,22 +68,24 @@ class Channel(grpc.Channel):
         return UnaryCall(self, method, request_serializer, response_deserializer)
 
     def call(
-        self, method: str, message: bytes, timeout: float | None, metadata: Metadata | None, wait: bool | None
+        self, method: str, message: Body, timeout: float | None, metadata: Metadata | None, wait: bool | None
     ) -> Answer:
-        """Do one call, and again what may be done again. Raises CallFailed when there is no answer."""
+        """Do one call, and again what may be done again. Raises CallFailed when there is no answer.
+
+        The message may be a list of its pieces, which are sent without being copied.
+        """
         if self._closed:
             raise ValueError("Cannot invoke RPC on closed channel!")
-        if len(message) > MAX_MESSAGE_BYTES:
-            raise failure(
-                http2.RESOURCE_EXHAUSTED, f"The request has {len(message)} bytes, which is too much."
-            )
+        size = len(message) if isinstance(message, bytes) else sum(map(len, message))
+        if size > MAX_MESSAGE_BYTES:
+            raise failure(http2.RESOURCE_EXHAUSTED, f"The request has {size} bytes, which is too much.")
         fields = http2.call_fields(method, b"" if timeout is None else http2.timeout_value(timeout))
         if metadata:
             fields += http2.metadata_fields(metadata)
         with self._places, _limited(timeout):
             return self._attempts(fields, message, self._wait if wait is None else wait)
 
-    def _attempts(self, fields: bytes, message: bytes, wait: bool) -> Answer:
+    def _attempts(self, fields: bytes, message: Body, wait: bool) -> Answer:
         attempts = 0
         pause = FIRST_PAUSE_SECONDS
         tried: list[Backend[Answer]] = []

@@ -15,6 +15,7 @@ from typing import Any
 from gevent import socket
 
 from tfsd.worker.upstream import http2
+from tfsd.worker.upstream.backend import Body
 from tfsd.worker.upstream.connection import HOST, CutOff, Refused
 from tfsd.worker.upstream.http2 import Fields, Metadatum, ProtocolError
 
@@ -109,7 +110,7 @@ class GrpcConnection:
         self.reusable = False
         self._socket.close()
 
-    def exchange(self, head: bytes, body: bytes) -> Answer:
+    def exchange(self, head: bytes, body: Body) -> Answer:
         """Send a call's header block and message, wait for the whole answer. Raises CutOff."""
         self._stream += 2
         if self._stream + 2 > LAST_STREAM:
@@ -131,19 +132,21 @@ class GrpcConnection:
 
     # -- sending
 
-    def _send(self, head: bytes, body: bytes) -> None:
-        stream, size = self._stream, len(body) + http2.MESSAGE_HEAD.size
+    def _send(self, head: bytes, body: Body) -> None:
+        pieces = [body] if isinstance(body, bytes) else body
+        length = sum(map(len, pieces))
+        stream, size = self._stream, length + http2.MESSAGE_HEAD.size
         start = self._due + http2.frame(http2.HEADERS, http2.END_HEADERS, stream, head)
-        prefix = http2.MESSAGE_HEAD.pack(0, len(body))
+        prefix = http2.MESSAGE_HEAD.pack(0, length)
         self._due = b""
         if size > min(self._frame_size, self._window, self._stream_window, ONE_WRITE_BYTES):
-            self._send_pieces(start, [prefix, body])
+            self._send_pieces(start, [prefix, *pieces])
             return
         self._window -= size
         data = http2.frame_head(size, http2.DATA, http2.END_STREAM, stream)
-        self._socket.sendall(b"".join((start, data, prefix, body)))
+        self._socket.sendall(b"".join((start, data, prefix, *pieces)))
 
-    def _send_pieces(self, start: bytes, pieces: list[bytes]) -> None:
+    def _send_pieces(self, start: bytes, pieces: list[bytes | memoryview]) -> None:
         """Send pieces as DATA, as much at a time as the server allows; stops when it has answered already."""
         parts: list[Any] = [start]
         for number, piece in enumerate(pieces, 1):

@@ -8,6 +8,7 @@ from tfsd.worker.conversion.accept import NotAcceptable
 from tfsd.worker.conversion.convert import response_type
 
 JSON, LINES, NDJSON, CSV = "application/json", "application/jsonlines", "application/x-ndjson", "text/csv"
+NPY, NPZ = "application/x-npy", "application/x-npz"
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,9 @@ JSON, LINES, NDJSON, CSV = "application/json", "application/jsonlines", "applica
         ("application/json;q=0, application/*", LINES),
         ("*/*;q=0", JSON),
         ("text/csv; q=high", CSV),
-        ("application/x-npy, text/csv;q=0.1", CSV),
+        ("image/png, text/csv;q=0.1", CSV),
+        ("application/x-npy, text/csv;q=0.1", NPY),
+        ("text/csv;q=0.1, application/x-npz;q=0.2", NPZ),
         ("image/png", JSON),
         ("text/csvx", JSON),
         (",;q=,/,", JSON),
@@ -56,7 +59,8 @@ def test_preference(accept: str | None, expected: str) -> None:
         ("application/*", CSV, JSON),
         ("application/json", CSV, JSON),
         ("image/png", CSV, JSON),
-        (None, "application/x-npy", JSON),
+        (None, "image/png", JSON),
+        (None, "application/x-npy", NPY),
         (None, "", JSON),
         (None, "Text/CSV; header=absent", CSV),
     ],
@@ -68,11 +72,9 @@ def test_default_is_for_who_has_no_preference(accept: str | None, default: str, 
 @pytest.mark.parametrize(
     ("accept", "strict"),
     [
-        ("application/x-npy", False),
-        ("image/png, Application/X-NPY;q=0.5", False),
         ("image/png", True),
         ("*/*;q=0", True),
-        ("application/x-npy", True),
+        ("application/x-npy;q=0, image/png", True),
     ],
 )
 def test_what_is_not_produced_is_not_acceptable(accept: str, strict: bool) -> None:
@@ -83,4 +85,4 @@ def test_what_is_not_produced_is_not_acceptable(accept: str, strict: bool) -> No
 
 @given(st.one_of(st.text(), st.text(alphabet="*/;,=q.01 atext/csv")), st.text())
 def test_any_header_gives_a_type_that_is_produced(accept: str, default: str) -> None:
-    assert response_type(accept, default) in (JSON, LINES, NDJSON, CSV, "application/jsons")
+    assert response_type(accept, default) in (JSON, LINES, NDJSON, CSV, "application/jsons", NPY, NPZ)

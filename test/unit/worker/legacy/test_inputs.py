@@ -19,7 +19,7 @@ from tensorflow_serving.apis import inference_pb2, predict_pb2
 from tfsd.errors import BadRequest, HttpError
 from tfsd.worker.legacy.examples import examples
 from tfsd.worker.legacy.inputs import default_input_fn, parse_csv, parse_json, to_request
-from tfsd.worker.legacy.prediction_service import Input, Signature
+from tfsd.worker.prediction_service import Input, Signature
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 JSON_VALUES = st.recursive(

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -18,19 +18,21 @@ from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
     inference_pb2,
+    model_pb2,
     predict_pb2,
     prediction_service_pb2_grpc,
     regression_pb2,
 )
 
 from tfsd.errors import BadRequest, HttpError
-from tfsd.worker.legacy.tensors import Shape
+from tfsd.tensors.dtypes import Shape
 from tfsd.worker.targets import GENERIC, Target
 from tfsd.worker.upstream.client import Group
 from tfsd.worker.upstream.grpc_errors import as_http_error
 
 SERVING_DEFAULT = "serving_default"
 METHODS = "tensorflow/serving/"  # with predict, classify or regress: a signature's method_name
+PREDICT_METHOD = "/tensorflow.serving.PredictionService/Predict"
 PREDICT, CLASSIFY, REGRESS = "predict", "classify", "regress"
 VERBS: dict[type, str] = {
     predict_pb2.PredictRequest: "Predict",
@@ -45,7 +47,7 @@ LAST_SECONDS = 0.5  # of a request's time: there is just enough left to say why 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Input:
-    """One input of a signature; `dtype` is a DataType's number."""
+    """One input or output of a signature; `dtype` is a DataType's number."""
 
     dtype: int
     shape: Shape
@@ -53,11 +55,20 @@ class Input:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Signature:
-    """A model version's `serving_default`. `method` is 'predict', 'classify', 'regress', or what it says else."""
+    """A signature of a model version. `method` is 'predict', 'classify', 'regress', or what it says else."""
 
     version: int
     method: str
     inputs: Mapping[str, Input]
+    outputs: Mapping[str, Input] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Signatures:
+    """All signatures of a model version."""
+
+    version: int
+    by_name: Mapping[str, Signature]
 
 
 class PredictionService:
@@ -66,18 +77,25 @@ class PredictionService:
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
         self._stubs: WeakKeyDictionary[Group, Any] = WeakKeyDictionary()
-        self._signatures: WeakKeyDictionary[Group, dict[int | None, Signature]] = WeakKeyDictionary()
+        self._raw: WeakKeyDictionary[Group, Any] = WeakKeyDictionary()
+        self._signatures: WeakKeyDictionary[Group, dict[int | None, _Signatures]] = WeakKeyDictionary()
 
-    def signature(self, target: Target, deadline: float) -> Signature:
-        """The signature of the version that `target` means; it is asked for once per version. Raises HttpError."""
+    def signature(self, target: Target, deadline: float, name: str = SERVING_DEFAULT) -> Signature:
+        """A signature of the version that `target` means; they are asked for once per version. Raises HttpError."""
         known = self._signatures.setdefault(target.group, {})
         found = known.get(target.asked_version)
         if found is None:
             request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
             _name_model(request.model_spec, target)
-            found = _signature(self._call("GetModelMetadata", request, target, deadline))
+            found = _signatures(self._call("GetModelMetadata", request, target, deadline))
             known[target.asked_version] = found
-        return found
+        if name not in found.by_name:
+            names = ", ".join(sorted(found.by_name)) or "none"
+            raise BadRequest(
+                f"The model has no signature {name!r}; it has {names}. Let input_fn return a PredictRequest that names "
+                "one, or, without code, name it by tfs-signature-name in X-Amzn-SageMaker-Custom-Attributes."
+            )
+        return found.by_name[name]
 
     def predict(self, request: Any, target: Target, deadline: float) -> Any:
         """Send a request of any of VERBS; a model spec that names no model is filled in. Returns the response.
@@ -94,13 +112,32 @@ class PredictionService:
             if error.status in (400, 404):
                 self._signatures.pop(target.group, None)  # it may be of a version that is no more
             raise
-        self._check_version(response, target)
+        self.check_version(getattr(response, "model_spec", None), target)
         return response
 
-    def _check_version(self, response: Any, target: Target) -> None:
-        """Forget the latest version's signature when an answer comes from another one."""
+    def predict_pieces(self, message: Sequence[bytes | memoryview], target: Target, deadline: float) -> bytes:
+        """Send the pieces of a serialized PredictRequest (see `spec`). Returns the serialized response. Raises
+        HttpError."""
+        call = self._raw.get(target.group)
+        if call is None:
+            call = self._raw[target.group] = target.group.channel.unary_unary(PREDICT_METHOD)
+        try:
+            return self._attempts(lambda timeout: call(message, timeout=timeout), target, deadline)
+        except HttpError as error:
+            if error.status in (400, 404):
+                self._signatures.pop(target.group, None)
+            raise
+
+    @staticmethod
+    def spec(target: Target) -> Any:
+        """The ModelSpec of the version and the signature that `target` means."""
+        spec = model_pb2.ModelSpec(signature_name=target.signature_name or "")
+        _name_model(spec, target)
+        return spec
+
+    def check_version(self, spec: Any, target: Target) -> None:
+        """Forget the latest version's signatures when an answer, with this ModelSpec, comes from another one."""
         known = self._signatures.get(target.group, {})
-        spec = getattr(response, "model_spec", None)
         latest = known.get(None)
         if latest is not None and spec is not None and spec.version.value != latest.version:
             del known[None]
@@ -111,10 +148,14 @@ class PredictionService:
         if stub is None:
             stub = prediction_service_pb2_grpc.PredictionServiceStub(group.channel)
             self._stubs[group] = stub
+        return self._attempts(lambda timeout: getattr(stub, verb)(request, timeout=timeout), target, deadline)
+
+    def _attempts(self, call: Callable[[float], Any], target: Target, deadline: float) -> Any:
+        group = target.group
         while True:
             timeout = max(0.0, min(self._timeout, deadline - time.monotonic()))
             try:
-                return getattr(stub, verb)(request, timeout=timeout)
+                return call(timeout)
             except grpc.RpcError as error:
                 if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
                     raise as_http_error(error) or HttpError(500, str(error)) from None
@@ -144,18 +185,24 @@ def _name_model(spec: Any, target: Target) -> None:
         spec.version.value = target.asked_version
 
 
-def _signature(metadata: Any) -> Signature:
+def _signatures(metadata: Any) -> _Signatures:
     definitions = get_model_metadata_pb2.SignatureDefMap()
     metadata.metadata["signature_def"].Unpack(definitions)
-    if SERVING_DEFAULT not in definitions.signature_def:
-        names = ", ".join(sorted(definitions.signature_def)) or "none"
-        raise BadRequest(
-            f"The model has no signature {SERVING_DEFAULT!r}; it has {names}. Let input_fn return a PredictRequest "
-            "that names one."
+    version = metadata.model_spec.version.value
+    found = {
+        name: Signature(
+            version,
+            definition.method_name.removeprefix(METHODS),
+            _tensors(definition.inputs),
+            _tensors(definition.outputs),
         )
-    definition = definitions.signature_def[SERVING_DEFAULT]
-    inputs = {name: Input(info.dtype, _shape(info.tensor_shape)) for name, info in definition.inputs.items()}
-    return Signature(metadata.model_spec.version.value, definition.method_name.removeprefix(METHODS), inputs)
+        for name, definition in definitions.signature_def.items()
+    }
+    return _Signatures(version, found)
+
+
+def _tensors(infos: Mapping[str, Any]) -> Mapping[str, Input]:
+    return {name: Input(info.dtype, _shape(info.tensor_shape)) for name, info in infos.items()}
 
 
 def _shape(proto: Any) -> Shape:
