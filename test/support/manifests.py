@@ -90,11 +90,7 @@ def custom_schema(kind: tuple[str, str]) -> tuple[Schema, referencing.Resource[A
         "$schema": contents["$schema"],
         "$id": contents["$id"].replace("_definitions", "kserve"),
         "$ref": f"#/$defs/{KSERVE[kind]}",
-        "$defs": {
-            **kserve_definitions(),
-            # The model has no enumeration of these.
-            "protocol": {"enum": ["v1", "v2", "grpc-v1", "grpc-v2"]},
-        },
+        "$defs": kserve_definitions(),
     }, definitions
 
 
@@ -160,6 +156,8 @@ def type_schema(name: str, models: set[str]) -> Schema:
         return {"$ref": f"#/$defs/{name}"}
     if name == "V1ObjectMeta":
         return kubernetes_schema("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")
+    if match := re.fullmatch(r"K8sIoApi([A-Z][a-z]+)V1([A-Z]\w+)", name):
+        return kubernetes_schema(f"io.k8s.api.{match[1].lower()}.v1.{match[2]}")
     if match := re.fullmatch(r"V1([A-Z]\w+)", name):
         return kubernetes_schema(f"io.k8s.api.core.v1.{match[1]}")
     return {}  # quantities and statuses

@@ -6,6 +6,7 @@ podman 4 obeys security contexts, resources, volumes and settings; it has no pre
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import json
@@ -13,14 +14,18 @@ import secrets
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import requests
 import yaml
 
-from support.manifests import Manifest, of_kind
+from support.manifests import DEPLOY, Manifest, built, of_kind
 from tfsd.stack.ports import allocate
 
+NAME = "sagemaker-tensorflow-serving:embedded-cpu"  # in the kit
+SERVER = f"localhost/{NAME}"
 START_SECONDS = 180  # on a loaded machine
 
 
@@ -35,7 +40,11 @@ def missing_podman(image: str) -> str | None:
     pod = f"tfsd-trial-{secrets.token_hex(4)}"
     tried = call("run", "--rm", "--pod", f"new:{pod}", "--memory", "64m", "--entrypoint", "true", image)
     call("pod", "rm", "--force", pod)
-    return f"podman cannot run a pod here: {tried.stderr.strip()[-300:]}" if tried.returncode else None
+    if tried.returncode == 0:
+        return None
+    # Without systemd it complains each time of the health checks that it cannot do.
+    said = " ".join(line for line in tried.stderr.splitlines() if "healthcheck" not in line)
+    return f"podman cannot run a pod here (CONTAINERS_CONF=.ci/containers.conf may help): {said}"
 
 
 def call(*words: str, **more: Any) -> subprocess.CompletedProcess[str]:
@@ -48,6 +57,29 @@ def podman(*words: str, **more: Any) -> str:
     done = call(*words, **more)
     assert done.returncode == 0, f"podman {' '.join(words)}: {done.stderr}{done.stdout}"
     return done.stdout.strip()
+
+
+@contextlib.contextmanager
+def image_with_model(directory: Path, models: Mapping[str, Path]) -> Iterator[str]:
+    """The server's image with models in it, made in an empty directory as the guide says; removed at the end."""
+    for name, source in models.items():
+        shutil.copytree(source, directory / "model" / name)
+    (directory / "Dockerfile").write_text(f"FROM {SERVER}\nCOPY model /opt/ml/model\n")
+    name = f"localhost/tfsd-test:{secrets.token_hex(4)}"
+    podman("build", "--quiet", "--tag", name, str(directory))
+    try:
+        yield name
+    finally:
+        call("rmi", "--force", name)
+
+
+def of_the_kit(image: str) -> list[Manifest]:
+    """The base, with an image in place of the kit's, as an overlay has it."""
+    manifests = built(DEPLOY / "kubernetes" / "base")
+    (container,) = of_kind(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == NAME
+    container["image"] = image
+    return manifests
 
 
 class Pod:

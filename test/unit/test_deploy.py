@@ -15,6 +15,7 @@ from tfsd.settings import GATEWAY_MARGIN_SECONDS, Settings
 from tfsd.stop_times import stop_times
 
 KUBERNETES = DEPLOY / "kubernetes"
+KSERVE = DEPLOY / "kserve"
 BASE = KUBERNETES / "base"
 OVERLAYS = sorted(path.parent for path in (KUBERNETES / "overlays").glob("*/kustomization.yaml"))
 COMPONENTS = sorted(path.parent for path in (KUBERNETES / "components").glob("*/kustomization.yaml"))
@@ -44,7 +45,7 @@ def pod(base: list[Manifest]) -> Manifest:
     return template
 
 
-@pytest.mark.parametrize("directory", [BASE, *OVERLAYS], ids=name_of)
+@pytest.mark.parametrize("directory", [BASE, *OVERLAYS, KSERVE], ids=name_of)
 def test_an_overlay_builds_and_every_kind_in_it_is_right(directory: Path) -> None:
     manifests = built(directory)
     assert manifests
@@ -75,16 +76,20 @@ def test_the_kit_is_whole(base: list[Manifest]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overlay", "kind", "where"),
+    ("directory", "kind", "where"),
     [
-        ("cpu", "Deployment", ["spec", "template", "spec", "containers", 0]),
-        ("cpu", "HorizontalPodAutoscaler", ["spec"]),
-        ("in-flight", "ScaledObject", ["spec", "advanced"]),
-        ("in-flight", "ServiceMonitor", ["spec", "endpoints", 0]),
+        ("kubernetes/overlays/cpu", "Deployment", ["spec", "template", "spec", "containers", 0]),
+        ("kubernetes/overlays/cpu", "HorizontalPodAutoscaler", ["spec"]),
+        ("kubernetes/overlays/in-flight", "ScaledObject", ["spec", "advanced"]),
+        ("kubernetes/overlays/in-flight", "ServiceMonitor", ["spec", "endpoints", 0]),
+        ("kserve", "ClusterServingRuntime", ["spec"]),
+        ("kserve", "ClusterServingRuntime", ["spec", "containers", 0, "readinessProbe"]),
+        ("kserve", "InferenceService", ["spec", "predictor", "model"]),
+        ("kserve", "InferenceService", ["spec", "predictor", "deploymentStrategy"]),
     ],
 )
-def test_the_check_finds_a_field_that_no_kind_has(overlay: str, kind: str, where: list[str | int]) -> None:
-    manifest = copy.deepcopy(of_kind(built(KUBERNETES / "overlays" / overlay), kind))
+def test_the_check_finds_a_field_that_no_kind_has(directory: str, kind: str, where: list[str | int]) -> None:
+    manifest = copy.deepcopy(of_kind(built(DEPLOY / directory), kind))
     assert problems(manifest) == []
     part: Any = manifest
     for step in where:
@@ -178,3 +183,26 @@ def test_a_start_may_take_as_long_as_a_model_may_load(base: list[Manifest], pod:
     seconds = start["periodSeconds"] * start["failureThreshold"]
     assert seconds >= 2 * Settings().load_timeout  # requirements may have to be installed first
     assert of_kind(base, "Deployment")["spec"]["progressDeadlineSeconds"] >= seconds
+
+
+def test_kserve_runs_the_container_of_the_kit(base: list[Manifest], pod: Manifest) -> None:
+    """All that KServe does not decide itself is the same, and the settings too."""
+    manifests = built(KSERVE)
+    runtime, service = of_kind(manifests, "ClusterServingRuntime"), of_kind(manifests, "InferenceService")
+    (theirs,) = runtime["spec"]["containers"]
+    (ours,) = pod["spec"]["containers"]
+    assert theirs["args"] == ours["args"]
+    assert theirs["lifecycle"] == ours["lifecycle"]
+    assert theirs["volumeMounts"] == ours["volumeMounts"]
+    assert runtime["spec"]["volumes"] == pod["spec"]["volumes"]
+    assert ours["securityContext"].items() <= theirs["securityContext"].items()
+    port = ours["ports"][0]["containerPort"]
+    for name in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert theirs[name] == ours[name] | {"httpGet": ours[name]["httpGet"] | {"port": port}}
+    environ = {variable["name"]: variable["value"] for variable in theirs["env"]}
+    assert environ.pop("SAGEMAKER_TFS_DEFAULT_MODEL_NAME") == "{{.Name}}"
+    assert environ == of_kind(base, "ConfigMap")["data"]
+    predictor = service["spec"]["predictor"]
+    assert predictor["terminationGracePeriodSeconds"] == pod["spec"]["terminationGracePeriodSeconds"]
+    assert predictor["deploymentStrategy"] == of_kind(base, "Deployment")["spec"]["strategy"]
+    assert predictor["model"]["runtime"] == runtime["metadata"]["name"]
