@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import threading
 import time
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import botocore.exceptions
 import pytest
 
 from integration.conftest import linked
+from support.endpoint_load import Load
 from support.local_sagemaker import LocalSageMaker, variant, wait_for
 
 SECONDS = 180
@@ -37,41 +37,6 @@ def predictions(sagemaker: LocalSageMaker, name: str) -> list[float]:
     )
     found: list[float] = json.loads(answer["Body"].read())["predictions"]
     return found
-
-
-class Load:
-    """Requests without a pause, from two clients; `answers` are the predictions, `failures` what else came."""
-
-    def __init__(self, sagemaker: LocalSageMaker, name: str) -> None:
-        self.answers: list[float] = []
-        self.failures: list[Exception] = []
-        self._sagemaker, self._name = sagemaker, name
-        self._ended = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(2)]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        self._ended.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self) -> None:
-        client = self._sagemaker.client("sagemaker-runtime")
-        body = {
-            "EndpointName": self._name,
-            "Body": b'{"instances": [2.0]}',
-            "ContentType": "application/json",
-        }
-        while not self._ended.is_set():
-            try:
-                answer = client.invoke_endpoint(**body)
-                self.answers += json.loads(answer["Body"].read())["predictions"]
-            except Exception as error:
-                self.failures.append(error)
 
 
 @pytest.fixture(scope="module")

@@ -77,7 +77,9 @@ class AsyncInference:
     def submit(self, request: AsyncRequest) -> None:
         """Queue a request; returns at once."""
         name = request.endpoint
-        self._waiting.setdefault(name, deque()).append(request)
+        waiting = self._waiting.setdefault(name, deque())
+        waiting.append(request)
+        self._count(request, "ApproximateBacklogSize", float(len(waiting)), COUNT)
         if self._workers.get(name, 0) < self._concurrency(name):
             self._workers[name] = self._workers.get(name, 0) + 1
             self._spawn(self._work, name)

@@ -252,9 +252,11 @@ class Endpoints:
                 for definition in snapshot["Config"].get(kind, ())
             ]
 
-        return Deployment(
-            snapshot["Config"], variants("ProductionVariants"), variants("ShadowProductionVariants")
-        )
+        production, shadows = variants("ProductionVariants"), variants("ShadowProductionVariants")
+        if "AsyncInferenceConfig" in snapshot["Config"]:  # MaxConcurrentInvocationsPerInstance is of each
+            for variant in production:
+                variant.least_outstanding = True
+        return Deployment(snapshot["Config"], production, shadows)
 
     def _heal(self) -> None:
         while True:

@@ -22,6 +22,7 @@ from tfsd.sagemaker.log_streams import LogStream
 STARTUP_SECONDS = 240  # hosting contract section 2
 DRAIN_SECONDS = 60
 MAX_FAILED_PINGS = 3
+LEAST_OUTSTANDING = "LEAST_OUTSTANDING_REQUESTS"
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Variant:
         self.streams: dict[Instance, LogStream] = {}
         self.in_flight = 0
         self.config_name = config_name
+        self.least_outstanding = definition.get("RoutingConfig", {}).get("RoutingStrategy") == LEAST_OUTSTANDING
         self.status: dict[str, Any] | None = (
             None  # a ProductionVariantStatus, while something is done with it
         )
@@ -65,10 +67,6 @@ class Variant:
     def direct(self) -> bool:
         """Whether requests name one of the containers instead of passing through all."""
         return self.model.get("InferenceExecutionConfig", {}).get("Mode") == "Direct"
-
-    @property
-    def _least_outstanding(self) -> bool:
-        return self.definition.get("RoutingConfig", {}).get("RoutingStrategy") == "LEAST_OUTSTANDING_REQUESTS"
 
     def scale(self) -> None:
         """Start or stop instances until there are `desired_count`. Raises InstanceError; then none is left over."""
@@ -100,7 +98,7 @@ class Variant:
         able = [instance for instance in turn if instance.healthy and instance.alive]
         if not able:
             return None
-        chosen = min(able, key=lambda instance: instance.in_flight) if self._least_outstanding else able[0]
+        chosen = min(able, key=lambda instance: instance.in_flight) if self.least_outstanding else able[0]
         self._next = self.instances.index(chosen) + 1
         return chosen
 
