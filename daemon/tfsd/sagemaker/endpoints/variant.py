@@ -49,7 +49,9 @@ class Variant:
         self.streams: dict[Instance, LogStream] = {}
         self.in_flight = 0
         self.config_name = config_name
-        self.least_outstanding = definition.get("RoutingConfig", {}).get("RoutingStrategy") == LEAST_OUTSTANDING
+        self.least_outstanding = (
+            definition.get("RoutingConfig", {}).get("RoutingStrategy") == LEAST_OUTSTANDING
+        )
         self.status: dict[str, Any] | None = (
             None  # a ProductionVariantStatus, while something is done with it
         )
