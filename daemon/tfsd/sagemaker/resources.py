@@ -98,12 +98,13 @@ def held(
     status: str,
     under_way: Collection[str],
     released: Callable[[], bool] = lambda: False,
+    seconds: float = HOLD_SECONDS,
 ) -> Record | None:
-    """What `read` returns, once its status is final, or after HOLD_SECONDS: waiters ask only every 30 or 60 s.
+    """What `read` returns, once its status is final, or after that time: waiters ask only every 30 or 60 s.
 
     Nobody is held while it is `released`.
     """
-    end = time.monotonic() + HOLD_SECONDS
+    end = time.monotonic() + seconds
     while (record := read()) is not None and record[status] in under_way and time.monotonic() < end:
         if released():
             break

@@ -12,6 +12,7 @@ from tfsd.sagemaker.resources import held
 from tfsd.sagemaker.state import ACCOUNT
 
 MAX_ANSWER_BYTES = 6 * 1024 * 1024
+HOLD_SECONDS = 50  # of the 60 that botocore waits for an answer
 
 # Members of the request that reach the container, and by which header (hosting contract section 3)
 TO_CONTAINER = {
@@ -28,10 +29,16 @@ TO_CONTAINER = {
 def find_endpoint(call: Call, request: dict[str, Any], asynchronous: bool = False) -> Endpoint:
     """The endpoint in service that a request names, waited for while it is being created. Raises ValidationError."""
     name = request["EndpointName"]
-    held(lambda: call.emulator.state.endpoints.get(name), "EndpointStatus", {"Creating", "SystemUpdating"})
+    record = held(
+        lambda: call.emulator.state.endpoints.get(name),
+        "EndpointStatus",
+        {"Creating", "SystemUpdating"},
+        seconds=HOLD_SECONDS,
+    )
     endpoint = call.emulator.endpoints.find(name)
     if endpoint is None or endpoint.deployment is None:
-        raise ValidationError(f"Endpoint {name} of account {ACCOUNT} not found.")
+        why = f" Its status is {record['EndpointStatus']}, not InService." if record else ""
+        raise ValidationError(f"Endpoint {name} of account {ACCOUNT} not found.{why}")
     if ("AsyncInferenceConfig" in endpoint.config) != asynchronous:
         raise ValidationError(
             f"Endpoint {name} is not an asynchronous one; use InvokeEndpoint."

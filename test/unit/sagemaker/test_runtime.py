@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tfsd.sagemaker import runtime
 from tfsd.sagemaker.endpoints.endpoint import Invocation
 from tfsd.sagemaker.errors import ModelError
 
@@ -187,6 +188,21 @@ def test_an_endpoint_that_is_being_created_is_waited_for(api: Api) -> None:
     api.client("sagemaker").create_endpoint(EndpointName="e", EndpointConfigName="c")
     assert api.invoke("e")["name"] == "m"
     wait_for(lambda: api.describe("e")["EndpointStatus"] == "InService")
+
+
+def test_an_endpoint_that_is_not_in_service_says_so(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "HOLD_SECONDS", 0)
+    api.make_model("slow", STUB_UNHEALTHY="1")
+    api.make_model("bad", STUB_REFUSES="no")
+    for name in ("slow", "bad"):
+        api.make_config(name, {"ModelName": name})
+        api.client("sagemaker").create_endpoint(EndpointName=name, EndpointConfigName=name)
+    wait_for(
+        lambda: api.client("sagemaker").list_endpoints(StatusEquals="Failed")["Endpoints"], "the failure"
+    )
+    for name, status in (("slow", "Creating"), ("bad", "Failed")):
+        with pytest.raises(ClientError, match=f"{name} of account .* not found. Its status is {status}, not"):
+            api.invoke(name)
 
 
 def test_a_container_has_its_time(api: Api) -> None:

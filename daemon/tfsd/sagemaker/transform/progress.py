@@ -5,12 +5,12 @@ On a terminal a bar for each job that runs, which leaves one line when it ends; 
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable
 from typing import TextIO, cast
 
 from rich.console import Console
-from rich.file_proxy import FileProxy
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
@@ -23,7 +23,7 @@ class Display:
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self.console = Console(file=stream, highlight=False)
-        self.stream = cast(TextIO, FileProxy(self.console, stream)) if self.console.is_terminal else stream
+        self.stream = cast(TextIO, _Lines(self.say)) if self.console.is_terminal else stream
         self.clock = clock
         self.bars = Progress(
             TextColumn("{task.description}"),
@@ -58,6 +58,19 @@ class Display:
     def say(self, text: str) -> None:
         """A line that stays, above the bars."""
         self.console.print(Text(text), soft_wrap=True)
+
+
+class _Lines(io.TextIOBase):
+    """Takes text and hands on whole lines, as long as they are: rich's own would break them at the terminal's width."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say, self._begun = say, ""
+
+    def write(self, text: str) -> int:
+        *lines, self._begun = (self._begun + text).split("\n")
+        for line in lines:
+            self._say(line)
+        return len(text)
 
 
 class JobProgress:

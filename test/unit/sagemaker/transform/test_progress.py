@@ -61,6 +61,16 @@ def test_a_bar_for_each_job_on_a_terminal_and_none_when_all_have_ended() -> None
     assert "Transform job one: Completed, 1/2 objects, 1000 records" in stream.getvalue()
 
 
+def test_a_log_line_on_a_terminal_stays_one_line() -> None:
+    stream = Terminal()
+    display = Display(stream)
+    display.console.size = display.console.size.__class__(20, 25)
+    text = "2030-01-01 sagemaker INFO Endpoint [digits] is in service after 5.1 s."
+    display.stream.write(text[:30])
+    display.stream.write(f"{text[30:]}\nanother\n")
+    assert stream.getvalue() == f"{text}\nanother\n"
+
+
 def test_a_job_that_never_started_only_says_so() -> None:
     stream = io.StringIO()
     Display(stream).job("j").ended("Failed")
