@@ -70,6 +70,11 @@ def _sagemaker(words: list[str]) -> int:
     os.execv(sys.executable, [sys.executable, "-m", "tfsd.sagemaker", *data, *words])
 
 
+def _tune(words: list[str]) -> int:
+    """Another program: what it computes and draws with is installed for this verb only."""
+    os.execv(sys.executable, [sys.executable, "-m", "tfsd.tuner", *words])
+
+
 def _test(words: list[str]) -> int:
     """All tests, or those that the arguments name, two at a time. With COVERAGE_DIRECTORY what they run is noted."""
     command = [sys.executable, "-m", "pytest"]
@@ -138,6 +143,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "serve": _serve,
     "replay": replay.main,
     "warmup": warmup.main,
+    "tune": _tune,
     "sagemaker": _sagemaker,
     "test": _test,
     "check": _check,

@@ -24,7 +24,7 @@ ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / "bin" / "python"
 LOG = ENVIRONMENT / "pip.log"
 LOCKED = ENVIRONMENT / "requirements.txt"
-VERBS = ("serve", "replay", "warmup", "sagemaker", "test", "check", "docs", "ctl", "bench", "exec")
+VERBS = ("serve", "replay", "warmup", "tune", "sagemaker", "test", "check", "docs", "ctl", "bench", "exec")
 EVERYTHING = ["embedded", "nginx", "test", "tune"]
 NEEDED_EXTRAS = {
     "replay": [],

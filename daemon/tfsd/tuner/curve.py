@@ -16,14 +16,15 @@ from tfsd.tuner import intervals
 from tfsd.tuner.intervals import Interval
 
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
-FEWEST_SAMPLES = 5
+FEWEST_SAMPLES = 8
 MOST_SAMPLES = 60
 WORTHWHILE = 1.15  # batching that could gain less than this is not worth a candidate
+LIKELY = 1.08  # what has to be seen of it: the upper end of a wide interval alone is no promise
 
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """One size: `seconds` of a call, less the overhead of a request; `speedup` over single calls; CPU in seconds."""
+    """One size: `seconds` of a call, less the overhead; `speedup` over single calls; CPU of a call in seconds."""
 
     size: int
     seconds: Interval
@@ -39,11 +40,13 @@ class Curve:
     Attributes:
         points: by ascending size; the first is of size 1.
         overhead: seconds that a request takes without a call of the model.
+        intake: CPU seconds that it takes the model server.
         parallelism: single calls that proceed side by side, as their rate shows: 1.0 for one at a time.
     """
 
     points: tuple[Point, ...]
     overhead: float
+    intake: float = 0.0
     parallelism: float = 1.0
 
     def seconds(self, size: int) -> float:
@@ -68,8 +71,12 @@ class Curve:
         return max(self.points, key=lambda point: point.speedup.value)
 
     def batching_may_help(self) -> bool:
-        """Whether any size may save as much as is worthwhile, by the upper ends of the intervals."""
-        return any(point.speedup.high >= WORTHWHILE for point in self.points if point.size > 1)
+        """Whether any size may save as much as is worthwhile, by the estimate and the upper end of its interval."""
+        return any(
+            point.speedup.value >= LIKELY and point.speedup.high >= WORTHWHILE
+            for point in self.points
+            if point.size > 1
+        )
 
     def uneven(self) -> bool:
         """Whether a size costs clearly more than the next power of two, so that padding to that saves time."""
@@ -113,17 +120,19 @@ def measure(
     taken: dict[int, list[float]] = {size: [] for size in usable}
     used: dict[int, float] = dict.fromkeys(usable, 0.0)
     empty: list[float] = []
-    rounds = 0
+    rounds, intake = 0, 0.0
     while rounds < FEWEST_SAMPLES or (clock() < end and rounds < MOST_SAMPLES):
         rounds += 1
+        before = cpu()
         empty.append(_timed(empty_call, clock))
-        for size in usable:
+        intake += cpu() - before
+        for size in (1, 1, *usable):  # every speedup is one over single calls
             before = cpu()
             taken[size].append(_timed(lambda n=size: call(n), clock))  # type: ignore[misc]
             used[size] += cpu() - before
         if clock() > end + 2 * seconds and rounds >= 2:
             break  # far slower than its first calls: what there is must do
-    return _curve(taken, used, float(np.median(empty)))
+    return _curve(taken, used, float(intervals.lower_quartile(np.array(empty))), intake / rounds)
 
 
 def _usable(
@@ -146,7 +155,7 @@ def _usable(
             break
         spent += took
         left = end - clock()
-        if usable and (took > longest or spent * FEWEST_SAMPLES > left):
+        if usable and (took > longest or (len(usable) > 1 and spent * FEWEST_SAMPLES > left)):
             break
         usable.append(size)
     return usable
@@ -158,7 +167,9 @@ def _timed(work: Callable[[], None], clock: Callable[[], float]) -> float:
     return clock() - began
 
 
-def _curve(taken: Mapping[int, list[float]], used: Mapping[int, float], overhead: float) -> Curve:
+def _curve(
+    taken: Mapping[int, list[float]], used: Mapping[int, float], overhead: float, intake: float
+) -> Curve:
     """Take the overhead off each time; it is never more than nearly all of the fastest call."""
     fastest = min(min(times) for times in taken.values())
     overhead = min(overhead, 0.95 * fastest)
@@ -166,11 +177,11 @@ def _curve(taken: Mapping[int, list[float]], used: Mapping[int, float], overhead
     points = tuple(
         Point(
             size,
-            intervals.of_median(times),
+            intervals.of_time(times),
             intervals.of_speedup(less[1], times, size) if size > 1 else Interval(1.0, 1.0, 1.0),
             used[size] / len(times),
             len(times),
         )
         for size, times in less.items()
     )
-    return Curve(points, overhead)
+    return Curve(points, overhead, intake)

@@ -97,6 +97,7 @@ class Run:
         self._lateness: list[float] = []
         self._statuses: collections.Counter[str] = collections.Counter()
         self._late = 0
+        self._most_open = 0
         self.due = 0
 
     async def run(self) -> dict[str, Any]:
@@ -132,7 +133,8 @@ class Run:
             "seconds": elapsed,
             "statuses": dict(+self._statuses),
             "cpu_share": share,
-            "lateness": quantile([*self._lateness, *self._unsent()], order["quantile"]),
+            "lateness": quantile(self._lateness, order["quantile"]),
+            "connections": self._most_open,
             "stopped": stopped,
         }
         self._flights.clear()
@@ -153,15 +155,12 @@ class Run:
             waiting += 1
         return self._late + waiting
 
-    def _unsent(self) -> list[float]:
-        now = self._loop.time()
-        return [now - flight.due for flight in self._waiting]
-
     def _start(self, flight: Flight) -> None:
         self.due += 1
+        self._lateness.append(self._loop.time() - flight.due)
         self._flights[flight] = None
         if self._idle:
-            self._send(self._idle.pop(), flight)
+            self._idle.pop().send(flight)
             return
         self._waiting.append(flight)
         if len(self._open) + self._opening < MAX_CONNECTIONS and self._opening < len(self._waiting):
@@ -182,17 +181,14 @@ class Run:
             return
         self._opening -= 1
         self._open.add(connection)
+        self._most_open = max(self._most_open, len(self._open))
         self._free(connection)
 
     def _free(self, connection: Connection) -> None:
         if self._waiting:
-            self._send(connection, self._waiting.popleft())
+            connection.send(self._waiting.popleft())
         else:
             self._idle.append(connection)
-
-    def _send(self, connection: Connection, flight: Flight) -> None:
-        self._lateness.append(self._loop.time() - flight.due)
-        connection.send(flight)
 
     def finished(self, connection: Connection, flight: Flight, status: str, kept: bool) -> None:
         """A response has come."""

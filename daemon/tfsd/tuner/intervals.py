@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import stats
@@ -27,37 +27,34 @@ class Interval:
         return Interval(self.value * factor, self.low * factor, self.high * factor)
 
 
-def of_median(samples: Sequence[float]) -> Interval:
-    """The median of at least one sample, by the percentile bootstrap; a single sample has no width."""
-    values = np.asarray(samples, float)
-    median = float(np.median(values))
-    if len(values) < 2 or np.ptp(values) == 0:
-        return Interval(median, median, median)
-    found = stats.bootstrap(
-        (values,),
-        np.median,
-        n_resamples=RESAMPLES,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return Interval(median, float(found.low), float(found.high))
+def lower_quartile(values: np.ndarray, axis: int = -1) -> np.ndarray:
+    """What a quarter of the values do not exceed: whatever else runs on a machine only ever adds to a time."""
+    result: np.ndarray = np.quantile(values, 0.25, axis=axis)
+    return result
+
+
+def of_time(samples: Sequence[float]) -> Interval:
+    """The lower quartile of at least one sample, by the percentile bootstrap; a single sample has no width."""
+    return _bootstrapped([samples], lower_quartile)
 
 
 def of_speedup(one: Sequence[float], many: Sequence[float], size: int) -> Interval:
-    """How much faster `size` rows go together than apart: size * median(one) / median(many), bootstrapped."""
+    """How much faster `size` requests go together than apart: size * time(one) / time(many), bootstrapped."""
 
     def ratio(single: np.ndarray, batch: np.ndarray, axis: int = -1) -> np.ndarray:
-        result: np.ndarray = size * np.median(single, axis=axis) / np.median(batch, axis=axis)
-        return result
+        return size * lower_quartile(single, axis) / lower_quartile(batch, axis)
 
-    first, second = np.asarray(one, float), np.asarray(many, float)
-    value = float(ratio(first, second))
-    if min(len(first), len(second)) < 2 or np.ptp(first) == np.ptp(second) == 0:
+    return _bootstrapped([one, many], ratio)
+
+
+def _bootstrapped(samples: Sequence[Sequence[float]], statistic: Callable[..., np.ndarray]) -> Interval:
+    arrays = tuple(np.asarray(one, float) for one in samples)
+    value = float(statistic(*arrays))
+    if min(map(len, arrays)) < 2 or all(np.ptp(array) == 0 for array in arrays):
         return Interval(value, value, value)
     found = stats.bootstrap(
-        (first, second),
-        ratio,
+        arrays,
+        statistic,
         n_resamples=RESAMPLES,
         confidence_level=CONFIDENCE,
         method="percentile",

@@ -20,6 +20,7 @@ from typing import Any, Self
 import numpy as np
 
 from tfsd.errors import StartError
+from tfsd.tuner.generator import MAX_CONNECTIONS
 from tfsd.tuner.goal import Goal
 
 BUSY_SHARE = 0.85  # of one CPU: a generator that uses more may be what is slow
@@ -52,7 +53,9 @@ class Probe:
         seconds: that it took.
         statuses: how often each HTTP status was seen; `none` counts requests without a response.
         cpu_share: of one CPU that the generator used.
-        lateness: seconds by which requests were sent after they were due: the goal's quantile of them.
+        lateness: seconds after they were due at which the generator took up requests: the goal's quantile of them.
+            A connection that the server is slow to accept is the server's doing.
+        connections: open at once, at most.
         stopped: more requests were late by then than the goal allows for the whole run.
     """
 
@@ -65,6 +68,7 @@ class Probe:
     cpu_share: float
     lateness: float
     stopped: bool
+    connections: int = 1
 
     def quantile(self, share: float) -> float:
         """The latency in seconds that a `share` of all requests kept, by the nearest rank."""
@@ -88,7 +92,8 @@ class Probe:
         """Whether the goal may be broken by the generator instead of the server."""
         if self.keeps(goal):
             return False
-        return self.cpu_share > BUSY_SHARE or self.lateness > LATE_SHARE * goal.seconds
+        full = self.connections >= MAX_CONNECTIONS and self.rate * goal.seconds > MAX_CONNECTIONS
+        return full or self.cpu_share > BUSY_SHARE or self.lateness > LATE_SHARE * goal.seconds
 
     @classmethod
     def from_answer(cls, rate: float, answer: Mapping[str, Any]) -> Probe:
@@ -105,6 +110,7 @@ class Probe:
             cpu_share=answer["cpu_share"],
             lateness=answer["lateness"],
             stopped=answer["stopped"],
+            connections=answer["connections"],
         )
 
 

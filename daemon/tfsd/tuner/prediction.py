@@ -13,6 +13,7 @@ from tfsd.tuner.simulation import Costs, predicted_rate
 
 SIZES = (2, 4, 8, 16, 32, 64, 128)
 WAITS = (0.0, 0.05, 0.2)  # timeouts, as shares of the goal's time
+FASTEST_INTAKE = 0.0002  # seconds: nginx and the model server's parsing cost that much of every request
 BEST_KEPT = 4  # candidates of batching that are measured before neighbours of the best
 SIMILAR = 0.02  # predictions that differ by less are alike: the smaller batch or the shorter wait comes first
 
@@ -37,7 +38,8 @@ class Predictor:
         """Expected of the candidate. Model servers side by side are expected to be as good as one."""
         if self._curve is None:
             return None
-        costs = Costs(self._curve.seconds, self._curve.overhead, max(1.0, self._curve.parallelism))
+        curve = self._curve
+        costs = Costs(curve.seconds, curve.overhead, max(curve.intake, FASTEST_INTAKE), curve.parallelism)
         return predicted_rate(costs, candidate.batching, self._goal)
 
     def batching(self, base: Candidate) -> list[Prediction]:

@@ -10,10 +10,13 @@ from tfsd.tuner import trials
 from tfsd.tuner.candidate import Candidate
 from tfsd.tuner.goal import Goal
 from tfsd.tuner.prediction import Prediction, Predictor
-from tfsd.tuner.trials import Server, Trial
+from tfsd.tuner.trials import GeneratorWasSlow, Server, Trial
 
-MARGIN = 1.05  # by which a candidate must serve more than the best so far
-CAUTION = 0.75  # of a prediction: where the search for a candidate's rate begins
+MARGIN = 1.08  # by which a candidate must serve more than the best so far
+CAUTION = 0.75  # of a prediction: where a candidate is tried that has beaten the best
+SMALLEST_STEP = 1.3
+LEAP = 4.0  # but no farther from the best so far
+DEFAULT_SHARE, RACE_SHARE = 0.35, 0.6  # of the time have passed when the default, and all, must be known
 MOST_NEIGHBOURS = 6
 
 Start = Callable[[Candidate], contextlib.AbstractContextManager[Server]]
@@ -21,10 +24,11 @@ Start = Callable[[Candidate], contextlib.AbstractContextManager[Server]]
 
 class Race:
     """Measures candidates one after the other. `trials` and `best` are true at any moment, for whoever is interrupted.
+    `cut_short` says that there was no time for a candidate that was worth it.
 
     Args:
         start: gives a server that has a candidate's settings.
-        more: whether there is time for another run.
+        more: whether less than a share of the whole time has passed.
         tell: is called with a few words about what is tried.
     """
 
@@ -35,12 +39,13 @@ class Race:
         predictor: Predictor,
         start: Start,
         seconds: float,
-        more: Callable[[], bool],
+        more: Callable[[float], bool],
         tell: Callable[[str], None],
     ) -> None:
         self.default = Trial(default)
         self.best = self.default
         self.trials = [self.default]
+        self.cut_short = False
         self._goal = goal
         self._predictor = predictor
         self._start = start
@@ -53,13 +58,28 @@ class Race:
         self.default.predicted = self._predictor.rate(self.default.candidate)
         guess = CAUTION * self.default.predicted if self.default.predicted else 10.0
         self._tell("default settings")
-        trials.measure(self.default, server, self._goal, guess, self._seconds)
+        trials.measure(
+            self.default,
+            server,
+            self._goal,
+            guess,
+            self._seconds,
+            step=SMALLEST_STEP,
+            tolerance=0.05,
+            more=lambda: self._more(DEFAULT_SHARE),
+        )
         if not self.default.rate:
             self.default.ended = "keeps the goal at no rate"
 
     def run(self, has_code: bool) -> None:
-        """Batching as predicted, then the neighbours of what won, then all else. Raises GeneratorWasSlow."""
-        for prediction in self._predictor.batching(self.default.candidate):
+        """Batching as predicted, all else, then the neighbours of what won.
+
+        The best prediction is measured in any case, the others while there is time.
+        """
+        for number, prediction in enumerate(self._predictor.batching(self.default.candidate)):
+            if number and not self._more(RACE_SHARE):
+                self.cut_short = True
+                break
             self._try(prediction)
         self._climb(lambda: self._predictor.others(self.best.candidate, has_code))
         self._climb(lambda: self._predictor.neighbours(self.best.candidate))
@@ -68,7 +88,7 @@ class Race:
         """Try what is near the best, and begin again near what beats it."""
         for _ in range(MOST_NEIGHBOURS):
             new = next((one for one in candidates() if not self._was_tried(one.candidate)), None)
-            if new is None or not self._more():
+            if new is None or not self._more(RACE_SHARE):
                 return
             self._try(new)
 
@@ -76,8 +96,8 @@ class Race:
         return any(trial.candidate.variables() == candidate.variables() for trial in self.trials)
 
     def _try(self, prediction: Prediction) -> None:
-        """Measure a candidate if there is time; it is stopped with the first run that does not beat the best."""
-        if not self._more() or self._was_tried(prediction.candidate):
+        """Measure a candidate; it is stopped with the first run that does not beat the best."""
+        if self._was_tried(prediction.candidate):
             return
         to_beat = MARGIN * (self.best.rate or 0.0)
         trial = Trial(prediction.candidate, prediction.rate)
@@ -90,7 +110,7 @@ class Race:
         try:
             with self._start(trial.candidate) as server:
                 self._measure(trial, server, to_beat)
-        except StartError as error:
+        except (StartError, GeneratorWasSlow) as error:
             trial.ended = str(error)
             return
         if trial.rate and trial.rate > (self.best.rate or 0.0):
@@ -99,14 +119,14 @@ class Race:
             trial.ended = f"stopped: does not keep the goal at {to_beat:.4g} requests a second"
 
     def _measure(self, trial: Trial, server: Server, to_beat: float) -> None:
-        guess = max(to_beat, CAUTION * (trial.predicted or 0.0), 1.0)
+        hope = CAUTION * (trial.predicted or 0.0)
         trials.measure(
             trial,
             server,
             self._goal,
-            guess,
+            to_beat or hope or 1.0,
             self._seconds,
-            step=1.3,
+            step=min(max(hope / to_beat, SMALLEST_STEP), LEAP) if to_beat else SMALLEST_STEP,
             lowest=to_beat or None,
-            more=self._more,
+            more=lambda: self._more(RACE_SHARE),
         )

@@ -28,11 +28,13 @@ class Costs:
     Attributes:
         seconds: of one call of the model with so many requests in it, and no other call beside it.
         overhead: seconds that a request takes beside the model's call.
+        intake: seconds that taking in a request takes, one at a time.
         parallelism: calls that really proceed side by side, 1.0 or more.
     """
 
     seconds: Callable[[int], float]
     overhead: float
+    intake: float
     parallelism: float
 
 
@@ -50,7 +52,7 @@ def latencies(moments: np.ndarray, costs: Costs, batching: Batching | None) -> n
     largest = batching.max_batch_size if batching else 1
     timeout = batching.timeout_micros / 1e6 if batching else 0.0
     free = [0.0] * servers
-    times = moments.tolist()
+    times = _taken_in(moments, costs.intake).tolist()
     result = np.empty(len(times))
     first = 0
     while first < len(times):
@@ -63,9 +65,16 @@ def latencies(moments: np.ndarray, costs: Costs, batching: Batching | None) -> n
         done = begin + costs.seconds(rows) * slower
         heapq.heappush(free, done)
         for number in range(first, end):
-            result[number] = done - times[number] + costs.overhead
+            result[number] = done - moments[number] + costs.overhead
         first = end
     return result
+
+
+def _taken_in(moments: np.ndarray, seconds: float) -> np.ndarray:
+    """When each arrival has passed a server that takes `seconds` for each, one after the other."""
+    numbers = np.arange(len(moments))
+    taken: np.ndarray = np.maximum.accumulate(moments - numbers * seconds) + (numbers + 1) * seconds
+    return taken
 
 
 def predicted_rate(costs: Costs, batching: Batching | None, goal: Goal, requests: int = REQUESTS) -> float:

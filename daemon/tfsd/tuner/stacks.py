@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -23,11 +25,14 @@ from tfsd.local.sessions import end_session
 from tfsd.plan import Plan
 from tfsd.run_dir import RunDir
 from tfsd.stack.ports import allocate
+from tfsd.tuner.curve import Curve
 from tfsd.tuner.load import Request
 
 STOP_SECONDS = 20.0
 CALL_SECONDS = 60.0
 POLL_SECONDS = 0.1
+PARALLEL_CLIENTS = 4
+PARALLEL_SECONDS = 2.0
 
 
 class StackError(StartError):
@@ -42,7 +47,7 @@ class Stack:
         self._patience = patience
         self._environ = {**environ, "SAGEMAKER_BASE_DIR": str(base_dir)}
         self._process: subprocess.Popen[bytes] | None = None
-        self._log = run_dir.base.parent / f"{run_dir.base.name}.log"
+        self._log = run_dir.path.with_suffix(".log")
         self.port = 0
         self.session = requests.Session()
 
@@ -56,7 +61,7 @@ class Stack:
         }
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tfsd.start.serve", "--run-dir", str(self._run_dir.base)],
+                [sys.executable, "-m", "tfsd.start.serve", "--run-dir", str(self._run_dir)],
                 env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -142,7 +147,7 @@ class ModelServerClient:
         self._session = stack.session
         self._body = body
         self._url = f"http://127.0.0.1:{model.servers[0].rest_port}/v1/models/{quote(model.name, safe='')}"
-        self._process = _listener(model.servers[0].rest_port)
+        self._pid = _listener(model.servers[0].rest_port)
 
     def call(self, size: int) -> None:
         """One call with `size` requests in it. Raises ValueError: the model refuses it."""
@@ -154,11 +159,29 @@ class ModelServerClient:
         self._session.get(self._url, timeout=CALL_SECONDS)
 
     def cpu_seconds(self) -> float:
-        """User and system time of the model server; 0 where it cannot be seen."""
-        if self._process is None:
-            return 0.0
-        times = self._process.cpu_times()
-        return float(times.user + times.system)
+        """CPU time of the model server's threads, to the nanosecond; 0 where it cannot be seen."""
+        total = 0
+        for file in Path(f"/proc/{self._pid}/task").glob("*/schedstat") if self._pid else ():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                total += int(file.read_text().split()[0])
+        return total / 1e9
+
+    def parallelism(self, curve: Curve, clients: int = PARALLEL_CLIENTS) -> float:
+        """How many single calls proceed side by side: what so many clients get answered in a second or more, over
+        what one gets; 1.0 at least."""
+        alone = curve.points[0].seconds.value + curve.overhead
+        each = max(3, math.ceil(PARALLEL_SECONDS / (alone * clients)))
+
+        def client(number: int) -> None:
+            with requests.Session() as session:
+                for _ in range(each):
+                    session.post(f"{self._url}:predict", data=self._body(1), timeout=CALL_SECONDS)
+
+        began = time.monotonic()
+        with concurrent.futures.ThreadPoolExecutor(clients) as threads:
+            for done in threads.map(client, range(clients)):
+                assert done is None
+        return max(1.0, clients * each * alone / (time.monotonic() - began))
 
     def metadata(self) -> dict[str, object]:
         """The model's signatures, as TensorFlow Serving tells them in JSON."""
@@ -167,13 +190,13 @@ class ModelServerClient:
         return document
 
 
-def _listener(port: int) -> psutil.Process | None:
-    """The process that listens on `port`."""
+def _listener(port: int) -> int | None:
+    """The process that listens on `port`, if it can be seen."""
     with contextlib.suppress(psutil.Error, OSError):
         for connection in psutil.net_connections("tcp"):
             listens = connection.status == psutil.CONN_LISTEN
             if listens and getattr(connection.laddr, "port", None) == port and connection.pid:
-                return psutil.Process(connection.pid)
+                return int(connection.pid)
     return None
 
 

@@ -38,7 +38,8 @@ class Server(Protocol):
 class Trial:
     """A candidate and what is known of it. `rate` is the highest that kept the goal, 0.0 if none did.
 
-    `predicted` requests a second; `ended` says why it was not measured further.
+    `predicted` requests a second; `ended` says why it was not measured further, `limit` that it was the load generator
+    that could do no more: then `rate` is what is served at least.
     """
 
     candidate: Candidate
@@ -46,6 +47,7 @@ class Trial:
     rate: float | None = None
     probes: list[Probe] = dataclasses.field(default_factory=list)
     ended: str = ""
+    limit: str = ""
 
     def p_at_rate(self, goal: Goal) -> float | None:
         """The latency quantile of the run at `rate`, in seconds."""
@@ -79,20 +81,25 @@ def measure(
     seconds: float,
     *,
     step: float = 1.5,
-    tolerance: float = 0.06,
+    tolerance: float = 0.08,
     lowest: float | None = None,
     more: Callable[[], bool] = lambda: True,
 ) -> Capacity:
     """Find the highest rate by runs of `seconds`, and note it in the trial; below `lowest` nothing is tried.
 
-    Raises GeneratorWasSlow.
+    Raises GeneratorWasSlow: not even one rate could be judged.
     """
     left = MOST_PROBES
+    slow: GeneratorWasSlow | None = None
 
     def keeps(rate: float) -> bool:
-        nonlocal left
+        nonlocal left, slow
         left -= 1
-        return probed(trial, server, goal, rate, seconds)
+        try:
+            return probed(trial, server, goal, rate, seconds)
+        except GeneratorWasSlow as error:
+            slow = error
+            return False
 
     found = highest_rate(
         keeps,
@@ -102,5 +109,9 @@ def measure(
         lowest=lowest or LOWEST_RATE,
         more=lambda: left > 0 and more(),
     )
+    if slow is not None:
+        if not found.rate:
+            raise slow
+        trial.limit = str(slow)
     trial.rate = max(found.rate, trial.rate or 0.0)
     return found

@@ -34,7 +34,7 @@ class Machine:
     """Starts simulated servers, and keeps what was started."""
 
     def __init__(self, a: float, b: float, parallelism: float = 1.0) -> None:
-        self.costs = Costs(lambda size: a + b * size, 0.0, parallelism)
+        self.costs = Costs(lambda size: a + b * size, 0.0, 0.0, parallelism)
         self.started: list[Candidate] = []
         self._now = 0.0
 

@@ -119,6 +119,7 @@ def test_a_generator_that_was_slow_is_told_from_a_slow_server() -> None:
         "cpu_share": 0.2,
         "lateness": 0.001,
         "stopped": False,
+        "connections": 3,
     }
     goal = Goal(0.99, 0.1)
     assert not Probe.from_answer(3, answer).generator_was_slow(goal)

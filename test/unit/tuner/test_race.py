@@ -28,7 +28,7 @@ def raced(machine: Machine, more: int = 1000) -> Race:
     """A race with time for so many runs."""
     left = [more]
 
-    def is_time() -> bool:
+    def is_time(share: float) -> bool:
         left[0] -= 1
         return left[0] > 0
 
@@ -83,25 +83,25 @@ def test_where_calls_cost_the_same_batching_is_on_and_near_the_best_of_a_grid() 
 def test_where_requests_cost_the_same_batching_is_off_and_never_tried() -> None:
     machine = Machine(a=0.0, b=0.02)
     race = raced(machine)
-    assert race.best is race.default
     assert all(candidate.batching is None for candidate in machine.started)
     found = judged(race, machine)
-    assert (found.kind, found.batching, found.ratio) == (verdict.AS_GOOD, False, None)
+    assert (found.kind, found.batching) == (verdict.AS_GOOD, False)
     assert "batching cannot help" in " ".join(found.sentences).lower()
 
 
 def test_losers_are_stopped_with_the_run_that_they_lose() -> None:
     race = raced(Machine(a=0.0, b=0.02))
-    losers = [trial for trial in race.trials if trial is not race.default and trial.probes]
+    losers = [trial for trial in race.trials if trial.ended]
     assert losers
-    assert all(len(trial.probes) <= 2 for trial in losers)
     assert all("stopped" in trial.ended for trial in losers)
+    assert all(len(trial.probes) <= 2 for trial in losers)
 
 
-def test_a_race_without_time_knows_the_default() -> None:
+def test_a_race_without_time_knows_the_default_and_the_best_prediction() -> None:
     race = raced(Machine(a=0.02, b=0.0), more=1)
-    assert race.best is race.default
+    assert len(race.trials) == 2
     assert race.default.rate
+    assert race.cut_short
 
 
 def test_a_candidate_that_does_not_start_loses() -> None:
@@ -114,8 +114,8 @@ def test_a_candidate_that_does_not_start_loses() -> None:
                 yield server
 
     race = raced(Fragile(a=0.0, b=0.02))
-    ended = [trial.ended for trial in race.trials if trial.candidate.instances > 1]
-    assert ended == ["too little memory"]
+    ended = {trial.ended for trial in race.trials if trial.candidate.instances > 1}
+    assert ended == {"too little memory"}
 
 
 def test_noise_alone_is_no_gain() -> None:

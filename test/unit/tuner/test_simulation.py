@@ -11,7 +11,7 @@ from tfsd.tuner.simulation import Costs, arrivals, latencies, predicted_rate
 
 
 def costs(a: float, b: float, parallelism: float = 1.0) -> Costs:
-    return Costs(lambda size: a + b * size, 0.0, parallelism)
+    return Costs(lambda size: a + b * size, 0.0, 0.0, parallelism)
 
 
 def test_arrivals_are_as_many_as_asked_and_as_irregular() -> None:

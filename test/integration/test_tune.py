@@ -1,0 +1,120 @@
+"""The verb `tune` over real stacks, with models that are devices of known cost. Asserts verdicts, never times."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.models import built_models
+
+GOAL = "p90 <= 150 ms"  # which a machine's hiccups do not break
+
+
+pytestmark = pytest.mark.timeout(600)  # a busy machine takes its time over five pairs
+
+
+@pytest.fixture(scope="module")
+def devices() -> Path:
+    return built_models("tuner")
+
+
+class Tuned:
+    """`python -m tfsd.tuner` as a process, with a report directory of its own."""
+
+    def __init__(self, directory: Path, model: Path, model_server: Path, *words: str) -> None:
+        self.report = directory / "report"
+        self.log = directory / "log"
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("SAGEMAKER_")}
+        environ = {**kept, "SAGEMAKER_TFS_BINARY": str(model_server), "SAGEMAKER_MODEL_SERVER_WORKERS": "1"}
+        command = [sys.executable, "-m", "tfsd.tuner", str(model), "--output", str(self.report), *words]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    def __enter__(self) -> Tuned:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        """It ends what it has started when it is interrupted."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(60)
+
+    def text(self) -> str:
+        return self.log.read_text()
+
+    def wait(self) -> int:
+        return self.process.wait(500)
+
+    def document(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads((self.report / "report.json").read_text())
+        return document
+
+
+def test_a_model_whose_calls_cost_the_same_is_batched(
+    devices: Path, quick_model_server: Path, tmp_path: Path
+) -> None:
+    with Tuned(tmp_path, devices / "flat", quick_model_server, "--goal", GOAL, "--time", "30s") as tuned:
+        assert tuned.wait() == 0, tuned.text()
+        document = tuned.document()
+        assert document["curve"]["batching_may_help"] is True
+        assert (document["verdict"]["kind"], document["verdict"]["batching"]) == ("better", True), (
+            tuned.text()
+        )
+        assert document["environment"]["SAGEMAKER_TFS_ENABLE_BATCHING"] == "true"
+        assert "export SAGEMAKER_TFS_ENABLE_BATCHING=true" in tuned.text()
+        assert len(document["pairs"]) >= 5
+        page = (tuned.report / "report.html").read_text()
+        assert page.count("<svg") == 3
+        for reference in ("src=", 'href="http', "@import", "url(http"):
+            assert reference not in page
+
+
+def test_a_model_whose_requests_cost_the_same_together_is_not_batched(
+    devices: Path, quick_model_server: Path, tmp_path: Path
+) -> None:
+    with Tuned(tmp_path, devices / "linear", quick_model_server, "--goal", GOAL, "--time", "20s") as tuned:
+        assert tuned.wait() == 0, tuned.text()
+        document = tuned.document()
+        assert document["curve"]["batching_may_help"] is False
+        assert document["verdict"]["batching"] is False
+        assert "atching cannot help" in tuned.text()
+        assert document["environment"].get("SAGEMAKER_TFS_ENABLE_BATCHING") is None
+
+
+def test_ctrl_c_ends_with_what_is_known(devices: Path, quick_model_server: Path, tmp_path: Path) -> None:
+    with Tuned(tmp_path, devices / "flat", quick_model_server, "--goal", GOAL, "--time", "10m") as tuned:
+        end = time.monotonic() + 120
+        while "batches of" not in tuned.text():
+            assert tuned.process.poll() is None, tuned.text()
+            assert time.monotonic() < end, tuned.text()
+            time.sleep(0.1)
+        tuned.process.send_signal(signal.SIGINT)
+        assert tuned.wait() == 130, tuned.text()
+        document = tuned.document()
+        assert document["ended"] == "it was interrupted"
+        assert document["verdict"]["kind"] == "unknown"
+        assert document["curve"]["points"]
+        assert document["trials"][0]["label"] == "default"
+        assert (tuned.report / "report.html").is_file()
+        assert "Traceback" not in tuned.text()
+
+
+def test_requests_that_the_model_refuses_are_shown_with_its_words(
+    devices: Path, quick_model_server: Path, tmp_path: Path
+) -> None:
+    bodies = tmp_path / "bodies.jsonl"
+    bodies.write_text('{"instances": ["a"]}\n')
+    with Tuned(tmp_path, devices / "flat", quick_model_server, "--requests", str(bodies)) as tuned:
+        assert tuned.wait() == 1
+        assert "is answered by status 400" in tuned.text()
+        assert "Traceback" not in tuned.text()
