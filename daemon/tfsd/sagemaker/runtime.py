@@ -76,7 +76,7 @@ def session_headers(response: Response) -> dict[str, Any]:
 def check_answer_size(body: bytes) -> None:
     """Raises ModelError for an answer that the runtime does not hand on."""
     if len(body) > MAX_ANSWER_BYTES:
-        text = f"The answer has {len(body)} bytes; {MAX_ANSWER_BYTES} are the limit."
+        text = f"The response has {len(body)} bytes; the limit is {MAX_ANSWER_BYTES}."
         raise ModelError(
             f'Received server error (0) from primary with message "{text}"',
             OriginalStatusCode=0,

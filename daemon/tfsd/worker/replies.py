@@ -187,7 +187,7 @@ def _from_bottle(response: bottle.HTTPResponse) -> Reply:
     if response.status_code < 200 or (response.status_code in BODILESS and body):
         raise BadResult(
             f"The handler returned a response of status {response.status_code} "
-            + ("with a body, which that status has not." if body else "that is no final answer.")
+            + ("with a body, which that status has not." if body else "that is no final response.")
         )
     return Reply(response.status_code, headers, body)
 

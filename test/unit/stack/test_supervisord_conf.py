@@ -49,6 +49,15 @@ class TestSupervisord:
             "nginx",
         }
 
+    def test_only_model_servers_are_told_how_many_threads(self, design: DesignStack) -> None:
+        """User code's NumPy has all of them."""
+        told = {
+            name: process.environment["OMP_NUM_THREADS"]
+            for name, process in processes(design({"half": (1,)}, {"OMP_NUM_THREADS": "3"})).items()
+            if "OMP_NUM_THREADS" in (process.environment or {})
+        }
+        assert told == {"model-half": "3"}
+
     @pytest.mark.parametrize("instances", ["1", "3"])
     def test_odd_names_are_read_back(self, design: DesignStack, instances: str) -> None:
         codes = {name: own_code(name) for name in ODD_NAMES}

@@ -314,7 +314,7 @@ class SpeechlessError(Exception):
         (MemoryError(), 503, "There is not enough memory"),
         (bottle.HTTPResponse("a body", 204), 500, "status 204 with a body"),
         (bottle.HTTPError(304, "a body"), 500, "status 304 with a body"),
-        (bottle.HTTPResponse("", 100), 500, "status 100 that is no final answer"),
+        (bottle.HTTPResponse("", 100), 500, "status 100 that is no final response"),
     ],
 )
 def test_exceptions(

@@ -17,7 +17,7 @@ from tfsd.control.supervisor_client import Process
 from tfsd.plan import DEFAULT_POOL, Model, Plan
 
 FRESH_SECONDS = 5.0  # what was seen this long ago still holds: a process that is back by then was never away
-NO_ANSWER = "no answer"
+NO_RESPONSE = "no response"
 GONE = "gone"
 MOVING = ("START", "LOADING", "UNLOADING")
 MAX_POLLS_PER_SECOND = 20.0  # of a multi-model endpoint: thousands of models must not keep a CPU busy
@@ -59,7 +59,7 @@ class ServerState:
         """Why it is not available, in words."""
         if self.answered_at is None or _fresh(self.answered_at, now):
             return self.trouble
-        return f"no answer for {now - self.answered_at:.0f} s"
+        return f"no response for {now - self.answered_at:.0f} s"
 
     def available(self, now: float, busy_limit: float, fresh: float = FRESH_SECONDS) -> bool:
         """Whether it was AVAILABLE `fresh` seconds ago, or is too busy to say anything else.
@@ -131,7 +131,7 @@ class Health:
         """A model server gave no status: it refused, hung up, or answered something else."""
         server = self._servers.get((model, program))
         if server is not None:
-            self._change(model, program, {v: VersionStatus(v, NO_ANSWER) for v in server.versions})
+            self._change(model, program, {v: VersionStatus(v, NO_RESPONSE) for v in server.versions})
             server.busy_at = server.answered_at = None
             server.errors = {}
             server.trouble = reason
@@ -268,7 +268,7 @@ class Health:
             log.info(
                 "Model %s version %s on %s: %s -> %s%s.", model, version, program, old, status.state, error
             )
-            if self._observer and status.state in (GONE, NO_ANSWER):
+            if self._observer and status.state in (GONE, NO_RESPONSE):
                 self._observer.gone(model, program, version)
             elif self._observer:
                 self._observer.changed(model, program, status)

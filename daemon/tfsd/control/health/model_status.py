@@ -39,7 +39,7 @@ def poll(model: str, port: int, timeout: float) -> tuple[VersionStatus, ...]:
     try:
         status, body = fetch(LocalConnection(port, timeout), "/v1/models/" + quote(model, safe=""))
     except (OSError, http.client.HTTPException) as error:
-        raise NoStatusError(f"no answer on port {port}: {error or type(error).__name__}") from error
+        raise NoStatusError(f"no response on port {port}: {error or type(error).__name__}") from error
     return parse(status, body)
 
 

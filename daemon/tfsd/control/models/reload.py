@@ -70,7 +70,7 @@ def reload(grpc_port: int, config: str, timeout: float) -> None:
             if error.code() == grpc.StatusCode.UNAVAILABLE:
                 raise NotAnswering(str(error.details())) from None
             if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise Hangs(f"no answer to a reload of its configuration for {timeout:g} s") from None
+                raise Hangs(f"no response to a reload of its configuration for {timeout:g} s") from None
             raise LoadRefused(str(error.details())) from None
     if answer.status.error_code:
         raise LoadRefused(answer.status.error_message)

@@ -184,7 +184,7 @@ class Endpoint:
             except TimeoutError as error:
                 raise self._model_error(variant, 0, TIMED_OUT) from error
             except OSError as error:
-                text = "The container closed the connection without an answer."
+                text = "The container closed the connection without a response."
                 raise self._model_error(variant, 0, text) from error
         raise ServiceUnavailable(f"No instance of the variant {variant.name} is healthy; try again.")
 

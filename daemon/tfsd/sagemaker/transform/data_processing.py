@@ -68,6 +68,6 @@ class DataProcessing:
         try:
             answer = self.output_format.parse(result)
         except DataError as error:
-            raise AlgorithmError(f"The container's answer cannot be joined. {error}") from error
+            raise AlgorithmError(f"The container's response cannot be joined. {error}") from error
         joined = self.input_format.join(value, answer)
         return self.input_format.render(select(self.output_filter, joined))

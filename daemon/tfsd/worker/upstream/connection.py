@@ -105,7 +105,7 @@ class Connection:
         try:
             self._parser.feed_data(data)
         except HttpParserError as error:
-            raise CutOff(f"not an HTTP answer: {error}", False) from None
+            raise CutOff(f"not an HTTP response: {error}", False) from None
 
     def _end_of_stream(self, received: bool) -> None:
         """The end ends an answer that has neither a length nor chunks (RFC 9112, section 6.3)."""

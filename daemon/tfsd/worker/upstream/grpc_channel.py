@@ -101,7 +101,7 @@ class Channel(grpc.Channel):
                     tried.append(backend)
                     continue
                 except CutOff as error:
-                    failed = failure(http2.UNAVAILABLE, f"The model server gave no answer: {error}.")
+                    failed = failure(http2.UNAVAILABLE, f"The model server gave no response: {error}.")
                 else:
                     if answer.status != http2.UNAVAILABLE:
                         return answer

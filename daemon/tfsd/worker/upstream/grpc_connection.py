@@ -296,7 +296,8 @@ class GrpcConnection:
             self._answer.message = data[5:]
             return
         if size > MAX_MESSAGE_BYTES:
-            self._answer.end(http2.RESOURCE_EXHAUSTED, f"The answer has {size} bytes, which is too much.")
+            text = f"The response has {size} bytes; the limit is {MAX_MESSAGE_BYTES}."
+            self._answer.end(http2.RESOURCE_EXHAUSTED, text)
             self.reusable = False
             return
         self._message = Message(size)

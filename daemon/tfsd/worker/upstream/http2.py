@@ -206,7 +206,7 @@ def _read_metadatum(name: bytes, value: bytes) -> Metadatum:
 def status_of_http(http_status: int) -> tuple[int, str]:
     """The status and details of a response that has none of gRPC's."""
     if http_status == 200:
-        return UNKNOWN, "The server ended its answer without a status."
+        return UNKNOWN, "The server ended its response without a status."
     return _OF_HTTP.get(http_status, UNKNOWN), f"The server answered with HTTP status {http_status}."
 
 

@@ -108,7 +108,7 @@ class Pool:
         except gevent.Timeout as expired:
             if expired is not timer:
                 raise
-            raise requests.ReadTimeout(f"{url}: no answer within {limit:g} s") from None
+            raise requests.ReadTimeout(f"{url}: no response within {limit:g} s") from None
         finally:
             if timer is not None:
                 timer.close()

@@ -80,12 +80,12 @@ def test_a_quick_restart_of_the_model_server_is_not_noticed_and_a_long_one_is() 
 
     endpoint.now += FRESH_SECONDS
     endpoint.beat()
-    endpoint.fail("no answer on port 9000: connection refused")
+    endpoint.fail("no response on port 9000: connection refused")
     assert endpoint.missing == []
 
     endpoint.now += 0.1
     assert endpoint.missing == [
-        "model 'm' is not available (model-m-0: no answer on port 9000: connection refused)"
+        "model 'm' is not available (model-m-0: no response on port 9000: connection refused)"
     ]
 
 
@@ -96,7 +96,7 @@ def test_a_silent_model_server_is_dead_when_it_uses_no_cpu_time() -> None:
     endpoint.now += FRESH_SECONDS + 1
     endpoint.beat()
 
-    assert endpoint.missing == ["model 'm' is not available (model-m-0: no answer for 6 s)"]
+    assert endpoint.missing == ["model 'm' is not available (model-m-0: no response for 6 s)"]
 
 
 def test_a_busy_model_server_is_healthy_up_to_the_request_limit() -> None:
@@ -141,7 +141,7 @@ def test_one_living_worker_is_enough_and_none_is_not() -> None:
 
 def test_multi_model_mode_needs_no_model_but_a_worker() -> None:
     endpoint = Endpoint(needs_models=False)
-    endpoint.fail("no answer")
+    endpoint.fail("no response")
     assert endpoint.missing == ["no worker of pool 'default' is alive"]
 
     endpoint.beat()
@@ -204,8 +204,8 @@ def test_changes_of_state_are_logged_once(caplog: pytest.LogCaptureFixture) -> N
     assert caplog.messages == [
         "Model m version 1 on model-m-0: unknown -> LOADING.",
         "Model m version 1 on model-m-0: LOADING -> AVAILABLE.",
-        "Model m version 1 on model-m-0: AVAILABLE -> no answer.",
-        "Model m version 1 on model-m-0: no answer -> END (NOT_FOUND: no file).",
+        "Model m version 1 on model-m-0: AVAILABLE -> no response.",
+        "Model m version 1 on model-m-0: no response -> END (NOT_FOUND: no file).",
     ]
 
 
