@@ -20,6 +20,7 @@ from typing import Any
 
 import urllib3
 
+from bench.bench_sagemaker import cpu_seconds
 from support.local_sagemaker import REGION, LocalSageMaker
 from support.models import built_models
 from support.stack import RunningStack
@@ -65,20 +66,25 @@ def compare(
     """Turn and turn about, so that a machine that gets slower slows both."""
     path = local.directory / "records"
     path.write_bytes(b"".join(b"%d.5\n" % number for number in range(records)))
-    hand_rates, job_rates = [], []
+    hand, job = [], []
     kind = {"single": settings.get("BatchStrategy") == "SingleRecord", "join": "DataProcessing" in settings}
     by_hand(stack, path, records, **kind)  # warm
     for _ in range(rounds):
-        hand_rates.append(by_hand(stack, path, records, **kind))
-        job_rates.append(by_job(local, path, settings))
-    hand, job = statistics.median(hand_rates), statistics.median(job_rates)
+        hand.append(by_hand(stack, path, records, **kind))
+        job.append(by_job(local, path, settings))
+    rate, job_rate = (statistics.median(found for found, _ in each) for each in (hand, job))
+    cpu, job_cpu = (statistics.median(spent for _, spent in each) / records * 1e6 for each in (hand, job))
     print(
-        f"{name}: by hand {hand:.0f} records/s, as a transform {job:.0f} ({100 * job / hand:.0f} %)",
+        f"{name}: by hand {rate:.0f} records/s, as a transform {job_rate:.0f} ({100 * job_rate / rate:.0f} %); CPU of "
+        f"the sender {cpu:.2f} us a record by hand, {job_cpu:.2f} us as a transform",
         flush=True,
     )
 
 
-def by_hand(stack: RunningStack, path: Path, records: int, *, single: bool, join: bool) -> float:
+def by_hand(
+    stack: RunningStack, path: Path, records: int, *, single: bool, join: bool
+) -> tuple[float, float]:
+    """Records a second, and seconds of this process's CPU."""
     pool = urllib3.HTTPConnectionPool("127.0.0.1", stack.port, maxsize=CONCURRENT, block=True)
 
     def post(payload: bytes) -> bytes:
@@ -86,7 +92,7 @@ def by_hand(stack: RunningStack, path: Path, records: int, *, single: bool, join
         assert response.status == 200, response.data
         return response.data
 
-    begun = time.monotonic()
+    begun, before = time.monotonic(), time.process_time()
     with ThreadPoolExecutor(CONCURRENT) as threads, path.with_suffix(".out").open("wb") as out:
         sent, answered = itertools.tee(payloads(path, single))
         for payload, answer in zip(sent, threads.map(post, answered), strict=True):
@@ -94,14 +100,18 @@ def by_hand(stack: RunningStack, path: Path, records: int, *, single: bool, join
                 rows = zip(payload.splitlines(), answer.splitlines(), strict=True)
                 answer = b"".join(b"%s,%s\n" % row for row in rows)
             out.write(answer)
-    return records / (time.monotonic() - begun)
+    return records / (time.monotonic() - begun), time.process_time() - before
 
 
-def by_job(local: LocalSageMaker, path: Path, settings: dict[str, Any]) -> float:
-    """The rate that the job's own last line says: from its first healthy instance to its last answer."""
+def by_job(local: LocalSageMaker, path: Path, settings: dict[str, Any]) -> tuple[float, float]:
+    """The rate that the job's own last line says: from its first healthy instance to its last answer.
+
+    And seconds of the emulator's CPU, start and stop of the stack included.
+    """
+    assert local.process
     s3, sagemaker = local.client("s3"), local.client("sagemaker")
     s3.upload_file(str(path), "bench", "in/records")
-    name = f"bench-{time.time_ns()}"
+    name, before = f"bench-{time.time_ns()}", cpu_seconds(local.process.pid)
     source = {"S3DataType": "S3Prefix", "S3Uri": "s3://bench/in/"}
     sagemaker.create_transform_job(
         TransformJobName=name,
@@ -117,7 +127,8 @@ def by_job(local: LocalSageMaker, path: Path, settings: dict[str, Any]) -> float
         **settings,
     )
     sagemaker.get_waiter("transform_job_completed_or_stopped").wait(TransformJobName=name)
-    return float(RATE.findall(local.log.read_text())[-1])
+    spent = cpu_seconds(local.process.pid) - before
+    return float(RATE.findall(local.log.read_text())[-1]), spent
 
 
 def payloads(path: Path, single: bool) -> Iterator[bytes]:

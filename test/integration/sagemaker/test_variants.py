@@ -101,6 +101,56 @@ def test_two_variants_share_the_traffic_by_weight(sagemaker: LocalSageMaker, mad
     sagemaker.delete_endpoint("split")
 
 
+def test_two_machines_of_a_model_that_is_not_packed(
+    sagemaker: LocalSageMaker, made_models: None, models: Path
+) -> None:
+    """Its files lie below a prefix; the second machine comes later, and they take requests in turn."""
+    version = models / "half_plus_two" / "123"
+    for path in version.rglob("*"):
+        if path.is_file():
+            key = f"plain/half_plus_two/123/{path.relative_to(version)}"
+            sagemaker.client("s3").upload_file(str(path), "models", key)
+    source = {"S3Uri": "s3://models/plain/", "S3DataType": "S3Prefix", "CompressionType": "None"}
+    client, runtime = sagemaker.client("sagemaker"), sagemaker.client("sagemaker-runtime")
+    client.create_model(
+        ModelName="plain",
+        ExecutionRoleArn=ROLE,
+        PrimaryContainer={
+            "Image": IMAGE,
+            "ModelDataSource": {"S3DataSource": source},
+            "Environment": ONE_WORKER,
+        },
+    )
+    sagemaker.serve("machines", variant("plain"))
+    client.update_endpoint_weights_and_capacities(
+        EndpointName="machines",
+        DesiredWeightsAndCapacities=[{"VariantName": "plain", "DesiredInstanceCount": 2}],
+    )
+    client.get_waiter("endpoint_in_service").wait(EndpointName="machines")
+    [described] = client.describe_endpoint(EndpointName="machines")["ProductionVariants"]
+    assert described["CurrentInstanceCount"] == 2
+    for _ in range(6):
+        answer = runtime.invoke_endpoint(EndpointName="machines", **REQUEST)
+        assert json.loads(answer["Body"].read())["predictions"] == [3.0]
+    group = "/aws/sagemaker/Endpoints/machines"
+    streams = sagemaker.client("logs").describe_log_streams(logGroupName=group)["logStreams"]
+    assert len(streams) == 2
+    wait_for(
+        lambda: (
+            [
+                sum(
+                    '"POST /invocations' in line
+                    for line in log_lines(sagemaker, "machines", stream["logStreamName"])
+                )
+                for stream in streams
+            ]
+            == [3, 3]
+        ),
+        "three requests in the log of each machine",
+    )
+    sagemaker.delete_endpoint("machines")
+
+
 def test_a_serverless_variant_and_its_shadow(sagemaker: LocalSageMaker, made_models: None) -> None:
     """The shadow gets a copy of each request; the client waits for its own variant, and is refused above its limit."""
     sagemaker.serve(
