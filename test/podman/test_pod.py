@@ -37,8 +37,9 @@ def status_of_init(pod: Pod) -> dict[str, str]:
     return dict(re.findall(r"(\w+):\s+(.*)", pod.run("cat", "/proc/1/status")))
 
 
-def test_it_answers(pod: Pod) -> None:
-    response = requests.post(f"{pod.url}/invocations", data=BODY, timeout=60)
+@pytest.mark.parametrize("path", ["/invocations", "/v1/models/half_plus_two:predict"])
+def test_it_answers(pod: Pod, path: str) -> None:
+    response = requests.post(pod.url + path, data=BODY, timeout=60)
     assert response.json() == {"predictions": [3.5, 4.0, 5.5]}  # version 124 adds three
 
 
@@ -56,13 +57,6 @@ def test_only_the_run_directory_and_tmp_can_be_written_to(pod: Pod) -> None:
     mounts = [line.split() for line in pod.run("cat", "/proc/mounts").splitlines()]
     options = {place: flags.split(",") for _, place, _, flags, *_ in mounts}
     assert "ro" in options["/"]
-    # What others write is the container engine's: devices, and files of /etc that it makes.
-    disks = {
-        place for _, place, kind, *_ in mounts if kind not in ("proc", "sysfs", "cgroup", "devpts", "mqueue")
-    }
-    ours = {
-        place for place in disks if "rw" in options[place] and not place.startswith(("/dev", "/proc", "/sys"))
-    }
     places = {mount["mountPath"] for mount in pod.container["volumeMounts"]}
     tried = pod.run(
         "sh",
@@ -71,7 +65,6 @@ def test_only_the_run_directory_and_tmp_can_be_written_to(pod: Pod) -> None:
         " (touch $place/probe && rm $place/probe && echo $place) 2>/dev/null; done; true",
     )
     assert set(tried.split()) == places
-    assert places <= ours
 
 
 def test_cpus_and_memory_are_the_limits(pod: Pod) -> None:
@@ -101,7 +94,8 @@ class Endpoints:
             (self.ready.add if pod.probe("readinessProbe") else self.ready.discard)(pod)
 
 
-def test_an_update_under_load_fails_no_request(pod: Pod, manifests: list[Manifest]) -> None:
+def test_an_update_under_load_fails_no_request(pod: Pod, manifests_with_s3: list[Manifest]) -> None:
+    """From the model in the image to one that an init container fetches, with a stream that ends after SIGTERM."""
     endpoints = Endpoints(pod)
     parts: list[bytes] = []
     begun = threading.Event()
@@ -115,7 +109,7 @@ def test_an_update_under_load_fails_no_request(pod: Pod, manifests: list[Manifes
                 parts.append(part)
                 begun.set()
 
-    with a_pod(manifests) as new, Load(endpoints.choose, BODY, clients=4) as load:
+    with a_pod(manifests_with_s3) as new, Load(endpoints.choose, BODY, clients=4) as load:
         new.wait_until_ready()  # maxUnavailable 0: the old one stays until then
         endpoints.pods.append(new)
         endpoints.look()

@@ -1,6 +1,7 @@
 """Pods on this machine: `podman play kube` runs the pod of deploy/kubernetes, and what is a kubelet's is done here.
 
-podman 4 obeys security contexts, resources, volumes and settings; it has no preStop, and no probe that names its port.
+podman 4 obeys security contexts, resources, volumes and settings. It has no preStop, no probe that names its port, and
+no $(NAME) in commands.
 `Pod.probe` asks as the manifest says; `pre_stop`, `terminate` and `wait_until_ended` are the end of a pod.
 """
 
@@ -10,6 +11,7 @@ import contextlib
 import copy
 import functools
 import json
+import re
 import secrets
 import shutil
 import subprocess
@@ -60,11 +62,11 @@ def podman(*words: str, **more: Any) -> str:
 
 
 @contextlib.contextmanager
-def image_with_model(directory: Path, models: Mapping[str, Path]) -> Iterator[str]:
+def image_with_model(directory: Path, models: Mapping[str, Path], at: str = "/opt/ml/model") -> Iterator[str]:
     """The server's image with models in it, made in an empty directory as the guide says; removed at the end."""
     for name, source in models.items():
         shutil.copytree(source, directory / "model" / name)
-    (directory / "Dockerfile").write_text(f"FROM {SERVER}\nCOPY model /opt/ml/model\n")
+    (directory / "Dockerfile").write_text(f"FROM {SERVER}\nCOPY model {at}\n")
     name = f"localhost/tfsd-test:{secrets.token_hex(4)}"
     podman("build", "--quiet", "--tag", name, str(directory))
     try:
@@ -73,13 +75,49 @@ def image_with_model(directory: Path, models: Mapping[str, Path]) -> Iterator[st
         call("rmi", "--force", name)
 
 
-def of_the_kit(image: str) -> list[Manifest]:
-    """The base, with an image in place of the kit's, as an overlay has it."""
-    manifests = built(DEPLOY / "kubernetes" / "base")
-    (container,) = of_kind(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
-    assert container["image"] == NAME
-    container["image"] = image
+def of_the_kit(image: str, directory: str = "base") -> list[Manifest]:
+    """The base or an overlay of deploy/kubernetes, with an image in place of its own."""
+    manifests = built(DEPLOY / "kubernetes" / directory)
+    for container in containers(of_kind(manifests, "Deployment")["spec"]["template"]["spec"]):
+        assert container["image"].endswith(NAME)
+        container["image"] = image
     return manifests
+
+
+def of_kserve(image: str, service: str) -> list[Manifest]:
+    """What KServe makes of the runtime of deploy/kserve for an InferenceService of this name."""
+    manifests = built(DEPLOY / "kserve")
+    runtime = json.dumps(of_kind(manifests, "ClusterServingRuntime")["spec"])
+    spec = json.loads(runtime.replace("{{.Name}}", service))
+    (container,) = spec["containers"]
+    container["image"] = image
+    predictor = of_kind(manifests, "InferenceService")["spec"]["predictor"]
+    pod = {
+        "containers": [container],
+        "volumes": spec["volumes"],
+        "terminationGracePeriodSeconds": predictor["terminationGracePeriodSeconds"],
+        "securityContext": {},
+    }
+    settings = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "none"}}
+    return [settings, {"kind": "Deployment", "spec": {"template": {"spec": pod}}}]
+
+
+def containers(spec: Manifest) -> list[Manifest]:
+    """All of a pod's, those that run before it included."""
+    return [*spec.get("initContainers", []), *spec["containers"]]
+
+
+def expanded(container: Manifest) -> list[str]:
+    """Its command with $(NAME) filled in from its environment, which podman 4 leaves as it is."""
+    values = {variable["name"]: variable["value"] for variable in container.get("env", [])}
+    return [re.sub(r"\$\((\w+)\)", lambda name: values[name[1]], word) for word in container["command"]]
+
+
+def address_of_this_machine() -> str:
+    """As pods reach it."""
+    network = json.loads(podman("network", "inspect", "podman"))[0]
+    address: str = network["subnets"][0]["gateway"]
+    return address
 
 
 class Pod:
@@ -109,8 +147,11 @@ class Pod:
         container["ports"][0]["hostPort"] = self.port
         for volume in spec["volumes"]:  # podman's are the machine's
             volume["name"] = f"{self.name}-{volume['name']}"
-        for mount in container["volumeMounts"]:
-            mount["name"] = f"{self.name}-{mount['name']}"
+        for each in containers(spec):
+            if "command" in each:
+                each["command"] = expanded(each)
+            for mount in each["volumeMounts"]:
+                mount["name"] = f"{self.name}-{mount['name']}"
         return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": self.name}, "spec": spec}
 
     def __enter__(self) -> Pod:
@@ -123,6 +164,11 @@ class Pod:
         try:
             podman("play", "kube", "-", input=text)
         except BaseException:
+            print(
+                "\n".join(
+                    call("logs", f"{self.name}-{each['name']}").stderr for each in containers(played["spec"])
+                )
+            )
             self.remove()
             raise
         return self
@@ -157,7 +203,7 @@ class Pod:
     def probe(self, name: str) -> bool:
         """Ask once, as a kubelet does by the manifest: `startupProbe`, `livenessProbe` or `readinessProbe`."""
         probe = self.container[name]
-        assert probe["httpGet"]["port"] == self.container["ports"][0]["name"]
+        assert probe["httpGet"]["port"] in self.container["ports"][0].values()
         try:
             url = f"{self.url}{probe['httpGet']['path']}"
             return requests.get(url, timeout=probe["timeoutSeconds"]).status_code == 200

@@ -10,10 +10,10 @@ PAGE = 2
 
 
 class SmallS3(ThreadingHTTPServer):
-    """One bucket, `bucket`, with `objects` by key."""
+    """One bucket, `bucket`, with `objects` by key, at an address of this machine."""
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        super().__init__((address, 0), Handler)
         self.objects: dict[str, bytes] = {}
 
 
