@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import copy
 import os
+import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,20 @@ def test_an_overlay_builds_and_every_kind_in_it_is_right(directory: Path) -> Non
 def test_a_component_by_itself_is_right(component: Path, tmp_path: Path) -> None:
     manifests = with_components(tmp_path, component)
     assert {manifest["kind"]: problems(manifest) for manifest in manifests if problems(manifest)} == {}
+
+
+def test_the_overlay_of_the_guide_is_right(tmp_path: Path) -> None:
+    """The page's own, which may lie anywhere: its namespace and image reach what they have to."""
+    page = (DEPLOY.parent / "docs" / "how-to" / "kubernetes.md").read_text()
+    (text,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    here = os.path.relpath(DEPLOY, tmp_path)
+    (tmp_path / "kustomization.yaml").write_text(textwrap.dedent(text).replace("../deploy", here))
+    manifests = built(tmp_path)
+    assert {manifest["kind"]: problems(manifest) for manifest in manifests if problems(manifest)} == {}
+    assert {manifest["metadata"]["namespace"] for manifest in manifests} == {"models"}
+    (container,) = of_kind(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "registry.example/digits:1"
+    assert of_kind(manifests, "HorizontalPodAutoscaler")
 
 
 def test_the_kit_is_whole(base: list[Manifest]) -> None:
