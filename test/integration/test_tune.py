@@ -82,13 +82,17 @@ def test_a_model_whose_calls_cost_the_same_is_batched(
 def test_a_model_whose_requests_cost_the_same_together_is_not_batched(
     devices: Path, quick_model_server: Path, tmp_path: Path
 ) -> None:
-    with Tuned(tmp_path, devices / "linear", quick_model_server, "--goal", GOAL, "--time", "20s") as tuned:
+    """A busy machine delays each call, which looks like a cost that batching saves: then trials have to show that it
+    does not."""
+    words = ("--goal", GOAL, "--time", "20s")
+    with Tuned(tmp_path, devices / "linear", quick_model_server, *words) as tuned:
         assert tuned.wait() == 0, tuned.text()
         document = tuned.document()
-        assert document["curve"]["batching_may_help"] is False
-        assert document["verdict"]["batching"] is False
-        assert "atching cannot help" in tuned.text()
-        assert document["environment"].get("SAGEMAKER_TFS_ENABLE_BATCHING") is None
+        assert document["verdict"]["batching"] is not True, tuned.text()
+        assert "SAGEMAKER_TFS_MAX_BATCH_SIZE" not in document["environment"]
+        if not document["curve"]["batching_may_help"]:
+            assert document["verdict"]["batching"] is False
+            assert "Batching cannot help" in tuned.text()
 
 
 def test_ctrl_c_ends_with_what_is_known(devices: Path, quick_model_server: Path, tmp_path: Path) -> None:

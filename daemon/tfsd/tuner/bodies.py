@@ -5,6 +5,7 @@ Owns formats of files and bodies. Never sends anything.
 
 from __future__ import annotations
 
+import base64
 import csv
 import dataclasses
 import io
@@ -31,11 +32,15 @@ class BodiesError(StartError):
 
 @dataclasses.dataclass(frozen=True)
 class Bodies:
-    """The requests of a tuning, where they are from, and what was assumed to make them."""
+    """The requests of a tuning, where they are from, and what was assumed to make them.
+
+    `takes_one_string` says of those made from a signature that its one input is a vector of strings.
+    """
 
     requests: tuple[Request, ...]
     source: str
     assumptions: tuple[str, ...] = ()
+    takes_one_string: bool = False
 
 
 def from_file(path: Path, content_type: str | None = None) -> Bodies:
@@ -100,7 +105,14 @@ def from_signature(metadata: Mapping[str, Any]) -> Bodies:
     assumed: list[str] = []
     columns = {name: _value(name, info, assumed) for name, info in sorted(inputs.items())}
     body = json.dumps({"inputs": columns}).encode()
-    return Bodies((Request(body),), f"a request made from the signature {SIGNATURE}", tuple(assumed))
+    one_string = [_is_strings(info) for info in inputs.values()] == [True]
+    return Bodies(
+        (Request(body),), f"a request made from the signature {SIGNATURE}", tuple(assumed), one_string
+    )
+
+
+def _is_strings(info: Mapping[str, Any]) -> bool:
+    return info.get("dtype") == "DT_STRING" and len((info.get("tensor_shape") or {}).get("dim", ())) == 1
 
 
 def _value(name: str, info: Mapping[str, Any], assumed: list[str]) -> Any:
@@ -164,23 +176,29 @@ def _rows(value: Any) -> list[Any]:
     return value
 
 
-def body_of_calls(requests: Sequence[Request], made: Bodies | None) -> tuple[Request | None, str]:
-    """The request whose calls the cost curve measures, and a remark when it is none of the requests themselves.
+def bodies_of_calls(requests: Sequence[Request], made: Bodies | None) -> list[tuple[Request, str]]:
+    """Requests whose calls the cost curve may measure, best first, each with a remark if it is none of `requests`.
 
-    The first that the model server can be sent; else that made from the signature, since user code turns the
-    requests into something that only it knows.
+    The first of them that the model server can be sent; where it cannot and the model takes one string, the body as
+    that string, as handlers send images; last what was made from the signature, since only user code knows what it
+    makes of a request.
     """
+    found: list[tuple[Request, str]] = []
     for request in requests[:20]:
         try:
             together(request, 2)
-        except (ValueError, RecursionError, UnicodeDecodeError):
+        except (ValueError, RecursionError):
             continue
-        return request, ""
-    if made is None:
-        return (
-            None,
-            "The cost curve could not be measured: neither the requests nor the signature make a call.",
+        found.append((request, ""))
+        break
+    if made is not None and not found:
+        if made.takes_one_string and requests:
+            text = base64.b64encode(requests[0].body).decode()
+            body = json.dumps({"instances": [{"b64": text}]}).encode()
+            found.append(
+                (Request(body), "The cost curve is of calls with the first body as the model's string.")
+            )
+        found.append(
+            (made.requests[0], "The cost curve is of calls made from the signature, not of the requests.")
         )
-    return made.requests[
-        0
-    ], "The cost curve is of calls made from the signature, not of the requests themselves."
+    return found

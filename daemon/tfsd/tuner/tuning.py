@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import statistics
 import time
@@ -248,29 +249,23 @@ class Tuning:
         self._measure_curve(stack)
 
     def _measure_curve(self, stack: Stack) -> None:
+        """Of the first kind of calls that the model takes."""
         findings = self.findings
-        request, remark = bodies.body_of_calls(self._requests(), self._made)
-        if remark:
-            findings.remarks.append(remark)
-        if request is None:
+        refusal = "neither the requests nor the signature make a call"
+        for request, remark in bodies.bodies_of_calls(self._requests(), self._made):
+            client = ModelServerClient(stack, functools.cache(functools.partial(bodies.together, request)))
+            seconds = max(CURVE_SHARE * self._seconds, SHORTEST_CURVE)
+            try:
+                measured = curve.measure(
+                    client.call, client.empty_call, client.cpu_seconds, seconds, self._goal().seconds
+                )
+            except ValueError as error:
+                refusal = str(error)
+                continue
+            findings.curve = dataclasses.replace(measured, parallelism=client.parallelism(measured))
+            findings.remarks += [remark] if remark else []
             return
-        kept: dict[int, bytes] = {}
-
-        def body(size: int) -> bytes:
-            if size not in kept:
-                kept[size] = bodies.together(request, size)
-            return kept[size]
-
-        client = ModelServerClient(stack, body)
-        seconds = max(CURVE_SHARE * self._seconds, SHORTEST_CURVE)
-        try:
-            measured = curve.measure(
-                client.call, client.empty_call, client.cpu_seconds, seconds, self._goal().seconds
-            )
-        except ValueError as error:
-            findings.remarks.append(f"The cost curve could not be measured: {error}.")
-            return
-        findings.curve = dataclasses.replace(measured, parallelism=client.parallelism(measured))
+        findings.remarks.append(f"The cost curve could not be measured: {refusal}.")
 
     def _goal(self) -> Goal:
         assert self.findings.goal is not None

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 raw = tf.raw_ops
 SLEEPS = 2  # the data set sleeps before its element, and once more before its end
-COSTS = {"flat": (20.0, 0.0), "linear": (0.0, 20.0), "mixed": (16.0, 2.0)}
+COSTS = {"flat": (20.0, 0.0), "linear": (0.0, 40.0), "mixed": (16.0, 2.0)}
 
 
 class Device(tf.Module):

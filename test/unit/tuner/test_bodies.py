@@ -109,10 +109,17 @@ def test_requests_that_no_call_can_hold(request_: Request) -> None:
 
 
 def test_calls_are_made_of_requests_or_else_of_the_signature() -> None:
-    good = Request(b'{"instances": [1]}')
+    good, image = Request(b'{"instances": [1]}'), Request(b"?", "image/png")
     made = bodies.from_signature(metadata(x=tensor("DT_FLOAT", -1)))
-    assert bodies.body_of_calls([Request(b"?", "image/png"), good], made) == (good, "")
-    request, remark = bodies.body_of_calls([Request(b"?", "image/png")], made)
+    assert bodies.bodies_of_calls([image, good], made) == [(good, "")]
+    ((request, remark),) = bodies.bodies_of_calls([image], made)
     assert request == made.requests[0]
     assert "signature" in remark
-    assert bodies.body_of_calls([Request(b"?", "image/png")], None)[0] is None
+    assert bodies.bodies_of_calls([image], None) == []
+
+
+def test_a_model_of_one_string_is_called_with_the_body_as_that_string() -> None:
+    made = bodies.from_signature(metadata(x=tensor("DT_STRING", -1)))
+    (first, _), (last, _) = bodies.bodies_of_calls([Request(b"\x89PNG", "image/png")], made)
+    assert json.loads(first.body) == {"instances": [{"b64": "iVBORw=="}]}
+    assert last == made.requests[0]
