@@ -19,9 +19,9 @@ class GeneratorWasSlow(Exception):
 
     def __init__(self, probe: Probe) -> None:
         super().__init__(
-            f"the load generator could not send {probe.rate:.0f} requests a second in time (it used "
-            f"{probe.cpu_share:.0%} of a CPU and sent up to {probe.lateness * 1000:.1f} ms late): rates beyond that "
-            "need a machine of their own"
+            f"the load generator could not send {probe.rate:.4g} requests a second in time (it used "
+            f"{probe.cpu_share:.0%} of a CPU and sent up to {probe.lateness * 1000:.1f} ms late): the machine is too "
+            "busy, or the rate too high, to judge the server"
         )
         self.probe = probe
 
