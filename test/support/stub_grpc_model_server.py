@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """A model server that answers gRPC at little cost, and fails as it is told; SAGEMAKER_TFS_BINARY names it.
 
-Its REST side is stub_model_server's. Each model is a predict model with one input `x` of any shape, whose output
-`y` is what `x` was. A request whose signature is named after a gRPC status is answered with that status, and one
-with the signature `SLEEP` after half a minute.
+Its REST side is stub_model_server's. Each model is a predict model with one input `x` of any shape, whose output `y` is
+what `x` was; but the output of the model `rows` is a number for each element of the first dimension. A request whose
+signature is named after a gRPC status is answered with that status, one with the signature `SLEEP` after half a minute.
 """
 
 from __future__ import annotations
@@ -51,7 +51,13 @@ async def predict(serialized: bytes, context: grpc.aio.ServicerContext) -> bytes
     elif wish:
         await context.abort(grpc.StatusCode[wish], f"as you wish: {wish}")
     response = predict_pb2.PredictResponse()
-    response.outputs["y"].CopyFrom(request.inputs["x"])
+    if request.model_spec.name == "rows":
+        rows = request.inputs["x"].tensor_shape.dim[0].size
+        response.outputs["y"].dtype = types_pb2.DT_FLOAT
+        response.outputs["y"].tensor_shape.dim.add(size=rows)
+        response.outputs["y"].float_val.extend([0.5] * rows)
+    else:
+        response.outputs["y"].CopyFrom(request.inputs["x"])
     response.model_spec.name = request.model_spec.name
     response.model_spec.version.value = 1
     return response.SerializeToString()

@@ -173,11 +173,17 @@ class GrpcConnection:
         self._send_parts(parts)
 
     def _send_parts(self, parts: list[Any]) -> None:
-        if not parts:
-            return
-        sent = self._socket.sendmsg(parts)
-        if sent < sum(map(len, parts)):
-            self._socket.sendall(memoryview(b"".join(parts))[sent:])
+        """Send all of the parts, none of which is copied."""
+        left = [memoryview(part) for part in parts]
+        while left:
+            sent = self._socket.sendmsg(left)
+            done = 0
+            while done < len(left) and sent >= len(left[done]):
+                sent -= len(left[done])
+                done += 1
+            del left[:done]
+            if sent:
+                left[0] = left[0][sent:]
 
     # -- receiving
 
