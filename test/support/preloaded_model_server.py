@@ -25,6 +25,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 STOP = b"stop"
+COVERAGE = "COVERAGE_PROCESS_CONFIG"  # coverage has each Python process read it at its start
+CONFIG = os.environ.get(COVERAGE)
 
 
 @contextlib.contextmanager
@@ -65,11 +67,10 @@ def _measured_by_thread() -> dict[str, str]:
     Coverage's tracer asks greenlet about each thread otherwise, and Python 3.11 spins for ever where two threads that
     greenlet knows end at one time while it traces: model servers, which have many threads, did not come to their end.
     """
-    environ = dict(os.environ)
-    if given := environ.get("COVERAGE_PROCESS_CONFIG"):
-        config = json.loads(base64.b64decode(given)) | {"concurrency": ["thread"]}
-        environ["COVERAGE_PROCESS_CONFIG"] = base64.b64encode(json.dumps(config).encode()).decode()
-    return environ
+    if CONFIG is None:
+        return dict(os.environ)
+    config = json.loads(base64.b64decode(CONFIG)) | {"concurrency": ["thread"]}
+    return {**os.environ, COVERAGE: base64.b64encode(json.dumps(config).encode()).decode()}
 
 
 class Fork:
