@@ -507,6 +507,12 @@ class Settings:
         False,
         "Answer TensorFlow Serving's REST API, which is KServe's V1 protocol, under `/v1/models` as well.",
     )
+    v2_api: bool = _variable(
+        "SAGEMAKER_TFS_V2_API",
+        _boolean,
+        False,
+        "Answer the Open Inference Protocol (V2), which Triton's and KServe's clients speak, under `/v2` as well.",
+    )
     grpc_timeout: float = _variable(
         "SAGEMAKER_TFS_GRPC_REQUEST_TIMEOUT",
         _seconds,

@@ -23,6 +23,8 @@ def output_handler(response, context):
     return response.content, response.headers["Content-Type"]
 """
 
+APIS = {"SAGEMAKER_TFS_REST_API": "true", "SAGEMAKER_TFS_V2_API": "true"}
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="fuzz", description=__doc__)
@@ -52,12 +54,12 @@ def single_model(directory: Path, models: Path) -> RunningStack:
     for name in ("half_plus_two", "matrix", "string"):
         add_model(served, name, models / name)
     add_model(served, "coded", models / "half_plus_three", HANDLERS)
-    return RunningStack(directory / "single", served, {"SAGEMAKER_TFS_DEFAULT_MODEL_NAME": "matrix"})
+    return RunningStack(directory / "single", served, {"SAGEMAKER_TFS_DEFAULT_MODEL_NAME": "matrix", **APIS})
 
 
 def multi_model(directory: Path) -> MultiModelStack:
     """A multi-model endpoint."""
-    return MultiModelStack(directory / "multi")
+    return MultiModelStack(directory / "multi", APIS)
 
 
 if __name__ == "__main__":

@@ -101,6 +101,7 @@ class Inputs:
             *(self._invocation,) * 12,
             *(self._framing,) * 3,
             *(self._models_api,) * 3,
+            *(self._named_in_path,) * 4,
             self._garbage,
         )
 
@@ -188,6 +189,53 @@ class Inputs:
         )
         headers = [*self._headers(body), f"Content-Length: {len(body)}"]
         return _request(pick.choice(("POST", "POST", "GET", "DELETE", "PUT")), path, headers, body)
+
+    def _named_in_path(self) -> bytes:
+        """TensorFlow Serving's REST API and the Open Inference Protocol: right and wrong paths, tensors, lengths."""
+        pick = self._random
+        name = pick.choice(
+            ("matrix", "half_plus_two", "coded", "m", "nope", "%2e%2e", "a%2Fb", "%ff", "\xe4")
+        )
+        version = pick.choice(
+            ("", "", "", "/versions/123", "/versions/" + "9" * 30, "/labels/x", "/versions/-1")
+        )
+        if pick.random() < 0.4:
+            way = pick.choice(
+                (":predict", ":predict", ":classify", ":regress", "", "/metadata", ":x", "/../y:predict")
+            )
+            path, body = f"/v1/models/{name}{version}{way}", self._body()
+        else:
+            way = pick.choice(("/infer", "/infer", "/infer", "/ready", "", "/x"))
+            path = f"/v2/models/{name}{version}{way}"
+            body, headers = self._tensors()
+        headers = [*self._headers(body), *headers, f"Content-Length: {len(body)}"]
+        return _request(pick.choice(("POST", "POST", "POST", "GET", "HEAD")), path, headers, body)
+
+    def _tensors(self) -> tuple[bytes, list[str]]:
+        """A V2 body that is about right, or one that a mutation has broken, and its header of the JSON's length."""
+        pick = self._random
+        entries, rest = [], b""
+        for _ in range(pick.choice((1, 1, 2, 5))):
+            entry: dict[str, object] = {
+                "name": pick.choice(("x", "input", "a", "")),
+                "datatype": pick.choice(("FP32", "FP32", "INT64", "BYTES", "BF16", "BOOL", "FP", 5)),
+                "shape": pick.choice(([1], [1, 2], [2, 2], [], [0], [-1], [2**62, 4], [1] * 80, "x")),
+            }
+            if pick.random() < 0.5:
+                size = pick.choice((0, 4, 8, 16, 2**40, -1))
+                entry["parameters"] = {"binary_data_size": size}
+                rest += pick.randbytes(max(0, min(size, 64)))
+            else:
+                entry["data"] = pick.choice(
+                    ([1.0], [1, 2], [[1, 2], [3, 4]], ["a"], [[]], [[1], 2], {}, [None])
+                )
+            entries.append(entry)
+        document = {"inputs": entries, "outputs": pick.choice(([], [{"name": "y"}], 5))}
+        text = json.dumps(document).encode() if pick.random() < 0.8 else self._body()
+        length = pick.choice((len(text), len(text), len(text), 0, len(text) + 1, 2**70, "-1", "x"))
+        return text + rest, [
+            f"Inference-Header-Content-Length: {length}"
+        ] if rest or pick.random() < 0.3 else []
 
     def _garbage(self) -> bytes:
         """Bytes that are no HTTP."""

@@ -24,7 +24,8 @@ def stack(models: Path, start_stack: StartStack, tmp_path_factory: pytest.TempPa
     directory = tmp_path_factory.mktemp("models")
     for name in ("half_plus_two", "matrix"):
         add_model(directory, name, models / name)
-    return start_stack(directory, SAGEMAKER_TFS_DEFAULT_MODEL_NAME="matrix")
+    apis = {"SAGEMAKER_TFS_REST_API": "true", "SAGEMAKER_TFS_V2_API": "true"}
+    return start_stack(directory, SAGEMAKER_TFS_DEFAULT_MODEL_NAME="matrix", **apis)
 
 
 ROWS = st.lists(

@@ -175,6 +175,7 @@ class Stack:
             ],
             direct_models=targets,
             rest_api=self.settings.rest_api,
+            by_path=self.settings.rest_api or self.settings.v2_api,
             rest_models=[
                 {
                     "name": model.name,

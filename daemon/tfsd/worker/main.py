@@ -77,6 +77,10 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: RunDir, settings: Setti
     if settings.rest_api:
         code = None if loaded is None and not settings.python_endpoint else mode
         apis.append(RestApi(targets, code, inflater, settings.multi_model))
+    if settings.v2_api:
+        from tfsd.worker.v2.api import V2Api  # with gRPC and numpy
+
+        apis.append(V2Api(targets, inflater, settings.request_timeout))
     in_flight = InFlight()
     capture = Capture.from_settings(settings, program)
     invocations = Invocations(

@@ -40,6 +40,10 @@ VERBS: dict[type, str] = {
     regression_pb2.RegressionRequest: "Regress",
     inference_pb2.MultiInferenceRequest: "MultiInference",
 }
+ANOTHER_SIGNATURE = (
+    "Let input_fn return a PredictRequest that names one, or, without code, name it by tfs-signature-name in "
+    "X-Amzn-SageMaker-Custom-Attributes."
+)
 PROBE_SECONDS = 1.0
 PROBE_PAUSE_SECONDS = 0.1
 LAST_SECONDS = 0.5  # of a request's time: there is just enough left to say why it fails
@@ -80,8 +84,13 @@ class PredictionService:
         self._raw: WeakKeyDictionary[Group, Any] = WeakKeyDictionary()
         self._signatures: WeakKeyDictionary[Group, dict[int | None, _Signatures]] = WeakKeyDictionary()
 
-    def signature(self, target: Target, deadline: float, name: str = SERVING_DEFAULT) -> Signature:
-        """A signature of the version that `target` means; they are asked for once per version. Raises HttpError."""
+    def signature(
+        self, target: Target, deadline: float, name: str = SERVING_DEFAULT, hint: str = ANOTHER_SIGNATURE
+    ) -> Signature:
+        """A signature of the version that `target` means; they are asked for once per version.
+
+        `hint` says how another one is chosen. Raises HttpError.
+        """
         known = self._signatures.setdefault(target.group, {})
         found = known.get(target.asked_version)
         if found is None:
@@ -91,10 +100,7 @@ class PredictionService:
             known[target.asked_version] = found
         if name not in found.by_name:
             names = ", ".join(sorted(found.by_name)) or "none"
-            raise BadRequest(
-                f"The model has no signature {name!r}; it has {names}. Let input_fn return a PredictRequest that names "
-                "one, or, without code, name it by tfs-signature-name in X-Amzn-SageMaker-Custom-Attributes."
-            )
+            raise BadRequest(f"The model has no signature {name!r}; it has {names}. {hint}")
         return found.by_name[name]
 
     def predict(self, request: Any, target: Target, deadline: float) -> Any:

@@ -19,7 +19,7 @@ from tfsd.worker.call import Call, Found, Mode
 from tfsd.worker.conversion.content_encoding import Inflater
 from tfsd.worker.live_targets import LiveTargets
 from tfsd.worker.replies import Reply
-from tfsd.worker.targets import Targets
+from tfsd.worker.targets import Targets, version_number
 from tfsd.worker.upstream.connection import Answer
 
 JSON = "application/json"
@@ -27,7 +27,6 @@ _PATH = re.compile(
     r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
     rf"(?::(?P<method>{'|'.join(METHODS)})|(?P<metadata>/metadata))?"
 )
-_MAX_DIGITS = 19  # of a version, TensorFlow Serving's int64
 
 
 class RestApi:
@@ -62,7 +61,7 @@ class RestApi:
         method = match["method"]
         _allow(verb, "POST" if method else "GET", path)
         name, label = unquote(match["name"]), match["label"]
-        version = _version(match["version"])
+        version = version_number(match["version"])
         target = self._targets.named(name, version, label and unquote(label), method)
         if method is None:
             tail = match["metadata"] or ""
@@ -84,12 +83,6 @@ def _reply(answer: Answer) -> Reply:
     """The model server's answer, as it is."""
     content_type = answer.header(b"content-type") or JSON
     return Reply(answer.status, [("Content-Type", content_type)], answer.body, MODEL_SERVER)
-
-
-def _version(digits: str | None) -> int | None:
-    if digits is not None and len(digits.lstrip("0")) > _MAX_DIGITS:
-        raise NotFound(f"There is no version {digits[:40]}…; a version has at most {_MAX_DIGITS} digits.")
-    return None if digits is None else int(digits)
 
 
 def _allow(verb: str, allowed: str, path: str) -> None:

@@ -16,6 +16,7 @@ from tfsd.plan import Model, Plan
 from tfsd.worker.upstream.client import Group, ModelServers, Unloadable
 
 GENERIC = "generic_model"  # what the AWS images of the Python endpoint called their only model
+MAX_DIGITS = 19  # of a version, TensorFlow Serving's int64
 CACHED_HEADERS = 512  # distinct values of the attributes header whose target is remembered
 
 
@@ -26,6 +27,7 @@ class Target:
     Attributes:
         name, version, method: as in the Context.
         encoded_name: the name, percent-encoded, for headers and paths.
+        versions: those of the model in the plan, ascending.
         asked_version: the version that the request names, None if it names none.
         rest_uri, grpc_port: as in the Context.
         model_path: where the model server has the model, or the version that the request names; without the method.
@@ -37,6 +39,7 @@ class Target:
 
     name: str
     version: str
+    versions: tuple[int, ...]
     asked_version: int | None
     method: str
     encoded_name: str
@@ -139,6 +142,7 @@ class Targets:
         return Target(
             name=model.name,
             version=str(model.latest if version is None else version),
+            versions=model.versions,
             asked_version=version,
             method=method,
             encoded_name=encoded,
@@ -152,6 +156,13 @@ class Targets:
             input_name=asked.input_name,
             signature_name=asked.signature_name,
         )
+
+
+def version_number(digits: str | None) -> int | None:
+    """The version that a path has, in digits. Raises NotFound for more of them than any version has."""
+    if digits is not None and len(digits.lstrip("0")) > MAX_DIGITS:
+        raise NotFound(f"There is no version {digits[:40]}…; a version has at most {MAX_DIGITS} digits.")
+    return None if digits is None else int(digits.lstrip("0") or "0")
 
 
 def _check_version(model: Model, version: int | None) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from bottle import Bottle
 
-from tfsd.control.app import health_response
+from tfsd.control.app import health_response, json_response
 from tfsd.run_dir import RunDir, replace
 
 DRAINING = "it drains, and is about to be stopped"
@@ -62,6 +62,17 @@ def add_probes(
     def readyz() -> Any:
         problems = [DRAINING] if run_dir.draining.exists() else missing()
         return health_response(problems, degraded())
+
+    @app.get("/v2/health/live")  # the Open Inference Protocol's, with SAGEMAKER_TFS_V2_API
+    def v2_live() -> Any:
+        return json_response(200, {"live": True})
+
+    @app.get("/v2/health/ready")
+    def v2_ready() -> Any:
+        problems = [DRAINING] if run_dir.draining.exists() else missing()
+        if problems:
+            return json_response(503, {"ready": False, "error": "Not ready: " + "; ".join(problems)})
+        return json_response(200, {"ready": True})
 
     @app.get("/startupz")
     def startupz() -> Any:

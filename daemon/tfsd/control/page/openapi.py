@@ -13,6 +13,7 @@ from tfsd.control.page.responses import JSON, errors, json_answer, name_paramete
 from tfsd.control.page.rest_paths import rest_paths
 from tfsd.control.page.schemas import request_schema, response_schema
 from tfsd.control.page.signatures import Signature
+from tfsd.control.page.v2_paths import v2_paths
 from tfsd.plan import Model, Plan
 from tfsd.settings import Settings
 
@@ -55,6 +56,8 @@ def document(
         paths["/invocations"] = {"post": _invocation(list(schemas), code, named=False)}
     if settings.rest_api:
         paths |= rest_paths(list(schemas), code or settings.multi_model)
+    if settings.v2_api:
+        paths |= v2_paths()
     return {
         "openapi": "3.1.0",
         "info": {

@@ -59,6 +59,17 @@ def test_the_rest_api_is_described_when_it_is_on(multi_model: bool, code: str | 
     assert ("*/*" in body) == (multi_model or code is not None)
 
 
+def test_the_open_inference_protocol_is_described_when_it_is_on() -> None:
+    found = document(Settings.from_environ({"SAGEMAKER_TFS_V2_API": "true"}, cpus=1), None, {})
+    validate(found)
+    described = {path for path in found["paths"] if path.startswith("/v2")}
+    assert len(described) == 3 + 2 * 3
+    assert "post" in found["paths"]["/v2/models/{model_name}/versions/{version}/infer"]
+    assert not {
+        path for path in document(Settings.from_environ({}, cpus=1), None, {})["paths"] if "/v2" in path
+    }
+
+
 def test_a_document_before_anything_is_known() -> None:
     validate(document(Settings.from_environ({}, cpus=1), None, {}))
 
