@@ -14,7 +14,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reference" / "log-lines.md"
-ENDPOINT = ("start", "control", "worker")  # a model server writes TensorFlow Serving's lines
+ENDPOINT = (
+    "start",
+    "control",
+    "worker",
+    "capture_files.py",
+)  # a model server writes TensorFlow Serving's lines
 OURS = (*ENDPOINT, "local", "sagemaker")
 ALARMING = ("warning", "error", "exception")
 LEVELS = (*ALARMING, "info")
@@ -25,8 +30,9 @@ STANDS_FOR = "0"  # what a placeholder of the code becomes; no text has one
 
 @functools.cache
 def nodes(rooms: tuple[str, ...]) -> tuple[ast.AST, ...]:
-    """The syntax of all modules of the rooms."""
-    paths = [path for room in rooms for path in sorted((ROOT / "daemon" / "tfsd" / room).rglob("*.py"))]
+    """The syntax of all modules of the rooms; a module that stands alone is one."""
+    found = [ROOT / "daemon" / "tfsd" / room for room in rooms]
+    paths = [path for room in found for path in (sorted(room.rglob("*.py")) if room.is_dir() else [room])]
     return tuple(node for path in paths for node in ast.walk(ast.parse(path.read_text())))
 
 
