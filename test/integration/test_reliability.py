@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,8 @@ import json, time
 
 def handler(data, context):
     seconds = json.loads(data.read())["seconds"]
+    while seconds is None:
+        pass
     time.sleep(seconds)
     return json.dumps({"slept": seconds}), "application/json"
 """
@@ -164,6 +167,24 @@ def test_two_instances_share_the_load_and_either_may_die(two_instances: RunningS
     converted.assert_none_failed()
 
 
+def test_requests_wait_while_both_instances_are_gone(
+    model_dir: Path, quick_model_server: Path, tmp_path: Path
+) -> None:
+    """kill -9 of one, and of the other before the first is back: there is time until the request's limit."""
+    environ = {"SAGEMAKER_TFS_INSTANCE_COUNT": "2", "SAGEMAKER_TFS_BINARY": str(quick_model_server)}
+    with (
+        RunningStack(tmp_path, model_dir, environ) as stack,
+        Load(stack.url("/invocations"), JSON, clients=4) as direct,
+        Load(stack.url("/invocations"), CSV, "text/csv", clients=4) as converted,
+    ):
+        for server in stack.plan().models["half_plus_two"].servers:
+            stack.kill(server.program)
+        for load in (direct, converted):
+            load.wait_for_more()
+    direct.assert_none_failed()
+    converted.assert_none_failed()
+
+
 def has_answered(stack: RunningStack, servers: Sequence[ModelServer]) -> bool:
     """Whether each model server counts requests, by its own counters on /metrics."""
     metrics = requests.get(stack.url("/metrics"), timeout=10).text
@@ -261,3 +282,36 @@ def test_stopping_finishes_what_is_in_flight(models: Path, tmp_path: Path) -> No
         for thread in threads:
             thread.join()
     assert [answer.status_code for answer in answers] == [200] * 6
+
+
+def test_stopping_drains_after_workers_were_killed_for_spinning(models: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    (model / "code").mkdir(parents=True)
+    (model / "half_plus_two").symlink_to(models / "half_plus_two")
+    (model / "code" / "inference.py").write_text(SLOW_HANDLER)
+    answers: list[int] = []
+    environ = {"SAGEMAKER_MODEL_SERVER_TIMEOUT": "8", "SAGEMAKER_GUNICORN_WORKERS": "2"}
+
+    def invoke(body: str) -> int:
+        return requests.post(stack.url("/invocations"), body, timeout=60).status_code
+
+    with RunningStack(tmp_path / "stack", model, environ) as stack, ThreadPoolExecutor(10) as pool:
+        before = {stack.pid(f"worker-default-{number}") for number in (0, 1)}
+        spinning = [pool.submit(invoke, '{"seconds": null}') for _ in range(2)]
+        stack.wait_for(
+            lambda: not before & {0, *(stack.pid(f"worker-default-{number}") for number in (0, 1))},
+            90,
+            "killed",
+        )
+        assert not {200} & {request.result() for request in spinning}
+        stack.wait_for(lambda: stack.ping().status_code == 200, 60, "healthy")
+        for _ in range(8):
+            pool.submit(invoke, '{"seconds": 3}').add_done_callback(
+                lambda done: answers.append(done.result())
+            )
+        in_flight = 'tfsd_requests_in_flight{model="half_plus_two",route="worker"} 8.0'
+        stack.wait_for(
+            lambda: in_flight in requests.get(stack.url("/metrics"), timeout=10).text, 30, "in flight"
+        )
+        assert stack.stop() == 0
+    assert answers == [200] * 8

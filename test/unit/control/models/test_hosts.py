@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -225,3 +226,12 @@ def test_only_what_may_be_a_lack_of_memory_is_507(tmp_path: Path, code: int, sta
     models = Models(settings, RunDir(tmp_path), UNUSED, UNUSED, UNUSED, 0, UNUSED, UNUSED)
     answer: Any = models._answer("m", HostDied("model-m", End(1, code, "")))
     assert answer.status == status, answer.message
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_507_and_says_so(tmp_path: Path, number: int) -> None:
+    Plan({}, {}).save(RunDir(tmp_path))
+    settings = Settings.from_environ({"SAGEMAKER_MULTI_MODEL": "true"}, cpus=1)
+    models = Models(settings, RunDir(tmp_path), UNUSED, UNUSED, UNUSED, 0, UNUSED, UNUSED)
+    answer: Any = models._answer("m", OSError(number, "No room", "/run/x"))
+    assert (answer.status, "disk is full" in answer.message) == (507, True)
