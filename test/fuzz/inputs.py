@@ -199,6 +199,7 @@ class Inputs:
         version = pick.choice(
             ("", "", "", "/versions/123", "/versions/" + "9" * 30, "/labels/x", "/versions/-1")
         )
+        headers: list[str] = []
         if pick.random() < 0.4:
             way = pick.choice(
                 (":predict", ":predict", ":classify", ":regress", "", "/metadata", ":x", "/../y:predict")
