@@ -262,7 +262,7 @@ class Settings:
         "SAGEMAKER_TFS_MAX_BODY_MB",
         _integer(1),
         1024,
-        "A request's size; a larger one is answered 413. What is above 8 MB lies on the run directory's disk.",
+        "A request's size; a larger one is answered 413. What is above 32 MB lies on the run directory's disk.",
     )
     max_spooled_mb: int = _variable(
         "SAGEMAKER_TFS_MAX_SPOOLED_MB",

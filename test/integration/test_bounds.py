@@ -22,7 +22,7 @@ def handler(data, context):
         os.kill(os.getpid(), signal.SIGKILL)
     return str(len(body)), "text/plain"
 """
-MAX_BODY = 12 << 20  # more than nginx keeps in memory
+MAX_BODY = 36 << 20  # more than nginx keeps in memory
 WORKERS = 4
 
 
@@ -33,8 +33,8 @@ def stack(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
     (directory / "code").mkdir()
     (directory / "code" / "inference.py").write_text(HANDLER)
     environ = {
-        "SAGEMAKER_TFS_MAX_BODY_MB": "12",
-        "SAGEMAKER_TFS_MAX_SPOOLED_MB": "24",
+        "SAGEMAKER_TFS_MAX_BODY_MB": "36",
+        "SAGEMAKER_TFS_MAX_SPOOLED_MB": "72",
         "SAGEMAKER_GUNICORN_WORKERS": str(WORKERS),
     }
     with RunningStack(tmp_path_factory.mktemp("stack"), directory, environ) as running:
@@ -77,7 +77,7 @@ def test_a_body_that_cannot_be_kept(stack: RunningStack) -> None:
 
 
 def test_only_so_many_bodies_may_lie_on_the_disk_at_once(stack: RunningStack) -> None:
-    """Two, here: 24 MB / 12 MB."""
+    """Two, here: 72 MB / 36 MB."""
     head = b"POST /invocations HTTP/1.1\r\nHost: x\r\n"
     with RawConnection(stack.port) as known, RawConnection(stack.port) as chunked:
         known.send(head + b"Content-Length: %d\r\n\r\n" % MAX_BODY + b"x" * 1000)

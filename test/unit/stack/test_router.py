@@ -133,6 +133,20 @@ class TestBodies:
         assert path_of(invoke(nginx.connect(), body)) == DIRECT
         assert not nginx.log.read_text()  # nginx says there when a pattern needs too much
 
+    @pytest.mark.parametrize("chunked", [False, True])
+    def test_a_larger_body_is_not_looked_at(
+        self, start_nginx: Callable[..., RunningNginx], chunked: bool
+    ) -> None:
+        http = HTTP.replace(f"client_body_buffer_size {BUFFER}", "client_body_buffer_size 32m")
+        connection = start_nginx(http, decision()).connect()
+        for size, taken in ((7_900_000, DIRECT), (8_000_000, WORKER)):
+            body = b'{"instances":["' + b"x" * size + b'"]}'
+            headers = {"Content-Type": "application/json", "Accept": "*/*"}
+            connection.request(
+                "POST", "/invocations", iter([body]) if chunked else body, headers, encode_chunked=chunked
+            )
+            assert path_of(connection.getresponse().read().decode()) == taken
+
     def test_a_chunked_body(self, start_router: Connect) -> None:
         connection = start_router()
         for chunks, taken in (([b'{"instan', b'ces":[1]}'], DIRECT), ([NATIVE, NATIVE], WORKER)):
