@@ -127,6 +127,27 @@ class TestTheWhole:
             assert "keepalive" in upstream[0]
             assert ("large/$asked_upstream" in direct[0]) == marked
 
+    @pytest.mark.parametrize("multi_model", ["true", "false"])
+    @pytest.mark.parametrize("code", [True, False])
+    def test_whatever_takes_large_bodies_counts_those_that_may_lie_on_the_disk(
+        self, design: DesignStack, multi_model: str, code: bool
+    ) -> None:
+        """A location with a body of an invocation's size, and not one of control's."""
+        environ = {
+            "SAGEMAKER_MULTI_MODEL": multi_model,
+            "SAGEMAKER_TFS_REST_API": "true",
+            "SAGEMAKER_TFS_V2_API": "true",
+        }
+        models = {} if multi_model == "true" else {"half": (1,)}
+        stack = design(models, environ, {None: own_code("half")} if code else {})
+        text = stack.files()[stack.run_dir.nginx_conf]
+        locations = re.findall(
+            r"^        location (?![@]|= /nothing)(.*?) \{(.*?)^        \}", text, re.M | re.S
+        )
+        large = {name: body for name, body in locations if re.search(r"proxy_pass http://(?!control;)", body)}
+        assert any("invo" in name for name in large)
+        assert [name for name, body in large.items() if "limit_conn spooled 16;" not in body] == []
+
     def test_timeouts_follow_the_requests_limit(self, design: DesignStack) -> None:
         stack = design({"half": (1,)}, {"SAGEMAKER_MODEL_SERVER_TIMEOUT": "90"})
         text = stack.files()[stack.run_dir.nginx_conf]
