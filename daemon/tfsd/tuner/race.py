@@ -124,7 +124,7 @@ class Race:
             trial,
             server,
             self._goal,
-            to_beat or hope or 1.0,
+            to_beat or min(hope or 1.0, LEAP * (self.default.predicted or 1.0)),
             self._seconds,
             step=min(max(hope / to_beat, SMALLEST_STEP), LEAP) if to_beat else SMALLEST_STEP,
             lowest=to_beat or None,
