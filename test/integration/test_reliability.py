@@ -21,7 +21,8 @@ from support.load import Load
 from support.stack import RunningStack
 from tfsd.plan import ModelServer
 
-CSV = "1.0,2.0\n"  # goes through a worker
+CSV = "1.0\n2.0\n"  # goes through a worker
+ROW = "1.0,2.0\n"  # goes straight to the model server, as JSON
 JSON = '{"instances": [1.0, 2.0, 5.0]}'  # goes straight to the model server
 SLOW_HANDLER = """
 import json, time
@@ -79,7 +80,7 @@ def nginx_workers(stack: RunningStack) -> set[int]:
     }
 
 
-@pytest.mark.parametrize(("body", "content_type"), [(CSV, "text/csv"), (JSON, "application/json")])
+@pytest.mark.parametrize(("body", "content_type"), [(CSV, "text/csv"), (ROW, "text/csv"), (JSON, "application/json")])
 def test_killing_workers_loses_no_request(stack: RunningStack, body: str, content_type: str) -> None:
     with Load(stack.url("/invocations"), body, content_type) as load:
         for worker in stack.plan().pools["default"].workers * 2:
@@ -139,12 +140,13 @@ def test_requests_wait_for_a_model_server_that_is_restarted(stack: RunningStack)
     with (
         Load(stack.url("/invocations"), JSON, clients=4) as direct,
         Load(stack.url("/invocations"), CSV, "text/csv", clients=4) as converted,
+        Load(stack.url("/invocations"), ROW, "text/csv", clients=4) as row,
     ):
         stack.kill(server)
-        for load in (direct, converted):
+        for load in (direct, converted, row):
             load.wait_for_more()
-    direct.assert_none_failed()
-    converted.assert_none_failed()
+    for load in (direct, converted, row):
+        load.assert_none_failed()
     stack.wait_for(lambda: stack.ping().status_code == 200, 30, "healthy")
 
 
@@ -157,14 +159,15 @@ def test_two_instances_share_the_load_and_either_may_die(two_instances: RunningS
     with (
         Load(stack.url("/invocations"), JSON, clients=4) as direct,
         Load(stack.url("/invocations"), CSV, "text/csv", clients=4) as converted,
+        Load(stack.url("/invocations"), ROW, "text/csv", clients=4) as row,
     ):
         for server in servers:
             stack.kill(server.program)
-            for load in (direct, converted):
+            for load in (direct, converted, row):
                 load.wait_for_more(50, seconds=5)  # long before TensorFlow is loaded again
             stack.wait_for(lambda server=server: answers(server.rest_port), 60, f"{server.program} back")
-    direct.assert_none_failed()
-    converted.assert_none_failed()
+    for load in (direct, converted, row):
+        load.assert_none_failed()
 
 
 def test_requests_wait_while_both_instances_are_gone(

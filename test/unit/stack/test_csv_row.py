@@ -1,0 +1,171 @@
+"""What nginx makes of a CSV and sends straight to a model server is what a worker would have made of it."""
+
+from __future__ import annotations
+
+import http.client
+import re
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from support import router
+from support.nginx import RunningNginx
+from tfsd.errors import HttpError
+from tfsd.stack.nginx import Nginx
+from tfsd.worker.conversion.convert import convert_request
+
+HTTP = """
+    include decision.conf;
+    client_body_buffer_size 512k;
+    client_max_body_size 0;
+    large_client_header_buffers 4 256k;
+    server {
+        listen LISTEN;
+        location = /nothing { return 204; }
+        location = /invocations { rewrite ^ /csv/ last; }
+        location = /csv/ { mirror /nothing; index $csv_way; }
+        location = /csv/worker { return 200 worker; }
+        location = /csv/direct {
+            proxy_pass_request_body off;
+            proxy_pass_request_headers off;
+            proxy_method GET;
+            proxy_set_header Content-Length "";
+            proxy_set_header X-Document $csv_document;
+            proxy_set_header X-Target "$csv_target $direct_model";
+            proxy_pass "http://unix:DIRECTORY/decided.sock";
+        }
+    }
+    server { listen "unix:DIRECTORY/decided.sock"; return 200 "$http_x_target $http_x_document"; }
+"""
+Ask = Callable[..., str]
+
+NUMBERS = st.one_of(
+    st.integers().map(str),
+    st.floats().map(str),
+    st.sampled_from(["0", "-0", "1.50", "1E+5", "-0.0e-0", "1e999", "9" * 100, "0." + "3" * 99]),
+)
+ODD = st.one_of(
+    st.sampled_from(
+        ["", "+1", "01", "-01", ".5", "5.", "1e", "- 1", "1 2", "0x1", "NaN", "inf", "-", '"1"', "a"]
+    ),
+    st.sampled_from(["]]", "1]", "[1]", "{", "$csv_row", "9" * 101, "0." + "3" * 100, "1_0", "1\n2", "1\r2"]),
+    st.sampled_from(["1\x00", "1\x0b", "é", "\u0663"]),
+)
+BLANKS = st.text(alphabet=" \t", max_size=2)
+FIELDS = st.tuples(BLANKS, st.one_of(NUMBERS, NUMBERS, NUMBERS, ODD), BLANKS).map("".join)
+ROWS = st.lists(FIELDS, min_size=1, max_size=4).map(",".join)
+NUMERIC_ROWS = st.lists(st.tuples(BLANKS, NUMBERS, BLANKS).map("".join), min_size=1, max_size=4).map(",".join)
+LINE_ENDS = st.sampled_from(["", "\n", "\r\n", "\r", "\n\n", "\r\n\r\n", " \n", "\n \n"])
+TEXTS = st.one_of(
+    st.tuples(st.one_of(NUMERIC_ROWS, ROWS), LINE_ENDS).map("".join),
+    st.lists(st.tuples(ROWS, LINE_ENDS).map("".join), max_size=3).map("".join),
+    st.text(alphabet='",\r\n\\ \t\x00\x0b\x1c\x85\u20280a.-+eE12', max_size=12),
+)
+
+
+@pytest.fixture(scope="module")
+def connect(
+    any_nginx: Nginx, start_nginx: Callable[..., RunningNginx]
+) -> Callable[..., http.client.HTTPConnection]:
+    def start(**environ: str) -> http.client.HTTPConnection:
+        return start_nginx(HTTP, router.decision(joins_lines=any_nginx.joins_lines, **environ)).connect()
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def ask(connect: Callable[..., http.client.HTTPConnection]) -> Ask:
+    connection = connect()
+
+    def invoke(body: bytes, **headers: str) -> str:
+        return router.invoke(connection, body, **{"Content_Type": "text/csv", **headers})
+
+    return invoke
+
+
+def document(answer: str) -> str | None:
+    """The document that goes straight to the default model, None when a worker has the request."""
+    if answer == router.WORKER:
+        return None
+    target, model, text = answer.split(" ", 2)
+    assert re.fullmatch(r"model_\d+/v1/models/half:predict", target)
+    assert model == "half"
+    return text
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("1.0,2.0,5.0", '{"instances":[[1.0,2.0,5.0]]}'),
+        ("1.0,2.0\n", '{"instances":[[1.0,2.0]]}'),
+        (" 1 ,\t-2e-3\r\n\r\n", '{"instances":[[ 1 ,\t-2e-3]]}'),
+        ("7", '{"instances":[7]}'),
+        ("0\n", '{"instances":[0]}'),
+    ],
+)
+@pytest.mark.parametrize("accept", ["application/json", "*/*", None])
+def test_a_row_of_numbers_is_sent_on(ask: Ask, body: str, expected: str, accept: str | None) -> None:
+    assert document(ask(body.encode(), Accept=accept)) == expected
+    assert convert_request(body.encode(), "text/csv") == expected.encode()
+
+
+@settings(max_examples=400)
+@given(text=TEXTS)
+def test_a_worker_would_have_sent_the_same(ask: Ask, text: str) -> None:
+    sent = document(ask(text.encode()))
+    if sent is not None:
+        try:
+            assert sent.encode() == convert_request(text.encode(), "text/csv")
+        except HttpError as error:
+            pytest.fail(f"a worker would have refused this: {error}")
+
+
+@pytest.mark.parametrize(
+    "body", ["", "\n", "1,2\n3,4", "1,,2", "a,b", "+1", ".5", '"1"', "\ufeff1,2", "1,2,"]
+)
+def test_all_else_is_a_worker_s(ask: Ask, body: str) -> None:
+    assert ask(body.encode()) == router.WORKER
+
+
+@pytest.mark.parametrize("fields", [2, 1000, 24_000])
+def test_a_long_row_needs_no_stack(ask: Ask, fields: int) -> None:
+    body = ",".join(["1.5"] * fields).encode()
+    assert document(ask(body)) == '{"instances":[[' + body.decode() + "]]}"
+    assert document(ask(body + b",x")) is None
+
+
+def test_a_body_of_100_kb_is_a_worker_s(ask: Ask) -> None:
+    assert ask(b"1.5," * 25_000 + b"1") == router.WORKER
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Accept": "text/csv"},
+        {"Content_Type": "text/csv; header=present"},
+        {"Content_Type": "text/plain"},
+        {"Content_Encoding": "gzip"},
+        {"X_Amzn_SageMaker_Custom_Attributes": "tfs-model-name=own"},
+    ],
+)
+def test_headers_that_ask_for_more_are_a_worker_s(ask: Ask, headers: dict[str, str]) -> None:
+    assert ask(b"1,2", **headers) == router.WORKER
+
+
+def test_a_default_of_another_type_is_a_worker_s(
+    connect: Callable[..., http.client.HTTPConnection],
+) -> None:
+    connection = connect(SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT="text/csv")
+    assert router.invoke(connection, b"1,2", Content_Type="text/csv", Accept=None) == router.WORKER
+    asked = router.invoke(connection, b"1,2", Content_Type="text/csv", Accept="application/json")
+    assert document(asked) == '{"instances":[[1,2]]}'
+
+
+def test_attributes_choose_the_model_and_the_method(ask: Ask) -> None:
+    attributes = "tfs-model-name=half plus two,tfs-method=regress"
+    answer = ask(b"1,2", X_Amzn_SageMaker_Custom_Attributes=attributes)
+    assert answer == router.WORKER  # a name with a blank is none to the script
+    answer = ask(b"1,2", X_Amzn_SageMaker_Custom_Attributes="tfs-model-version=123,tfs-method=regress")
+    assert answer.split()[0].endswith("/v1/models/half/versions/123:regress")
