@@ -80,7 +80,9 @@ def nginx_workers(stack: RunningStack) -> set[int]:
     }
 
 
-@pytest.mark.parametrize(("body", "content_type"), [(CSV, "text/csv"), (ROW, "text/csv"), (JSON, "application/json")])
+@pytest.mark.parametrize(
+    ("body", "content_type"), [(CSV, "text/csv"), (ROW, "text/csv"), (JSON, "application/json")]
+)
 def test_killing_workers_loses_no_request(stack: RunningStack, body: str, content_type: str) -> None:
     with Load(stack.url("/invocations"), body, content_type) as load:
         for worker in stack.plan().pools["default"].workers * 2:

@@ -43,6 +43,14 @@ def test_it_answers(pod: Pod, path: str) -> None:
     assert response.json() == {"predictions": [3.5, 4.0, 5.5]}  # version 124 adds three
 
 
+def test_it_answers_over_the_open_inference_protocol(pod: Pod) -> None:
+    tensor = {"name": "x", "datatype": "FP32", "shape": [3], "data": [1.0, 2.0, 5.0]}
+    response = requests.post(
+        f"{pod.url}/v2/models/half_plus_two/infer", json={"inputs": [tensor]}, timeout=60
+    )
+    assert response.json()["outputs"][0]["data"] == [3.5, 4.0, 5.5]
+
+
 def test_it_runs_as_nobody_in_particular_and_without_rights(pod: Pod) -> None:
     status = status_of_init(pod)
     user = str(pod.manifest["spec"]["securityContext"]["runAsUser"])
