@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import sys
 import time
 from collections.abc import Iterable
 
@@ -50,6 +51,8 @@ def _load_file(path: str) -> None:
 
 
 def _import_package(name: str) -> None:
+    if sys.modules.get("keras", tf) is None:  # see tfsd.model_server; tensorflow_text, for one, has Keras layers
+        del sys.modules["keras"]
     try:
         importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -25,6 +27,23 @@ def test_a_package_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     op_libraries.load(["some_ops_of_ours"])
 
     assert sys.modules.pop("some_ops_of_ours").registered
+
+
+def test_a_package_may_use_keras_which_the_server_does_not_import(tmp_path: Path) -> None:
+    (tmp_path / "ops_with_layers.py").write_text("import tensorflow as tf\nassert tf.keras.layers.Layer\n")
+    program = (
+        "import sys; from tfsd.model_server.runtime import op_libraries; "
+        "assert 'keras.src' not in sys.modules; op_libraries.load(['ops_with_layers'])"
+    )
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": path},
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_package_that_is_missing_or_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
