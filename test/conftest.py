@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-PHASE_SECONDS = 360  # above pytest-timeout's
+MORE_SECONDS = 60  # than pytest-timeout gives
 
 settings.register_profile("tfsd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tfsd")
@@ -48,7 +48,9 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
 
 
 def _bounded(item: pytest.Item) -> Generator[None]:
-    faulthandler.dump_traceback_later(PHASE_SECONDS, exit=True, file=item.config.stash[STDERR])
+    marker = item.get_closest_marker("timeout")
+    seconds = float(marker.args[0] if marker else item.config.getini("timeout"))
+    faulthandler.dump_traceback_later(seconds + MORE_SECONDS, exit=True, file=item.config.stash[STDERR])
     try:
         return (yield)
     finally:

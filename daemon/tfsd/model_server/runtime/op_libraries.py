@@ -51,7 +51,7 @@ def _load_file(path: str) -> None:
 
 
 def _import_package(name: str) -> None:
-    if sys.modules.get("keras", tf) is None:  # see tfsd.model_server; tensorflow_text, for one, has Keras layers
+    if sys.modules.get("keras", tf) is None:  # see tfsd.model_server; tensorflow_text has Keras layers
         del sys.modules["keras"]
     try:
         importlib.import_module(name)
