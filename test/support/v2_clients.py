@@ -38,7 +38,15 @@ def python() -> Path:
         if not (directory / "complete").exists():
             subprocess.run([sys.executable, "-m", "venv", "--clear", directory], check=True)
             # Most of what is installed is never imported, and compiling it takes the longest.
-            pip = [directory / "bin/python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
+            pip = [
+                str(directory / "bin/python"),
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--no-deps",
+                "--no-compile",
+            ]
             done = subprocess.run(
                 [*pip, "-r", requirements], capture_output=True, text=True, timeout=INSTALL_SECONDS
             )
