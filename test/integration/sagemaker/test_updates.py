@@ -95,6 +95,7 @@ def test_a_canary_that_is_rolled_back_and_one_that_is_not(
     sagemaker.delete_endpoint("canary")
 
 
+@pytest.mark.timeout(900)  # twenty whole stacks are started, two at a time
 def test_twenty_endpoints_leave_no_process(sagemaker: LocalSageMaker, made_models: None) -> None:
     client = sagemaker.client("sagemaker")
     client.create_endpoint_config(EndpointConfigName="many", ProductionVariants=[variant("two")])
