@@ -17,6 +17,7 @@ CAUTION = 0.75  # of a prediction: where a candidate is tried that has beaten th
 SMALLEST_STEP = 1.3
 LEAP = 4.0  # but no farther from the best so far
 DEFAULT_SHARE, RACE_SHARE = 0.35, 0.6  # of the time have passed when the default, and all, must be known
+UNBEATEN_SHARE = 0.85  # as long as nothing beats the default there is nothing to compare in pairs
 MOST_NEIGHBOURS = 6
 
 Start = Callable[[Candidate], contextlib.AbstractContextManager[Server]]
@@ -77,7 +78,7 @@ class Race:
         The best prediction is measured in any case, the others while there is time.
         """
         for number, prediction in enumerate(self._predictor.batching(self.default.candidate)):
-            if number and not self._more(RACE_SHARE):
+            if number and not self._is_time():
                 self.cut_short = True
                 break
             self._try(prediction)
@@ -88,9 +89,12 @@ class Race:
         """Try what is near the best, and begin again near what beats it."""
         for _ in range(MOST_NEIGHBOURS):
             new = next((one for one in candidates() if not self._was_tried(one.candidate)), None)
-            if new is None or not self._more(RACE_SHARE):
+            if new is None or not self._is_time():
                 return
             self._try(new)
+
+    def _is_time(self) -> bool:
+        return self._more(UNBEATEN_SHARE if self.best is self.default else RACE_SHARE)
 
     def _was_tried(self, candidate: Candidate) -> bool:
         return any(trial.candidate.variables() == candidate.variables() for trial in self.trials)
@@ -128,5 +132,5 @@ class Race:
             self._seconds,
             step=min(max(hope / to_beat, SMALLEST_STEP), LEAP) if to_beat else SMALLEST_STEP,
             lowest=to_beat or None,
-            more=lambda: self._more(RACE_SHARE),
+            more=self._is_time,
         )
