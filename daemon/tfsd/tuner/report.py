@@ -23,7 +23,7 @@ from tfsd.tuner.goal import Goal
 from tfsd.tuner.intervals import Interval
 from tfsd.tuner.trials import Trial
 from tfsd.tuner.tuning import Findings
-from tfsd.tuner.verdict import AS_GOOD
+from tfsd.tuner.verdict import AS_GOOD, OPEN
 
 TEMPLATE = Path(__file__).with_name("report.html")
 PACKAGES = ("tensorflow-cpu", "tensorflow", "numpy", "scipy", "matplotlib", "gevent")
@@ -65,8 +65,8 @@ def document(findings: Findings, model: str, repeat: str, server: str) -> dict[s
 
 
 def environment(findings: Findings) -> dict[str, str]:
-    """The variables to set: none where the default is as good."""
-    if findings.best is None or findings.verdict is None or findings.verdict.kind == AS_GOOD:
+    """The variables to set: none where the default is as good, or may be."""
+    if findings.best is None or findings.verdict is None or findings.verdict.kind in (AS_GOOD, OPEN):
         return {}
     return findings.best.candidate.changes(findings.default)
 

@@ -18,12 +18,14 @@ WORTH = 1.03  # a gain below it is none that one would change settings for
 STEP, TOLERANCE = 1.12, 0.06  # so that a search that begins right is over after three runs
 JITTER = 0.05
 
-BETTER, AS_GOOD, UNKNOWN = "better", "default", "unknown"
+CLOSE = 1.15  # an interval that ends below it is narrow enough to say that there is nothing to gain
+BETTER, AS_GOOD, OPEN, UNKNOWN = "better", "default", "open", "unknown"
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """`kind` is BETTER, AS_GOOD or UNKNOWN; `batching` whether it should be on, None when nobody knows.
+    """`kind` is BETTER, AS_GOOD, OPEN (the pairs differ too much to tell) or UNKNOWN; `batching` whether it should be
+    on, None when nobody knows.
 
     `ratio` is what the best serves under the goal over what the default does; None without pairs.
     """
@@ -118,6 +120,11 @@ def _compare(
             f"These settings serve {ratio.value:.2f} times as many requests as the default under the goal "
             f"(95 % confidence interval {interval}, {len(found)} pairs)."
         )
+    if ratio.high > CLOSE:
+        return OPEN, (
+            f"It is open which settings are better: the best of the others serves {ratio.value:.2f} times as many "
+            f"requests ({interval}, {len(found)} pairs). A quieter machine or more time (--time) may tell."
+        )
     return AS_GOOD, (
         f"The default is as good: the best of the others serves {ratio.value:.2f} times as many requests "
         f"({interval}, {len(found)} pairs)."
@@ -130,7 +137,7 @@ def _about_batching(
     """Whether batching should be on, and a sentence on it."""
     if curve is not None and not curve.batching_may_help():
         return False, [f"Leave batching off. {curve.verdict()}"]
-    if kind == UNKNOWN:
+    if kind in (OPEN, UNKNOWN):
         return None, [curve.verdict()] if curve else []
     if chosen.candidate.batching is not None:
         return True, ["Batching is on."]

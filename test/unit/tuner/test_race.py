@@ -125,6 +125,13 @@ def test_noise_alone_is_no_gain() -> None:
     assert judged.kind == verdict.AS_GOOD
 
 
+def test_pairs_that_differ_widely_leave_it_open() -> None:
+    found = [(100.0, 250.0), (100.0, 60.0), (100.0, 180.0), (100.0, 90.0), (100.0, 170.0)]
+    default, best = Trial(DEFAULT, rate=100), Trial(Candidate(None, 2, 2), rate=150)
+    judged = verdict.judge(default, best, found, None, True)
+    assert (judged.kind, judged.batching) == (verdict.OPEN, None)
+
+
 def test_too_few_pairs_are_no_verdict() -> None:
     default, best = Trial(DEFAULT, rate=100), Trial(Candidate(None, 2, 2), rate=150)
     judged = verdict.judge(default, best, [(100, 150)] * 4, None, False)
