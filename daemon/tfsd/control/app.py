@@ -45,9 +45,9 @@ def make_app(
         return json_response(200, parameters)
 
     @app.get("/metrics")
-    def show_metrics() -> bytes:
-        response.content_type = METRICS_CONTENT_TYPE
-        return metrics()
+    def show_metrics() -> HTTPResponse:
+        # not by `response`, which other greenlets have in hand while this one waits
+        return HTTPResponse(metrics(), 200, headers={"Content-Type": METRICS_CONTENT_TYPE})
 
     app.default_error_handler = _error
     return app

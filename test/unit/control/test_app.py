@@ -7,7 +7,7 @@ import json
 import pytest
 
 from support.wsgi import get
-from tfsd.control.app import make_app
+from tfsd.control.app import METRICS_CONTENT_TYPE, make_app
 from tfsd.settings import Settings
 
 
@@ -92,6 +92,18 @@ def test_metrics_are_served_in_prometheus_text_format() -> None:
 
     assert (status, body) == (200, b"metric 1\n")
     assert headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+
+
+def test_what_is_answered_while_metrics_are_gathered_is_not_mixed_with_them() -> None:
+    """They take their time, and Bottle has one `response` for all greenlets of a thread."""
+
+    def metrics() -> bytes:
+        assert get(app, "/nowhere", "GET")[0] == 404
+        return b"metric 1\n"
+
+    app = make_app(Settings.from_environ({}, cpus=2), list, list, metrics)
+    status, headers, body = get(app, "/metrics", "GET")
+    assert (status, headers["Content-Type"], body) == (200, METRICS_CONTENT_TYPE, b"metric 1\n")
 
 
 @pytest.mark.parametrize("path", ["/", "/pingpong", "/ping/", "/models", "/models/x/invoke"])
