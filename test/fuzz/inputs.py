@@ -188,7 +188,10 @@ class Inputs:
             ("/models", f"/models/{name}", f"/models/{name}/invoke", "/models?next_page_token=x")
         )
         headers = [*self._headers(body), f"Content-Length: {len(body)}"]
-        return _request(pick.choice(("POST", "POST", "GET", "DELETE", "PUT")), path, headers, body)
+        method = pick.choice(("POST", "POST", "GET", "DELETE", "PUT"))
+        if path == "/models/m":
+            method = method.replace("DELETE", "GET")  # the model stays: its process must not end
+        return _request(method, path, headers, body)
 
     def _named_in_path(self) -> bytes:
         """TensorFlow Serving's REST API and the Open Inference Protocol: right and wrong paths, tensors, lengths."""
