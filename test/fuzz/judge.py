@@ -32,9 +32,7 @@ def send(port: int, data: bytes, seconds: float) -> tuple[int, str, bytes] | Non
         try:
             connection.sendall(data)
             if not select.select([connection], [], [], HALF_CLOSE_SECONDS)[0]:
-                connection.shutdown(
-                    socket.SHUT_WR
-                )  # it waits for more; for a client that closes, nginx gives up
+                connection.shutdown(socket.SHUT_WR)  # it waits for more; sooner, nginx gives up
         except OSError:
             pass  # it was refused before its end; the answer is there all the same
         response = http.client.HTTPResponse(connection, method=data[:4].decode("latin-1").strip())
