@@ -96,6 +96,6 @@ def test_the_output_of_all_processes_goes_to_the_descriptors_that_were_there(sta
     stack.wait_for(lambda: "out: 127.0.0.1 [" in stack.log_text(), 10, "in the access log")
     log = stack.log_text()
     assert "err: " in log
-    assert "worker-default INFO ready" in log
+    assert "worker-default INFO Ready" in log
     assert "out: " in log
     assert "spawned: 'nginx'" in log

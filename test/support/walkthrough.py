@@ -62,8 +62,8 @@ class Walkthrough:
 
     def _run(self, commands: str) -> str:
         commands = PORTS_OF_THE_PAGES.sub(lambda port: port[0][:-4] + self._port, commands)
-        if "bin/local sagemaker" in commands:
-            return ""  # a server of another kind, and for other tests
+        if "bin/local sagemaker" in commands or commands.startswith("kubectl"):
+            return ""  # a server of another kind, or a cluster: for other tests
         if "bin/local serve" in commands:
             serve, _, commands = commands.strip().partition("\n")
             self._serve(f"{serve} --run-dir {self._run_dir}")

@@ -14,7 +14,17 @@ import numpy as np
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
 from tfsd.errors import BadRequest
-from tfsd.tensors.dtypes import DT_BFLOAT16, DT_COMPLEX64, DT_COMPLEX128, DT_HALF, DT_STRING, DTYPES, DType
+from tfsd.tensors.dtypes import (
+    DT_BFLOAT16,
+    DT_COMPLEX64,
+    DT_COMPLEX128,
+    DT_DOUBLE,
+    DT_FLOAT,
+    DT_HALF,
+    DT_STRING,
+    DTYPES,
+    DType,
+)
 
 MAX_FILLED = 1 << 28  # values that one may stand for
 Array = Any  # np.ndarray, of any dtype
@@ -68,7 +78,8 @@ def cast(array: Array, number: int, name: str) -> Array:
 
 def readable(number: int) -> str:
     """A dtype as Python's users know it: float32, bfloat16, string."""
-    return dtype_name(number).removeprefix("DT_").lower() if number != DT_HALF else "float16"
+    floats = {DT_HALF: "float16", DT_FLOAT: "float32", DT_DOUBLE: "float64"}
+    return floats.get(number) or dtype_name(number).removeprefix("DT_").lower()
 
 
 def encoded(array: Array, name: str) -> Array:

@@ -213,8 +213,8 @@ def test_more_models_than_memory(sagemaker: LocalSageMaker, made_models: None) -
     def models_that(pattern: str) -> list[str]:
         return re.findall(pattern, "\n".join(log_lines(sagemaker, "many")))
 
-    wait_for(lambda: len(models_that(r"model (\w+): unloaded")) > 1, "two models are unloaded")
-    loaded = models_that(r"model (\w+): loaded from")
-    assert models_that(r"model (\w+): unloaded")[:2] == [loaded[1], loaded[0]]
+    wait_for(lambda: len(models_that(r"Model (\w+) is unloaded")) > 1, "two models are unloaded")
+    loaded = models_that(r"Model (\w+) is loaded from")
+    assert models_that(r"Model (\w+) is unloaded")[:2] == [loaded[1], loaded[0]]
     wait_for(lambda: models_that(r'("POST /models HTTP/1.1" 507)'), "a refusal in the access log")
     sagemaker.delete_endpoint("many")

@@ -80,7 +80,7 @@ def test_text_there_and_back(array: Any) -> None:
     [
         (np.array([1.5]), dtypes.DT_INT32, "Input 'x' expects int32; some values do not fit"),
         (np.array([-1]), dtypes.DT_UINT8, "some values do not fit"),
-        (np.array([1j]), DT_FLOAT, "expects float; the value is not numeric"),
+        (np.array([1j]), DT_FLOAT, "expects float32; the value is not numeric"),
         (np.array(["1"]), DT_FLOAT, "not numeric"),
         (np.array([1]), DT_STRING, "expects text, not 1"),
         (np.array(["\ud800"]), DT_STRING, "text that is not Unicode"),
@@ -111,7 +111,7 @@ def test_what_it_can(array: Any, number: int) -> None:
 def test_tensors_that_are_none() -> None:
     with pytest.raises(NoArray, match="DT_VARIANT has no counterpart"):
         values.to_array(tensor_pb2.TensorProto(dtype="DT_VARIANT"))
-    with pytest.raises(NoArray, match="3 bytes are no float tensor of shape"):
+    with pytest.raises(NoArray, match="3 bytes are no float32 tensor of shape"):
         values.from_content(b"abc", DT_FLOAT, [1])
     with pytest.raises(NoArray, match="strings"):
         values.from_content(b"", DT_STRING, [0])
