@@ -40,13 +40,15 @@ def predictions(sagemaker: LocalSageMaker, name: str) -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def made_models(sagemaker: LocalSageMaker, models: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def made_models(
+    sagemaker: LocalSageMaker,
+    two_and_three: tuple[Path, Path],
+    models: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
     """In S3 and as models: two (2.0 → 3.0), three (2.0 → 4.0), streaming (user code)."""
-    two = tmp_path_factory.mktemp("two")
-    (two / "half_plus_two").mkdir()
-    (two / "half_plus_two" / "123").symlink_to(models / "half_plus_two" / "123")
-    sagemaker.create_model("two", two)
-    sagemaker.create_model("three", linked(tmp_path_factory.mktemp("three"), models, "half_plus_three"))
+    for name, directory in zip(("two", "three"), two_and_three, strict=True):
+        sagemaker.create_model(name, directory)
     streaming = linked(tmp_path_factory.mktemp("streaming"), models, "half_plus_two")
     (streaming / "code").mkdir()
     (streaming / "code" / "inference.py").write_text(STREAMING)

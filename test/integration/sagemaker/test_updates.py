@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from integration.conftest import linked
 from support.endpoint_load import Load
 from support.local_sagemaker import LocalSageMaker, variant, wait_for
 
@@ -27,14 +26,10 @@ CANARY = {
 
 
 @pytest.fixture(scope="module")
-def made_models(sagemaker: LocalSageMaker, models: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def made_models(sagemaker: LocalSageMaker, two_and_three: tuple[Path, Path]) -> None:
     """In S3 and as models: two (2.0 → 3.0) and three (2.0 → 4.0)."""
-    two = tmp_path_factory.mktemp("two")
-    (two / "half_plus_two").mkdir()
-    (two / "half_plus_two" / "123").symlink_to(models / "half_plus_two" / "123")
-    sagemaker.create_model("two", two, **ONE_WORKER)
-    three = linked(tmp_path_factory.mktemp("three"), models, "half_plus_three")
-    sagemaker.create_model("three", three, **ONE_WORKER)
+    for name, directory in zip(("two", "three"), two_and_three, strict=True):
+        sagemaker.create_model(name, directory, **ONE_WORKER)
 
 
 def status(client: Any, name: str) -> str:

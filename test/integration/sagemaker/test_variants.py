@@ -40,15 +40,15 @@ REQUEST = {"Body": b'{"instances": [2.0]}', "ContentType": "application/json"}
 
 
 @pytest.fixture(scope="module")
-def made_models(sagemaker: LocalSageMaker, models: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def made_models(
+    sagemaker: LocalSageMaker,
+    two_and_three: tuple[Path, Path],
+    models: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
     """In S3 and as models: two (2.0 → 3.0), three (2.0 → 4.0), and code that rewrites, sleeps, or takes memory."""
-    two = tmp_path_factory.mktemp("two")
-    (two / "half_plus_two").mkdir()
-    (two / "half_plus_two" / "123").symlink_to(models / "half_plus_two" / "123")
-    sagemaker.create_model("two", two, **ONE_WORKER)
-    sagemaker.create_model(
-        "three", linked(tmp_path_factory.mktemp("three"), models, "half_plus_three"), **ONE_WORKER
-    )
+    for name, directory in zip(("two", "three"), two_and_three, strict=True):
+        sagemaker.create_model(name, directory, **ONE_WORKER)
     for name, code in (("rewriter", CSV_TO_JSON), ("sleeper", SLEEPER), ("large", LARGE)):
         directory = linked(tmp_path_factory.mktemp(name), models, "half_plus_two")
         (directory / "code").mkdir()
