@@ -50,8 +50,8 @@ LAST_SECONDS = 0.5  # of a request's time: there is just enough left to say why 
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Input:
-    """One input or output of a signature; `dtype` is a DataType's number."""
+class TensorInfo:
+    """One input or output of a signature (meta_graph.proto); `dtype` is a DataType's number."""
 
     dtype: int
     shape: Shape
@@ -63,8 +63,8 @@ class Signature:
 
     version: int
     method: str
-    inputs: Mapping[str, Input]
-    outputs: Mapping[str, Input] = dataclasses.field(default_factory=dict)
+    inputs: Mapping[str, TensorInfo]
+    outputs: Mapping[str, TensorInfo] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -207,8 +207,8 @@ def _signatures(metadata: Any) -> _Signatures:
     return _Signatures(version, found)
 
 
-def _tensors(infos: Mapping[str, Any]) -> Mapping[str, Input]:
-    return {name: Input(info.dtype, _shape(info.tensor_shape)) for name, info in infos.items()}
+def _tensors(infos: Mapping[str, Any]) -> Mapping[str, TensorInfo]:
+    return {name: TensorInfo(info.dtype, _shape(info.tensor_shape)) for name, info in infos.items()}
 
 
 def _shape(proto: Any) -> Shape:

@@ -18,7 +18,7 @@ from tfsd.errors import BadRequest, UnsupportedMediaType
 from tfsd.worker.conversion import csv_rows, limits
 from tfsd.worker.legacy.examples import examples
 from tfsd.worker.legacy.tensors import check_size, to_tensor, with_fitted_shape
-from tfsd.worker.prediction_service import CLASSIFY, PREDICT, REGRESS, VERBS, Input, Signature
+from tfsd.worker.prediction_service import CLASSIFY, PREDICT, REGRESS, VERBS, Signature, TensorInfo
 
 JSON, CSV, PROTOBUF = "application/json", "text/csv", "application/octet-stream"
 TEXT_TYPES = (JSON, CSV)
@@ -116,7 +116,7 @@ def to_request(value: Any, signature: Callable[[], Signature]) -> Any:
     return request
 
 
-def _predict_request(value: Any, inputs: Mapping[str, Input]) -> Any:
+def _predict_request(value: Any, inputs: Mapping[str, TensorInfo]) -> Any:
     request = predict_pb2.PredictRequest()
     if not isinstance(value, Mapping):
         value = {_only_input(inputs): value}
@@ -133,7 +133,7 @@ def _predict_request(value: Any, inputs: Mapping[str, Input]) -> Any:
     return request
 
 
-def _only_input(inputs: Mapping[str, Input]) -> str:
+def _only_input(inputs: Mapping[str, TensorInfo]) -> str:
     if len(inputs) == 1:
         return next(iter(inputs))
     if ONLY_INPUT in inputs:
@@ -141,5 +141,5 @@ def _only_input(inputs: Mapping[str, Input]) -> str:
     raise BadRequest(f"The model has several inputs, {_listed(inputs)}; send an object keyed by their names.")
 
 
-def _listed(inputs: Mapping[str, Input]) -> str:
+def _listed(inputs: Mapping[str, TensorInfo]) -> str:
     return ", ".join(repr(name) for name in sorted(inputs))

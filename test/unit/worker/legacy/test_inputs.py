@@ -19,17 +19,17 @@ from tensorflow_serving.apis import inference_pb2, predict_pb2
 from tfsd.errors import BadRequest, HttpError
 from tfsd.worker.legacy.examples import examples
 from tfsd.worker.legacy.inputs import default_input_fn, parse_csv, parse_json, to_request
-from tfsd.worker.prediction_service import Input, Signature
+from tfsd.worker.prediction_service import Signature, TensorInfo
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | FLOATS | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
 )
-SCALAR = Input(types_pb2.DT_FLOAT, (-1, 2))
+SCALAR = TensorInfo(types_pb2.DT_FLOAT, (-1, 2))
 
 
-def signature(**inputs: Input) -> Signature:
+def signature(**inputs: TensorInfo) -> Signature:
     return Signature(1, "predict", inputs or {"x": SCALAR})
 
 
@@ -115,7 +115,7 @@ def test_a_value_without_a_name_goes_to_the_only_input_or_to_inputs() -> None:
 
 
 def test_each_input_has_its_own_dtype() -> None:
-    inputs = {"a": SCALAR, "b": Input(types_pb2.DT_STRING, None), "c": Input(types_pb2.DT_INT8, ())}
+    inputs = {"a": SCALAR, "b": TensorInfo(types_pb2.DT_STRING, None), "c": TensorInfo(types_pb2.DT_INT8, ())}
     request = to_request({"a": [1, 2], "b": "text", "c": np.float64(3)}, lambda: signature(**inputs))
     assert {name: tensor.dtype for name, tensor in request.inputs.items()} == {"a": 1, "b": 7, "c": 6}
 
