@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from tfsd.errors import HttpError
 from tfsd.worker.replies import Reply
 from tfsd.worker.targets import Target
 from tfsd.worker.upstream.connection import Answer
@@ -67,3 +68,9 @@ class Api(Protocol):
 
     def find(self, environ: Mapping[str, Any]) -> Found | Reply:
         """What a request is for, or its answer where no model has to be asked. Raises HttpError."""
+
+
+def allow(verb: str, allowed: str, path: str) -> None:
+    """Raise HttpError 405 for a verb that a path of an `Api` does not take (RFC 9110, section 15.5.6)."""
+    if verb != allowed:
+        raise HttpError(405, f"{verb} is not allowed for {path}; use {allowed}.", {"Allow": allowed})

@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from tfsd.attributes import METHOD, METHODS, MODEL_NAME, MODEL_VERSION
-from tfsd.errors import MODEL_SERVER, HttpError, NotFound
-from tfsd.worker.call import Call, Found, Mode
+from tfsd.errors import MODEL_SERVER, NotFound
+from tfsd.worker.call import Call, Found, Mode, allow
 from tfsd.worker.conversion.content_encoding import Inflater
 from tfsd.worker.live_targets import LiveTargets
 from tfsd.worker.replies import Reply
@@ -50,7 +50,7 @@ class RestApi:
         """
         path, verb = environ["REQUEST_URI"].partition("?")[0], environ["REQUEST_METHOD"]
         if path == self.prefix:
-            _allow(verb, "GET", path)
+            allow(verb, "GET", path)
             return Reply(200, [("Content-Type", JSON)], json.dumps({"models": self._targets.names}).encode())
         match = _PATH.fullmatch(path)
         if match is None:
@@ -59,7 +59,7 @@ class RestApi:
                 "/versions/N after the name if need be."
             )
         method = match["method"]
-        _allow(verb, "POST" if method else "GET", path)
+        allow(verb, "POST" if method else "GET", path)
         name, label = unquote(match["name"]), match["label"]
         version = version_number(match["version"])
         target = self._targets.named(name, version, label and unquote(label), method)
@@ -83,8 +83,3 @@ def _reply(answer: Answer) -> Reply:
     """The model server's answer, as it is."""
     content_type = answer.header(b"content-type") or JSON
     return Reply(answer.status, [("Content-Type", content_type)], answer.body, MODEL_SERVER)
-
-
-def _allow(verb: str, allowed: str, path: str) -> None:
-    if verb != allowed:
-        raise HttpError(405, f"{verb} is not allowed for {path}; use {allowed}.", {"Allow": allowed})

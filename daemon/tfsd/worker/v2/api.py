@@ -13,8 +13,8 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from tfsd import __version__
-from tfsd.errors import HttpError, NotFound
-from tfsd.worker.call import Found
+from tfsd.errors import NotFound
+from tfsd.worker.call import Found, allow
 from tfsd.worker.conversion.content_encoding import Inflater
 from tfsd.worker.live_targets import LiveTargets
 from tfsd.worker.prediction_service import SERVING_DEFAULT, PredictionService
@@ -46,9 +46,7 @@ class V2Api:
                 "with /versions/N after the name if need be."
             )
         infers = match is not None and match["way"] == "/infer"
-        verb, allowed = environ["REQUEST_METHOD"], "POST" if infers else "GET"
-        if verb != allowed:
-            raise HttpError(405, f"{verb} is not allowed for {path}; use {allowed}.", {"Allow": allowed})
+        allow(environ["REQUEST_METHOD"], "POST" if infers else "GET", path)
         if match is None:
             server = {"name": "tfsd", "version": __version__, "extensions": EXTENSIONS}
             return Reply(200, [("Content-Type", "application/json")], json.dumps(server).encode())
