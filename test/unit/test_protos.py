@@ -122,8 +122,8 @@ def test_the_legacy_endpoint_where_tensorflow_is_not_installed(bare: Path) -> No
     code = """
 from tfsd.worker.legacy import endpoint
 from tfsd.worker.legacy.inputs import to_request
-from tfsd.worker.prediction_service import Input, Signature
-signature = Signature(1, "predict", {"x": Input(1, (-1, 2))})
+from tfsd.worker.prediction_service import Signature, TensorInfo
+signature = Signature(1, "predict", {"x": TensorInfo(1, (-1, 2))})
 print([dim.size for dim in to_request([1, 2], lambda: signature).inputs["x"].tensor_shape.dim])
 """
     assert run(code, bare) == "[1, 2]\n"
