@@ -36,7 +36,8 @@ def npy(value: Any, dtype: Any = np.float32) -> bytes:
 
 def npz(**arrays: Any) -> bytes:
     file = io.BytesIO()
-    np.savez_compressed(file, **{name: np.asarray(value, np.float32) for name, value in arrays.items()})
+    converted: dict[str, Any] = {name: np.asarray(value, np.float32) for name, value in arrays.items()}
+    np.savez_compressed(file, **converted)
     return file.getvalue()
 
 

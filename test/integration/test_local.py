@@ -53,7 +53,15 @@ class Serving:
         self.port = allocate(1)[0]
         self.output = directory / "output"
         kept = {name: value for name, value in os.environ.items() if not name.startswith("SAGEMAKER_")}
-        command = [LOCAL, "serve", *words, "--port", str(self.port), "--run-dir", str(self.run_dir)]
+        command: list[str | Path] = [
+            LOCAL,
+            "serve",
+            *words,
+            "--port",
+            str(self.port),
+            "--run-dir",
+            str(self.run_dir),
+        ]
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={**kept, **environ}

@@ -297,10 +297,11 @@ def test_stopping_drains_after_workers_were_killed_for_spinning(models: Path, tm
     answers: list[int] = []
     environ = {"SAGEMAKER_MODEL_SERVER_TIMEOUT": "8", "SAGEMAKER_GUNICORN_WORKERS": "2"}
 
-    def invoke(body: str) -> int:
-        return requests.post(stack.url("/invocations"), body, timeout=60).status_code
-
     with RunningStack(tmp_path / "stack", model, environ) as stack, ThreadPoolExecutor(10) as pool:
+
+        def invoke(body: str) -> int:
+            return requests.post(stack.url("/invocations"), body, timeout=60).status_code
+
         before = {stack.pid(f"worker-default-{number}") for number in (0, 1)}
         spinning = [pool.submit(invoke, '{"seconds": null}') for _ in range(2)]
         stack.wait_for(

@@ -72,7 +72,9 @@ def test_a_model_whose_calls_cost_the_same_is_batched(
         )
         assert document["environment"]["SAGEMAKER_TFS_ENABLE_BATCHING"] == "true"
         assert "export SAGEMAKER_TFS_ENABLE_BATCHING=true" in tuned.text()
-        if document["trials"][0]["rate"]:  # a machine may be too busy for the default to keep the goal at any rate
+        if document["trials"][0][
+            "rate"
+        ]:  # a machine may be too busy for the default to keep the goal at any rate
             assert len(document["pairs"]) >= 5
         page = (tuned.report / "report.html").read_text()
         assert page.count("<svg") == 3

@@ -31,7 +31,7 @@ def handler(data, context):
         running.release()
     return text.upper(), "text/plain"
 """
-ONE_WORKER = {"SAGEMAKER_MODEL_SERVER_WORKERS": "1"}
+ONE_WORKER: dict[str, Any] = {"SAGEMAKER_MODEL_SERVER_WORKERS": "1"}
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import botocore.exceptions
 import pytest
@@ -149,7 +150,7 @@ def test_a_script_mode_model_as_the_older_sdk_makes_it(
     directory = tmp_path / "model"
     directory.mkdir()
     (directory / "export").symlink_to(servo)
-    environment = {
+    environment: dict[str, Any] = {
         "SAGEMAKER_PROGRAM": "entry.py",
         "SAGEMAKER_SUBMIT_DIRECTORY": "s3://models/model_name/sourcedir.tar.gz",
         "SAGEMAKER_REQUIREMENTS": "requirements.txt",

@@ -12,7 +12,7 @@ import pytest
 from support.endpoint_load import Load
 from support.local_sagemaker import LocalSageMaker, variant, wait_for
 
-ONE_WORKER = {"SAGEMAKER_MODEL_SERVER_WORKERS": "1"}
+ONE_WORKER: dict[str, Any] = {"SAGEMAKER_MODEL_SERVER_WORKERS": "1"}
 CANARY = {
     "BlueGreenUpdatePolicy": {
         "TrafficRoutingConfiguration": {

@@ -7,13 +7,14 @@ import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from integration.conftest import linked
 from support.local_sagemaker import IMAGE, ROLE, LocalSageMaker, variant, wait_for
 
-ONE_WORKER = {"SAGEMAKER_MODEL_SERVER_WORKERS": "1"}
+ONE_WORKER: dict[str, Any] = {"SAGEMAKER_MODEL_SERVER_WORKERS": "1"}
 CSV_TO_JSON = """
 import json
 

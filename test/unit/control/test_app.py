@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -74,7 +75,7 @@ def test_an_unhealthy_ping_says_what_is_missing() -> None:
     ],
 )
 def test_execution_parameters_repeat_the_users_settings(
-    environ: dict[str, str], expected: tuple[int, str, int]
+    environ: dict[str, Any], expected: tuple[int, str, int]
 ) -> None:
     status, headers, body = call("/execution-parameters", **environ)
     transforms, strategy, payload = expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 import pytest
 
@@ -15,7 +16,7 @@ class Recorder:
         self.directories: dict[str, list[str] | None] = {"/a": ["1"], "/b": ["7"]}
         self.aspired: list[tuple[str, dict[int, str]]] = []
 
-    def aspire(self, model: str, versions: dict[int, str]) -> None:
+    def aspire(self, model: str, versions: Mapping[int, str]) -> None:
         self.aspired.append((model, dict(versions)))
 
     def list_directory(self, path: str) -> list[str] | None:

@@ -72,7 +72,7 @@ def test_what_cannot_be_invoked(api: Api) -> None:
         "Message": "Endpoint none of account 123456789012 not found.",
     }
     for more in ({"TargetVariant": "x"}, {"TargetModel": "x"}, {"TargetContainerHostname": "x"}):
-        assert refusal(api, "e", **more)["Error"]["Code"] == "ValidationError"
+        assert refusal(api, "e", b"", **more)["Error"]["Code"] == "ValidationError"
     large = refusal(api, "e", b"x" * (6 * 1024 * 1024 + 1))
     assert large["ResponseMetadata"]["HTTPStatusCode"] == 413
     assert large["Error"]["Message"] == "HTTP content length exceeded 6291456 bytes."

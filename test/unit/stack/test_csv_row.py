@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -69,7 +70,7 @@ TEXTS = st.one_of(
 def connect(
     any_nginx: Nginx, start_nginx: Callable[..., RunningNginx]
 ) -> Callable[..., http.client.HTTPConnection]:
-    def start(**environ: str) -> http.client.HTTPConnection:
+    def start(**environ: Any) -> http.client.HTTPConnection:
         return start_nginx(HTTP, router.decision(joins_lines=any_nginx.joins_lines, **environ)).connect()
 
     return start

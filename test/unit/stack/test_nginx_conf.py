@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from support.designs import ODD_NAMES, design_stack, own_code
+from tfsd.model_directory import Code
 from tfsd.stack.design import Machine, Stack
 from tfsd.stack.model_server_flags import EMBEDDED
 from tfsd.stack.nginx import Nginx
@@ -180,7 +181,7 @@ class TestPoolOfARequest:
     def upstream_of(start_nginx: Callable[..., Any]) -> Callable[[bytes | None], str | None]:
         """The model whose pool a request goes to, by its attributes; None for the shared pool."""
         models = dict.fromkeys((*TestPoolOfARequest.OWN, "half"), (1,))
-        codes = {name: own_code(name) for name in TestPoolOfARequest.OWN}
+        codes: dict[str | None, Code] = {name: own_code(name) for name in TestPoolOfARequest.OWN}
         stack = design_stack(Path("/run/x"), models, {"SAGEMAKER_TFS_DEFAULT_MODEL_NAME": "half"}, codes)
         files = stack.files()
         conf = files[stack.run_dir.nginx_conf]

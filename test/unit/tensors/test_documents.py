@@ -49,7 +49,7 @@ def test_several_outputs_there_and_back(pair: tuple[int, Any], other: Any) -> No
 @pytest.mark.parametrize(
     ("outputs", "document"),
     [
-        ({"y": np.float32([0.1, 2])}, {"predictions": [0.1, 2.0]}),
+        ({"y": np.array([0.1, 2], np.float32)}, {"predictions": [0.1, 2.0]}),
         ({"y": np.float32(3)}, {"outputs": 3.0}),
         (
             {"a": np.array([1, 2]), "b": np.array([[3], [4]])},
@@ -59,7 +59,7 @@ def test_several_outputs_there_and_back(pair: tuple[int, Any], other: Any) -> No
         ({"a": np.array([1]), "b": np.array(3)}, {"outputs": {"a": [1], "b": 3}}),
         ({"y": np.array([b"\xc3\xbc"], np.object_)}, {"predictions": ["ü"]}),
         ({"y_bytes": np.array([b"a"], np.object_)}, {"predictions": [{"b64": "YQ=="}]}),
-        ({"y": np.float32([np.inf])}, {"predictions": [np.inf]}),
+        ({"y": np.array([np.inf], np.float32)}, {"predictions": [np.inf]}),
         ({"y": np.zeros((0, 2), np.float32)}, {"predictions": []}),
     ],
 )

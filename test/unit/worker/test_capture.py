@@ -5,7 +5,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gevent
 import pytest
@@ -55,7 +55,7 @@ def client(serve: Callable[..., Any], files: Files) -> Any:
             return iter(["a", "b"]), "text/plain"
         return text, "text/csv"
 
-    return serve(handler, capture=Capture(files))
+    return serve(handler, capture=Capture(cast(CaptureFiles, files)))
 
 
 def invoke(client: Any, body: bytes, **more: Any) -> Any:
@@ -88,9 +88,11 @@ def test_errors_are_captured_and_of_a_stream_the_request(client: Any, files: Fil
     invoke(client, b"x", X_Amzn_SageMaker_Custom_Attributes="tfs-model-name=nobody")
     client.capture.close()
     failed, stream, unknown = files.captured
+    assert failed.response is not None
     assert failed.response.data == b'{"error": "no"}'
     assert stream.request.data == b"stream"
     assert stream.response is None
+    assert unknown.response is not None
     assert b"nobody" in unknown.response.data
 
 
@@ -114,7 +116,7 @@ def test_a_full_disk_is_said_once_a_minute_with_the_count(
     files: Files, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = [100.0]
-    capture = Capture(files, clock=lambda: now[0])
+    capture = Capture(cast(CaptureFiles, files), clock=lambda: now[0])
     files.error = OSError(28, "No space left on device", "/capture")
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
@@ -138,7 +140,9 @@ def test_lines_are_written_off_the_event_loop(tmp_path: Path) -> None:
     reply = replies.Reply(200, [("Content-Type", "text/csv")], b"1")
     for _ in range(5):
         environ = {"HTTP_X_TFSD_SAMPLED": "yes", "CONTENT_LENGTH": "0", "wsgi.input": io.BytesIO()}
-        capture.sample(environ, "a model", None).answered(reply)
+        sampled = capture.sample(environ, "a model", None)
+        assert sampled is not None
+        sampled.answered(reply)
     capture.close()
     assert len(set(threads)) == 1
     assert threads[0] != threading.get_ident()

@@ -63,7 +63,7 @@ class Worker:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "tfsd.worker", "--pool", "mine", "--worker", "worker-mine-0"]
-        self.process = subprocess.Popen(  # type: ignore[call-overload]
+        self.process = subprocess.Popen(
             [*command, "--run-dir", str(self.run_dir)],
             stdin=self.listener,
             stdout=subprocess.PIPE,

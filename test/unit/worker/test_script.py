@@ -3,7 +3,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -13,6 +13,13 @@ from tfsd.worker.script import ScriptError, choose, load
 
 def function(*_: Any) -> None:
     pass
+
+
+def module(names: list[str], value: object = function) -> ModuleType:
+    """A module with `value` under each of these names."""
+    made = ModuleType("made")
+    vars(made).update(dict.fromkeys(names, value))
+    return made
 
 
 @pytest.fixture(autouse=True)
@@ -34,13 +41,13 @@ def _import_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ],
 )
 def test_styles(names: list[Any], style: str, used: int) -> None:
-    script = choose(SimpleNamespace(**dict.fromkeys(names, function)), "inference.py")
+    script = choose(module(names), "inference.py")
     assert (script.style, len(script.functions)) == (style, used)
 
 
 @pytest.mark.parametrize("names", [["input_fn"], ["output_fn"], ["transform_fn"], ["input_fn", "output_fn"]])
 def test_legacy_functions_in_their_order(names: list[Any]) -> None:
-    script = choose(SimpleNamespace(**dict.fromkeys(names, function)), "inference.py")
+    script = choose(module(names), "inference.py")
     assert script.style == "legacy"
     wanted = ("input_fn", "output_fn", "transform_fn")
     assert script.functions == tuple(function if name in names else None for name in wanted)
@@ -50,18 +57,17 @@ def test_legacy_functions_in_their_order(names: list[Any]) -> None:
     "names", [["estimator_fn", "train_input_fn"], ["keras_model_fn"], ["model_fn", "serving_input_fn"]]
 )
 def test_a_training_script_is_served_with_the_defaults(names: list[Any]) -> None:
-    script = choose(SimpleNamespace(**dict.fromkeys(names, function)), "train.py")
+    script = choose(module(names), "train.py")
     assert (script.style, script.functions) == ("legacy", (None, None, None))
-    both = choose(SimpleNamespace(**dict.fromkeys([*names, "output_fn"], function)), "train.py")
+    both = choose(module([*names, "output_fn"]), "train.py")
     assert both.functions == (None, function, None)
-    assert (
-        choose(SimpleNamespace(**dict.fromkeys([*names, "handler"], function)), "train.py").style == "handler"
-    )
+    assert choose(module([*names, "handler"]), "train.py").style == "handler"
 
 
 def test_input_comes_first() -> None:
-    module = SimpleNamespace(output_handler=print, input_handler=len)
-    assert choose(module, "inference.py").functions == (len, print)
+    script = ModuleType("inference")
+    vars(script).update(output_handler=print, input_handler=len)
+    assert choose(script, "inference.py").functions == (len, print)
 
 
 @pytest.mark.parametrize(
@@ -76,13 +82,13 @@ def test_input_comes_first() -> None:
 )
 def test_refused(names: list[Any], said: list[Any]) -> None:
     with pytest.raises(ScriptError) as raised:
-        choose(SimpleNamespace(**dict.fromkeys(names, function)), "serve.py")
+        choose(module(names), "serve.py")
     assert all(text in str(raised.value) for text in ["serve.py", *said])
 
 
 def test_a_name_that_is_no_function() -> None:
     with pytest.raises(ScriptError, match="`handler` is not a function"):
-        choose(SimpleNamespace(handler={}), "inference.py")
+        choose(module(["handler"], {}), "inference.py")
 
 
 def test_python_path_comes_first(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from typing import Any
+from typing import cast
 
 import pytest
 
@@ -13,7 +13,7 @@ from tfsd.control.health.health import Health
 from tfsd.control.health.heartbeat_ages import Heartbeats
 from tfsd.control.health.idle_servers import IdleServers
 from tfsd.control.health.model_status import VersionStatus
-from tfsd.control.supervisor_client import Process
+from tfsd.control.supervisor_client import Process, SupervisorClient
 from tfsd.plan import Model, ModelServer, Plan
 
 PATIENCE, LOAD_TIMEOUT = 60.0, 300.0
@@ -36,7 +36,7 @@ class Endpoint:
 
     def __init__(self, grpc_port: int, *, shared: bool = True) -> None:
         self.now = 0.0
-        self.supervisor: Any = SupervisorStub()
+        self.supervisor = SupervisorStub()
         self.back: list[str] = []
         self.process = Process("models-0", "RUNNING", 5, 0)
         self.health = Health(
@@ -50,7 +50,7 @@ class Endpoint:
         self.health.set_plan(Plan({name: Model(name, "/", (1,), servers) for name in "ab"}, {}))
         self.idle = IdleServers(
             self.health,
-            self.supervisor,
+            cast(SupervisorClient, self.supervisor),
             lambda: self.now,
             patience=PATIENCE,
             load_timeout=LOAD_TIMEOUT,

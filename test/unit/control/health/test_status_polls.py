@@ -35,7 +35,7 @@ def test_polls_are_taken_out_and_never_more_than_was_counted(model_server: Model
     assert polls.others("model-m", "n", "OK", 5) == 5
     assert polls.others("model-m", "m", "INTERNAL", 1) == 1
     assert polls.others("model-m", "m", "OK", 1) == 2  # a counter never goes back
-    assert StatusPolls({}.get).others("model-m", "m", "OK", 0) == 0
+    assert StatusPolls(lambda program: None).others("model-m", "m", "OK", 0) == 0
 
 
 def test_a_refusal_counts_under_its_status_and_silence_does_not(model_server: ModelServerStub) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import pytest
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from tfsd.control.health.unloadable import UnloadableVersions
-from tfsd.control.supervisor_client import Process
+from tfsd.control.supervisor_client import Process, SupervisorClient
 from tfsd.plan import Model, ModelServer, Plan
 from tfsd.run_dir import RunDir, replace
 from tfsd.stack.design import models_conf
@@ -32,12 +32,15 @@ class Stack:
         run_dir.make(multi_model=False)
         self.run_dir = run_dir
         self.available = False
-        self.supervisor: Any = SupervisorStub()
+        self.supervisor = SupervisorStub()
         servers = tuple(ModelServer(f"model-{number}", number, 10 + number) for number in range(2))
         Plan({"m m": Model("m m", "/m", versions, servers)}, {}, "m m").save(run_dir)
         self.errors: dict[str, str] = {}
         self.unloadable = UnloadableVersions(
-            run_dir, self.supervisor, lambda model: self.available, lambda model: self.errors
+            run_dir,
+            cast(SupervisorClient, self.supervisor),
+            lambda model: self.available,
+            lambda model: self.errors,
         )
 
     def end(self, pid: int, refused: dict[int, str], program: str = "model-0", code: int = 255) -> None:

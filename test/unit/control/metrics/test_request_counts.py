@@ -81,7 +81,9 @@ def test_a_model_that_appears_later_gets_its_name() -> None:
 @given(st.lists(GOOD))
 def test_counters_survive_being_stored(entries: list[tuple[str, str, int, str]]) -> None:
     counts = RequestCounts()
-    counts.add([line(route, quote(model), *rest) for route, model, *rest in entries], MODELS)
+    counts.add(
+        [line(route, quote(model), status, seconds) for route, model, status, seconds in entries], MODELS
+    )
 
     copy = RequestCounts.from_document(json.loads(json.dumps(counts.to_document())))
 

@@ -11,7 +11,7 @@ from tfsd.control.metrics.page import render
 from tfsd.control.metrics.scrape import model_server_metrics
 from tfsd.plan import Model, ModelServer, Plan
 
-NO_POLLS = StatusPolls({}.get)
+NO_POLLS = StatusPolls(lambda program: None)
 PAGE = """# TYPE :tensorflow:core:graph_runs counter
 :tensorflow:core:graph_runs{} 7
 # TYPE :tensorflow:serving:request_count counter
@@ -115,7 +115,7 @@ def test_a_model_server_that_models_share_is_asked_once(model_server: ModelServe
 
 def test_control_s_own_polls_are_no_requests(model_server: ModelServerStub) -> None:
     model_server.metrics = PAGE
-    polls = StatusPolls({}.get)
+    polls = StatusPolls(lambda program: None)
     for _ in range(6):
         polls.poll("m", ModelServer("model-m-0", model_server.port, 0), 20)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -28,7 +28,7 @@ class Model:
         self.go = threading.Event()
         self.go.set()
 
-    def __call__(self, inputs: dict[str, Any]) -> dict[str, Any] | None:
+    def __call__(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         self.batches.append(inputs["x"])
         self.started.release()
         assert self.go.wait(30)
@@ -51,7 +51,7 @@ def metrics() -> Metrics:
 def make_queue(model: Model, metrics: Metrics) -> Iterator[Callable[..., Any]]:
     threads = []
 
-    def make(run: Callable[..., Any] | Model = model, **parameters: Any) -> BatchQueue:
+    def make(run: Callable[..., Any] = model, **parameters: Any) -> BatchQueue:
         threads.append(BatchThreads(parameters.get("num_batch_threads", 1)))
         return BatchQueue(threads[-1], BatchParameters(**parameters), run, metrics)
 

@@ -205,7 +205,8 @@ def test_no_value_is_looked_at_by_itself(values: bytes, message: str) -> None:
 
     def profile(frame: Any, event: str, argument: Any) -> None:
         nonlocal calls
-        ours = frame.f_code.co_filename.startswith(str(DAEMON))  # others' are called by the garbage collector, too
+        # others' functions are called by the garbage collector, too
+        ours = frame.f_code.co_filename.startswith(str(DAEMON))
         calls += ours and event == "call" and frame.f_code.co_name != "<genexpr>"
 
     sys.setprofile(profile)

@@ -15,10 +15,10 @@ from tfsd.model_server.codec.parse import parse
 from tfsd.model_server.errors import ServingError
 
 FEATURES = st.dictionaries(
-    st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",))),
+    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])),
     st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1)
     | st.lists(st.floats(width=32, allow_nan=False, allow_subnormal=False), min_size=1)
-    | st.lists(st.text(st.characters(exclude_categories=("Cs",))), min_size=1),
+    | st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1),
 )
 
 

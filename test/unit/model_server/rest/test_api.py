@@ -112,7 +112,8 @@ def test_a_model_must_be_named(api: RestApi) -> None:
 
 @pytest.mark.parametrize(("origin", "status"), [("https://a.example", 200), ("null", 400), (None, 400)])
 def test_preflight(api: RestApi, origin: str | None, status: int) -> None:
-    answer = api.handle(request("OPTIONS", "/v1/models/m:predict", **({"origin": origin} if origin else {})))
+    headers = {"origin": origin} if origin else {}
+    answer = api.handle(request("OPTIONS", "/v1/models/m:predict", b"", **headers))
 
     assert (answer.status, answer.content_type, answer.body) == (status, "text/html; charset=ISO-8859-1", b"")
 

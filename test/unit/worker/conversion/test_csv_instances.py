@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from typing import Literal
 
 import pytest
 from hypothesis import assume, given, settings
@@ -36,7 +37,7 @@ def tables(cells: st.SearchStrategy[Cell]) -> st.SearchStrategy[Table]:
     )
 
 
-def written(table: Table, quoting: int, line_end: str) -> bytes:
+def written(table: Table, quoting: Literal[0, 1, 2, 3], line_end: str) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text, quoting=quoting, lineterminator=line_end).writerows(table)
     return text.getvalue().encode()

@@ -6,7 +6,7 @@ import contextlib
 import csv
 import io
 import json
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -72,7 +72,7 @@ def test_json_too_deep() -> None:
     st.sampled_from(["\n", "\r\n", "\r"]),
     st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
 )
-def test_csv_rows_are_numbers(rows: list[Any], end: str, quoting: int) -> None:
+def test_csv_rows_are_numbers(rows: list[Any], end: str, quoting: Literal[0, 1, 2, 3]) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator=end, quoting=quoting).writerows(rows)
     assert parse_csv(text.getvalue()) == (rows[0] if len(rows) == 1 else rows)

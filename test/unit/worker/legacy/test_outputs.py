@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from tensorflow_serving.apis import classification_pb2, predict_pb2, regression_pb2
 
-from tfsd.worker.legacy.outputs import NotAcceptable, default_output_fn, to_csv
+from tfsd.worker.conversion.accept import NotAcceptable
+from tfsd.worker.legacy.outputs import default_output_fn, to_csv
 
 
 def response(**outputs: Any) -> Any:

@@ -106,9 +106,12 @@ def test_a_model_has_one_channel() -> None:
 )
 def test_a_failed_call_is_an_http_error(code: Any, status: int) -> None:
     reply = from_exception(Failed(code, "what went wrong"))
+    assert isinstance(reply.body, bytes)
     assert (reply.status, json.loads(reply.body)) == (status, {"error": "what went wrong"})
     assert ("Retry-After" in dict(reply.headers)) == (status == 503)
-    assert code.name in json.loads(from_exception(Failed(code, "")).body)["error"]
+    unexplained = from_exception(Failed(code, "")).body
+    assert isinstance(unexplained, bytes)
+    assert code.name in json.loads(unexplained)["error"]
 
 
 def test_another_rpc_error_is_just_an_exception() -> None:

@@ -359,7 +359,7 @@ def test_connections_are_kept(core: Core, channel_to: Callable[..., Channel]) ->
         call(b"", timeout=20)
         (backend,) = channel._backends
         ((idle,),) = backend._idle.values()
-        ports.add(idle._socket.getsockname())  # type: ignore[attr-defined]
+        ports.add(idle._socket.getsockname())
     assert len(ports) == 1
 
 

@@ -4,7 +4,7 @@ import http.server
 import json
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import gevent
 import pytest
@@ -132,14 +132,13 @@ def test_timeout(patched: Any) -> None:
 
 
 def test_a_timeout_of_urllib3_is_kept(patched: Any) -> None:
-    def post() -> (
-        bytes
-    ):  # in a thread, since the standard library is not patched here and the stub is in this one
-        return requests.post(url(patched), data="{}", timeout=urllib3.Timeout(20)).content
+    # in a thread, since the standard library is not patched here and the stub is in this one
+    def post() -> bytes:
+        return requests.post(url(patched), data="{}", timeout=cast(Any, urllib3.Timeout(20))).content
 
     assert gevent.get_hub().threadpool.apply(post) == PREDICTIONS
     with pytest.raises(ValueError, match="timeout"):
-        requests.post(url(patched), data="{}", timeout=(3,))
+        requests.post(url(patched), data="{}", timeout=cast(Any, (3,)))
 
 
 @pytest.mark.parametrize("timeout", [5, 5.0, (1, 5), (None, 5), (5, None), None])
@@ -154,6 +153,7 @@ def test_a_server_that_is_down(patched: Any) -> None:
     reply = from_exception(raised.value)  # if the handler lets it pass
     assert reply.status == 503
     assert ("Retry-After", "1") in reply.headers
+    assert isinstance(reply.body, bytes)
     assert "model-m" in json.loads(reply.body)["error"]
 
 
