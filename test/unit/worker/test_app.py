@@ -458,9 +458,13 @@ def test_draining(serve: Callable[..., Any], caplog: pytest.LogCaptureFixture) -
     release = gevent.event.Event()
     client = serve(lambda data, context: release.wait() and "done")
     request = gevent.spawn(client.invoke)
-    gevent.sleep(0.05)
+    with gevent.Timeout(30):
+        while not client.server.in_flight:
+            gevent.sleep(0.01)
     drain = gevent.spawn(client.server.drain, 20.0)
-    gevent.sleep(0.05)
+    with gevent.Timeout(30):
+        while not client.server.draining:
+            gevent.sleep(0.01)
     assert not drain.ready()
     release.set()
     assert request.get().body == b"done"

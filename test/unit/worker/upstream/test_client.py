@@ -186,7 +186,9 @@ def test_the_less_busy_instance_is_chosen(stub: Any, other_stub: Any, group_of: 
     busy = gevent.event.Event()
     stub.behaviours = [lambda *_: busy.wait() and answer()] * 2
     first = [gevent.spawn(send, group) for _ in range(2)]
-    gevent.sleep(0.05)
+    with gevent.Timeout(30):
+        while len(stub.requests) + len(other_stub.requests) < 2:
+            gevent.sleep(0.01)
     for _ in range(4):
         send(group)
     assert len(stub.requests) == 1
