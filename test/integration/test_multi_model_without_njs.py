@@ -22,7 +22,9 @@ def stack(quick_model_server: Path, tmp_path_factory: pytest.TempPathFactory) ->
         yield stack
 
 
-@pytest.mark.parametrize("name", ["half_plus-two.1", "a" * 41, "half plus two", "模型"], ids=["plain", "long", "spaces", "chinese"])
+@pytest.mark.parametrize(
+    "name", ["half_plus-two.1", "a" * 41, "half plus two", "模型"], ids=["plain", "long", "spaces", "chinese"]
+)
 def test_a_model_with_code_is_found_or_refused(stack: MultiModelStack, models: Path, name: str) -> None:
     answer = stack.load(name, stack.lay(f"coded-{name}", models / "half_plus_two", CODE))
 
