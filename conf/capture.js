@@ -1,6 +1,11 @@
 // Notes the response of a sampled request that goes straight to a model server, for the log of captured requests
 // (nginx.conf). A module's variables are a request's own. Must work on njs 0.7 (Debian 12) and on current njs.
+import fs from 'fs';
+
 const MAX_BYTES = 6 * 1024 * 1024;  // what SageMaker answers in real time; of a larger response nothing is noted
+const LOG = {{ log|js }};
+const DROPPED = {{ dropped|js }};  // a byte for each request that is not logged, for control to count
+const MAX_LOG_BYTES = {{ max_log_bytes }};  // while control does not move its lines
 
 const parts = [];
 let bytes = 0;
@@ -21,7 +26,19 @@ function response(r, data, flags) {
         const type = r.headersOut['Content-Type'] || '';
         const noted = bytes <= MAX_BYTES && type.startsWith('application/json') && !r.headersOut['Content-Encoding'];
         r.variables.captured_response = noted ? parts.join('') : '';
-        r.variables.captured = noted ? 'JSON' : '-';
+        r.variables.captured = isFull() ? '' : noted ? 'JSON' : '-';
+    }
+}
+
+function isFull() {
+    try {
+        if (fs.statSync(LOG).size < MAX_LOG_BYTES) {
+            return false;
+        }
+        fs.appendFileSync(DROPPED, '.');
+        return true;
+    } catch (error) {
+        return false;  // control has renamed the log, or the disk is full: then nginx cannot log either
     }
 }
 

@@ -124,6 +124,11 @@ class RunDir:
         return self.path / "captures.log"
 
     @property
+    def dropped_captures(self) -> Path:
+        """A byte for each captured request that nginx did not log, since the log was full."""
+        return self.path / "captures.log.dropped"
+
+    @property
     def dropped_lines(self) -> Path:
         """How many lines of the log supervisord has dropped, since nobody read them."""
         return self.path / "dropped_lines"
@@ -161,6 +166,11 @@ class RunDir:
     def started(self) -> Path:
         """A mark: the endpoint has been healthy since its start."""
         return self.path / "started"
+
+    @property
+    def healthy(self) -> Path:
+        """A mark: when it was last touched, control saw a healthy endpoint."""
+        return self.path / "healthy"
 
     # Sockets
 
@@ -311,7 +321,7 @@ class RunDir:
         self.remove_sockets()
         for path in self.path.glob(f"{self.capture_log.name}*"):
             remove(path)
-        for path in (self.dropped_lines, self.draining, self.started):
+        for path in (self.dropped_lines, self.draining, self.started, self.healthy):
             remove(path)
         for directory in (*self._directories, *self._multi_model_directories):
             remove(directory)

@@ -1,8 +1,9 @@
-"""`python -m fuzz [--seconds N] [--inputs N] [--seed N]`, in the directory test/ and the project's environment."""
+"""`python -m fuzz [--seconds N] [--inputs N] [--seed N] [--stack single|multi]`, in the directory test/."""
 
 from __future__ import annotations
 
 import argparse
+import collections
 import sys
 import tempfile
 import time
@@ -31,20 +32,29 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="how long to go on")
     parser.add_argument("--inputs", type=int, default=10**9, help="how many inputs to send at most")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="repeats a run")
+    parser.add_argument("--stack", choices=("single", "multi", "both"), default="both", help="what is fuzzed")
     options = parser.parse_args()
-    models, began, sent = built_models(), time.monotonic(), 0
+    models, began, statuses = built_models(), time.monotonic(), collections.Counter[int | None]()
     print(f"fuzz: seed {options.seed}", flush=True)
     with tempfile.TemporaryDirectory() as directory:
-        for stack in (single_model(Path(directory), models), multi_model(Path(directory))):
+        stacks: list[RunningStack] = []
+        if options.stack != "multi":
+            stacks.append(single_model(Path(directory), models))
+        if options.stack != "single":
+            stacks.append(multi_model(Path(directory)))
+        for stack in stacks:
             with stack:
                 if isinstance(stack, MultiModelStack):
                     stack.loaded("m", stack.lay("m", models / "matrix"))
                 try:
-                    sent += fuzz(stack, options.seed, options.inputs // 2, options.seconds / 2)
+                    share = len(stacks)
+                    statuses += fuzz(stack, options.seed, options.inputs // share, options.seconds / share)
                 except Broken as broken:
                     print(f"fuzz: {broken}\n{stack.log_tail(20)}", file=sys.stderr)
                     return 1
-    print(f"fuzz: {sent} inputs in {time.monotonic() - began:.0f} s, and all holds")
+    took = time.monotonic() - began
+    found = ", ".join(f"{status or 'closed'}: {count}" for status, count in statuses.most_common())
+    print(f"fuzz: {statuses.total()} inputs in {took:.0f} s, and all holds ({found})")
     return 0
 
 

@@ -94,8 +94,10 @@ def seeds() -> list[bytes]:
 class Inputs:
     """A stream of requests as bytes, the same for the same `seed`."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, invocations: str = "/invocations") -> None:
+        """`invocations`: the path of predictions."""
         self._random = random.Random(seed)
+        self._invocations = invocations
         self._seeds = seeds()
         self._kinds: tuple[Callable[[], bytes], ...] = (
             *(self._invocation,) * 12,
@@ -159,7 +161,7 @@ class Inputs:
             body = gzip.compress(body, mtime=0) if pick.random() < 0.7 else body
             headers.append("Content-Encoding: " + pick.choice(("gzip", "gzip", "br", "gzip, gzip")))
         headers.append(f"Content-Length: {len(body)}")
-        path = "/invocations" if pick.random() < 0.9 else pick.choice(PATHS)
+        path = self._invocations if pick.random() < 0.9 else pick.choice(PATHS)
         return _request(pick.choice(METHODS) if pick.random() < 0.1 else "POST", path, headers, body)
 
     def _framing(self) -> bytes:
@@ -173,7 +175,7 @@ class Inputs:
         else:
             length = pick.choice((str(len(body)), "-1", "x", str(len(body) + 5), "1e3", "9" * 30))
             headers += [f"Content-Length: {length}"] * pick.choice((1, 1, 2))
-        return _request("POST", "/invocations", headers, body)
+        return _request("POST", self._invocations, headers, body)
 
     def _models_api(self) -> bytes:
         pick = self._random

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -19,7 +20,9 @@ from support.multi_model import MultiModelStack
 from support.stack import RunningStack
 from tfsd.capture_format import Body, Invocation
 from tfsd.local.captures import CaptureError, invocations
+from tfsd.run_dir import RunDir
 from tfsd.stack import nginx
+from tfsd.stack.design import MAX_CAPTURE_LOG_BYTES
 
 HANDLER = """
 def handler(data, context):
@@ -142,6 +145,32 @@ def test_nginx_itself_captures_what_goes_straight_to_a_model_server(
     written = "tfsd_capture_written_total 2.0"
     stack.wait_for(lambda: written in requests.get(stack.url("/metrics"), timeout=10).text, 30, "counted")
     stack.wait_for(lambda: requests_by_route(stack)["direct"] == 2, 30, "counted as direct")
+
+
+def test_nginx_s_log_of_captures_is_bounded_while_control_does_not_move_its_lines(
+    model_dir: Path, tmp_path: Path, start_stack: StartStack
+) -> None:
+    if not nginx.find().njs:
+        pytest.skip("nginx has no njs: a worker captures")
+    stack = start_stack(
+        model_dir,
+        SAGEMAKER_TFS_CAPTURE_DIR=str(tmp_path / "captured"),
+        SAGEMAKER_TFS_DEFAULT_MODEL_NAME="plain",
+        SAGEMAKER_GUNICORN_WORKERS="1",
+    )
+    run_dir, control = RunDir(stack.run_dir), stack.pid("control")
+    os.kill(control, signal.SIGSTOP)
+    try:
+        os.truncate(run_dir.capture_log, MAX_CAPTURE_LOG_BYTES)
+        before = run_dir.capture_log.stat()
+        assert [stack.invoke(NATIVE, JSON).status_code for _ in range(3)] == [200] * 3
+        stack.wait_for(lambda: run_dir.dropped_captures.stat().st_size == 3, 30, "dropped")
+        assert run_dir.capture_log.stat().st_size == before.st_size
+    finally:
+        os.kill(control, signal.SIGCONT)
+    lost = 'tfsd_capture_lost_total{reason="backlog"} 3.0'
+    stack.wait_for(lambda: lost in requests.get(stack.url("/metrics"), timeout=10).text, 30, "counted")
+    assert not run_dir.dropped_captures.exists()
 
 
 def requests_by_route(stack: RunningStack) -> Counter[str]:

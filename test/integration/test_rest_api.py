@@ -82,6 +82,13 @@ def test_classify_and_regress(stack: RunningStack) -> None:
     assert ask(stack, f"{path}:classify", examples).json()["results"][0][0] == ["cat", 2.5]
 
 
+def test_an_error_that_quotes_what_is_no_text_is_json(stack: RunningStack) -> None:
+    body = b'{"instan\xec\xe7s": [{"b64": "aGVsbG8="}, "text"]}'
+    answer = requests.post(stack.url("/v1/models/half_plus_two:classify"), data=body, timeout=60)
+    assert answer.status_code == 400
+    assert "'examples'" in json.loads(answer.content)["error"]
+
+
 def test_status_metadata_and_list(stack: RunningStack) -> None:
     status = ask(stack, "/v1/models/half_plus_two").json()["model_version_status"]
     assert [(version["version"], version["state"]) for version in status] == [

@@ -29,6 +29,7 @@ from tfsd.control.app import make_app
 from tfsd.control.health.health import Health
 from tfsd.control.health.heartbeat_ages import STUCK_MARGIN_SECONDS, Heartbeats
 from tfsd.control.health.idle_servers import IdleServers
+from tfsd.control.health.last_verdict import LastVerdict
 from tfsd.control.health.open_ports import OpenPorts
 from tfsd.control.health.poller import Poller
 from tfsd.control.health.probes import Startup, add_probes
@@ -121,7 +122,14 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
             UnloadableVersions(run_dir, supervisor, health.available, health.errors).processes_seen
         )
     startup = Startup(run_dir)
-    observers.append(lambda _: startup.observe(health.missing()))
+    last_verdict = LastVerdict(run_dir, time.time)
+
+    def judge(_: Mapping[str, Process]) -> None:
+        startup.observe(health.missing())
+        if poller.complete:
+            last_verdict.note(health.missing())
+
+    observers.append(judge)
     poller = Poller(run_dir, health, supervisor, memory.polls.poll, silence_limit, observers)
 
     models = _models(settings, run_dir, hosts, programs, supervisor, memory, poller) if hosts else None
@@ -165,7 +173,7 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
 
     def missing() -> list[str]:
         poller.wait_until_current()
-        return health.missing()
+        return last_verdict.missing(health.missing(), poller.complete)
 
     def metrics() -> bytes:
         own = stack_metrics(memory, health, in_flight(), direct.by_model(), run_dir.count_of_dropped_lines())

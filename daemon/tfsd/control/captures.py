@@ -27,6 +27,7 @@ WRITE_BYTES = 256 << 10  # of lines in one write
 ROTATE_BYTES = 4 << 20
 MAX_BACKLOG_BYTES = 64 << 20
 CLOSE_SECONDS = 1.0
+NOT_MOVED = "nginx's log of them was full"
 FROM_THE_BEGINNING = Position(-1, 0)
 BEGINNING, END = b'{"captureData": {', b'"eventVersion": "0"}'
 NO_ATTRIBUTES = b'"customAttributes": [""], '
@@ -74,6 +75,7 @@ class Captures:
 
         Raises OSError when nginx's log cannot be read; the next look tries again.
         """
+        self._count_dropped()
         self._count(plan)
         if self._moving.ready():
             trouble = self._moving.value
@@ -90,6 +92,7 @@ class Captures:
             self._moving.join()
             self._move()
             self._totals.position = self._log.position
+        self._count_dropped()
         self._counts.report()
         self._count(plan)
 
@@ -139,6 +142,17 @@ class Captures:
         self._was_cut = position is not None and position.inode == self._run_dir.capture_log.stat().st_ino
         os.truncate(self._run_dir.capture_log, 0)
         self._counts.lose(BACKLOG, TOO_SLOW, lost)
+
+    def _count_dropped(self) -> None:
+        """What nginx did not log, while no control moved its lines. It opens the file for each byte."""
+        dropped = self._run_dir.dropped_captures
+        taken = dropped.with_name(f"{dropped.name}.taken")
+        try:
+            dropped.rename(taken)
+            self._counts.lose(BACKLOG, NOT_MOVED, taken.stat().st_size)
+            taken.unlink()
+        except FileNotFoundError:
+            pass
 
     def _count(self, plan: Plan | None) -> None:
         self._totals.heard(PROGRAM, self._counts.to_document())

@@ -25,6 +25,7 @@ from tfsd.stack.templates import render
 from tfsd.stop_times import stop_times
 
 LONE_SOCKET_COPIES = 3
+MAX_CAPTURE_LOG_BYTES = 128 << 20  # more than control lets wait, so that it decides as long as it runs
 
 
 class StackError(StartError):
@@ -67,7 +68,12 @@ class Stack:
             files[self.run_dir.router_js] = render("router.js")
             files[self.run_dir.routes_js] = render("routes.js", routes=self._routes())
             if self._captures_directly():
-                files[self.run_dir.capture_js] = render("capture.js")
+                files[self.run_dir.capture_js] = render(
+                    "capture.js",
+                    log=str(self.run_dir.capture_log),
+                    dropped=str(self.run_dir.dropped_captures),
+                    max_log_bytes=MAX_CAPTURE_LOG_BYTES,
+                )
         if self.settings.enable_batching:
             files[self.run_dir.batching_conf] = render("batching.conf", settings=self.settings)
         for model in self.plan.models.values():

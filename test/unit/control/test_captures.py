@@ -155,6 +155,13 @@ def test_what_waits_for_a_slow_disk_is_bounded_and_counted(
     assert moved.totals.written == 2
 
 
+def test_what_nginx_itself_has_dropped_is_counted_once(moved: Moved) -> None:
+    moved.run_dir.dropped_captures.write_text("...")
+    moved.captures.look(None)
+    moved.captures.close(None, 30)
+    assert moved.lost() == {"backlog": 3}
+
+
 def test_workers_counts_are_summed_over_their_processes(moved: Moved) -> None:
     totals = moved.totals
     totals.heard("w", {"since": 1, "written": 5, "lost": {"disk": 1}})

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.nginx import RunningNginx
-from tfsd.stack.templates import DIRECTORY
+from tfsd.stack.templates import render
 
 BLOCK = """
 js_path "DIRECTORY"; js_import capture from capture.js; js_var $captured; js_var $captured_response;
@@ -38,7 +38,8 @@ RESPONSES = {"short.json": '{"predictions": [2.5]}', "long.json": LONG, "page.ht
 @pytest.fixture(scope="module")
 def nginx(start_nginx: Callable[[str, dict[str, str]], RunningNginx]) -> RunningNginx:
     files = RESPONSES | {"large.json": " " * (6 * 1024 * 1024 + 1)}
-    return start_nginx(BLOCK.format(), files | {"capture.js": (DIRECTORY / "capture.js").read_text()})
+    script = render("capture.js", log="/nowhere", dropped="/nowhere", max_log_bytes=0)
+    return start_nginx(BLOCK.format(), files | {"capture.js": script})
 
 
 def noted(nginx: RunningNginx, path: str) -> list[dict[str, str]]:

@@ -158,7 +158,10 @@ class TestRun:
     @pytest.fixture
     def left_behind(self) -> Iterator[tuple[int, int]]:
         """(pid of a group's leader that has ended, pid of a process in its group)."""
-        code = "import subprocess as s; print(s.Popen(['sleep', '60'], stdout=s.DEVNULL).pid)"
+        code = (
+            "import signal, subprocess as s; signal.signal(signal.SIGQUIT, signal.SIG_DFL);"  # a shell's & ignores it
+            "print(s.Popen(['sleep', '600'], stdout=s.DEVNULL).pid)"
+        )
         leader = subprocess.Popen(
             [sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True
         )
@@ -188,7 +191,7 @@ class TestRun:
         (tmp_path / "nginx.pid").write_text(f"{master}\n")
         ended = os.pidfd_open(worker)
         self.run(tmp_path)
-        assert select.select([ended], [], [], 10)[0]
+        assert select.select([ended], [], [], 120)[0]
         os.close(ended)
 
     def test_a_living_master_is_left_alone(self, tmp_path: Path) -> None:

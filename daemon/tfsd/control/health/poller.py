@@ -155,6 +155,11 @@ class Poller:
             self._finish(target)
             gevent.sleep(max(self._interval(), self._health.poll_interval))
 
+    @property
+    def complete(self) -> bool:
+        """Whether everything that decides about the endpoint's health has been asked, and has answered or failed."""
+        return all(target.done is not None for target in self._decisive_targets())
+
     def _finish(self, target: _Target) -> None:
         target.begun, target.done = None, time.monotonic()
         self._polled.set()

