@@ -30,7 +30,8 @@ SETUP = Path(__file__).parents[2] / "setup.py"
     ],
 )
 def test_methods_of_pywsgi(name: str) -> None:
-    """worker/server.py overrides or calls them; without one, headers cost more, or errors are not logged our way."""
+    """wsgi.py and worker/server.py override or call them; without one, headers cost more, or errors are not logged
+    our way."""
     assert callable(getattr(pywsgi.WSGIHandler, name))
 
 
@@ -42,13 +43,13 @@ def test_methods_of_pywsgi(name: str) -> None:
     ],
 )
 def test_attributes_of_pywsgi(name: str) -> None:
-    """worker/server.py reads and sets them while it writes a head; renamed, answers lose headers or framing."""
+    """wsgi.py and worker/server.py read and set them; renamed, answers lose headers or framing."""
     assert f"self.{name}" in inspect.getsource(pywsgi.WSGIHandler)
 
 
 def test_gevent() -> None:
-    """control's API peeks at a client's socket, its hub prints no traceback for what it expects, and a worker is woken
-    from a signal handler."""
+    """control's API and local SageMaker peek at a socket, its hub prints no traceback for what it expects, and a worker
+    is woken from a signal handler."""
     assert hasattr(gevent.socket.socket, "_sock")
     assert isinstance(gevent.get_hub().NOT_ERROR, tuple)
     assert callable(gevent.get_hub().loop.async_)

@@ -68,8 +68,8 @@ def invocation(request: dict[str, Any], **more: Any) -> Invocation:
 
 def session_headers(response: Response) -> dict[str, Any]:
     return {
-        "NewSessionId": response.headers.get("X-Amzn-SageMaker-New-Session-Id"),
-        "ClosedSessionId": response.headers.get("X-Amzn-SageMaker-Closed-Session-Id"),
+        "NewSessionId": response.header("X-Amzn-SageMaker-New-Session-Id"),
+        "ClosedSessionId": response.header("X-Amzn-SageMaker-Closed-Session-Id"),
     }
 
 

@@ -14,8 +14,8 @@ from http import HTTPStatus
 from typing import Any
 
 from botocore.loaders import Loader
-from gevent import pywsgi
 
+from tfsd import wsgi
 from tfsd.sagemaker import actions
 from tfsd.sagemaker.call import Call
 from tfsd.sagemaker.emulator import Emulator
@@ -29,12 +29,15 @@ PHRASES = {status.value: status.phrase for status in HTTPStatus}
 log = logging.getLogger(__name__)
 
 
-class Handler(pywsgi.WSGIHandler):
+class Handler(wsgi.Handler):
     """A connection, whose answers leave at once: the head waits for an acknowledgement otherwise, 40 ms."""
 
     def handle(self) -> None:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         super().handle()
+
+    def log_request(self) -> None:
+        """Containers have their access logs."""
 
 
 class Application:

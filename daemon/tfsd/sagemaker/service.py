@@ -10,7 +10,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from botocore.loaders import Loader
@@ -81,6 +81,24 @@ class Service:
         return HttpResponse(error.status, headers, json.dumps(document).encode())
 
 
+class Member(NamedTuple):
+    """A member of a REST request: `location` is `uri`, `header` (named `header`, in lower case), `body` or none."""
+
+    name: str
+    location: str
+    header: str
+    whole_number: bool
+
+
+class Route(NamedTuple):
+    """What an operation of a REST service is found by."""
+
+    method: str
+    pattern: re.Pattern[str]
+    operation: OperationModel
+    members: list[Member]
+
+
 class RestService(Service):
     """The runtime: the path names the operation; one member may be the body."""
 
@@ -89,15 +107,21 @@ class RestService(Service):
     def __init__(self, name: str, loader: Loader) -> None:
         super().__init__(name, loader)
         self._routes = [
-            (operation.http["method"], _path_pattern(operation.http["requestUri"]), operation)
+            Route(
+                operation.http["method"],
+                _path_pattern(operation.http["requestUri"]),
+                operation,
+                _members(operation.input_shape),
+            )
             for operation in map(self.model.operation_model, self.model.operation_names)
         ]
 
     def parse(self, request: HttpRequest) -> tuple[OperationModel, dict[str, Any]]:
-        for method, pattern, operation in self._routes:
-            found = pattern.fullmatch(request.path)
-            if found and request.method == method:
-                parameters = _located(operation.input_shape, found.groupdict(), request)
+        for route in self._routes:
+            found = route.pattern.fullmatch(request.path)
+            if found and request.method == route.method:
+                operation = route.operation
+                parameters = _located(route.members, found.groupdict(), request)
                 _check_size(operation.input_shape, request.body)
                 validate(operation.input_shape, parameters, self.refuse)
                 return operation, parameters
@@ -139,22 +163,35 @@ def _check_size(shape: Any, body: bytes) -> None:
         raise PayloadTooLarge(f"HTTP content length exceeded {limit} bytes.")
 
 
-def _located(shape: Any, path: Mapping[str, str], request: HttpRequest) -> dict[str, Any]:
-    """The members of a REST request, each from where its shape says that it lies."""
+def _members(shape: Any) -> list[Member]:
+    """Where each member of a REST request lies, as its shape says."""
+    payload = shape.serialization.get("payload")
+    return [
+        Member(
+            name,
+            "body" if name == payload else member.serialization.get("location", ""),
+            member.serialization.get("name", "").lower(),
+            member.type_name == "integer",
+        )
+        for name, member in shape.members.items()
+    ]
+
+
+def _located(members: list[Member], path: Mapping[str, str], request: HttpRequest) -> dict[str, Any]:
+    """The members that a REST request has."""
     parameters: dict[str, Any] = {}
-    for name, member in shape.members.items():
-        where = member.serialization.get("location")
+    for member in members:
         value: Any = None
-        if name == shape.serialization.get("payload"):
+        if member.location == "header":
+            value = request.headers.get(member.header)
+            if value is not None and member.whole_number:
+                value = _integer(member.name, value)
+        elif member.location == "body":
             value = request.body
-        elif where == "uri":
-            value = unquote(path[name])
-        elif where == "header":
-            value = request.headers.get(member.serialization["name"].lower())
-            if value is not None and member.type_name == "integer":
-                value = _integer(name, value)
+        elif member.location == "uri":
+            value = unquote(path[member.name])
         if value is not None:
-            parameters[name] = value
+            parameters[member.name] = value
     return parameters
 
 

@@ -7,6 +7,7 @@ operation that this emulator has not: add the file. Raises AwsError for what is 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import re
@@ -19,6 +20,7 @@ from tfsd.sagemaker.errors import UnknownOperationException
 Action = Callable[[Call, dict[str, Any]], dict[str, Any]]
 
 
+@functools.cache
 def find(operation: str) -> Action:
     """The action of an operation. Raises UnknownOperationException, which names it."""
     name = f"{__name__}.{module_name(operation)}"

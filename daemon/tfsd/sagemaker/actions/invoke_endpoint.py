@@ -20,8 +20,8 @@ def run(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     check_answer_size(body)
     return {
         "Body": body,
-        "ContentType": response.headers.get("Content-Type"),
+        "ContentType": response.header("Content-Type"),
         "InvokedProductionVariant": variant.name,
-        "CustomAttributes": response.headers.get("X-Amzn-SageMaker-Custom-Attributes"),
+        "CustomAttributes": response.header("X-Amzn-SageMaker-Custom-Attributes"),
         **session_headers(response),
     }

@@ -19,7 +19,7 @@ def run(call: Call, request: dict[str, Any]) -> dict[str, Any]:
         raise endpoint.model_error(variant, response)
     return {
         "Body": event_stream.payload_parts(response),
-        "ContentType": response.headers.get("Content-Type"),
+        "ContentType": response.header("Content-Type"),
         "InvokedProductionVariant": variant.name,
-        "CustomAttributes": response.headers.get("X-Amzn-SageMaker-Custom-Attributes"),
+        "CustomAttributes": response.header("X-Amzn-SageMaker-Custom-Attributes"),
     }

@@ -141,7 +141,7 @@ class AsyncInference:
         variant, response = endpoint.invoke(invocation)
         if response.status >= 400:
             raise endpoint.model_error(variant, response)
-        content_type = response.headers.get("Content-Type")
+        content_type = response.header("Content-Type")
         size, first = self._store(request.output_location, response, content_type)
         config = endpoint.config["AsyncInferenceConfig"]["OutputConfig"].get("NotificationConfig", {})
         include = "SUCCESS_NOTIFICATION_TOPIC" in config.get("IncludeInferenceResponseIn", ())

@@ -1,29 +1,29 @@
-"""HTTP to a container: kept connections, and answers whose bodies are read as they come."""
+"""HTTP to a container: connections that are kept, and responses whose bodies are read as they come."""
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
 
-import urllib3
-from urllib3.connection import HTTPConnection
-from urllib3.exceptions import HTTPError, NewConnectionError, ReadTimeoutError
-from urllib3.exceptions import TimeoutError as TimedOut
+from tfsd.sagemaker.instances.connection import HOST, Connection
 
-CONNECT_SECONDS = 5
 KEPT_CONNECTIONS = 64
 
 
 class Response:
-    """A container's answer: `status`, `headers` (names in any case), and the body, which is still on the wire."""
+    """A container's response: `status`, and the body, which is still on the wire."""
 
-    def __init__(self, response: Any) -> None:
-        self._response = response
-        self.status: int = response.status
-        self.headers: Mapping[str, str] = response.headers
+    def __init__(self, connection: Connection, done: Callable[[Connection], None]) -> None:
+        """`done` gets the connection back, once."""
+        self.status = connection.status
+        self._headers = connection.headers
+        self._connection: Connection | None = connection
+        self._done = done
         self._at_end: list[Callable[[], None]] = []
         self._body: bytes | None = None
+
+    def header(self, name: str) -> str | None:
+        """A header by its name, in any case."""
+        return self._headers.get(name.lower())
 
     def at_end(self, callback: Callable[[], None]) -> None:
         """Have `callback` called once, when the body has been read or given up."""
@@ -31,60 +31,39 @@ class Response:
 
     def chunks(self) -> Iterator[bytes]:
         """The body's pieces, each as it comes. Raises OSError when it ends early, TimeoutError when it stops."""
+        connection = self._connection
         try:
-            yield from self._response.stream(64 * 1024, decode_content=False)
-        except ReadTimeoutError as error:
-            raise TimeoutError(str(error)) from error
-        except HTTPError as error:
-            raise ConnectionError(str(error)) from error
+            while connection is not None:
+                pieces, connection.pieces = connection.pieces, []
+                yield from pieces
+                if connection.complete:
+                    break
+                connection.receive()
         finally:
             self.close()
 
     def read(self) -> bytes:
-        """The whole body as the container sent it, as often as asked; the connection goes back to the pool."""
+        """The whole body as the container sent it, as often as asked; the connection is free again."""
         if self._body is None:
             self._body = b"".join(self.chunks())
         return self._body
 
     def close(self) -> None:
         """Give up a body that was not read to its end; does nothing after that."""
-        if not self._response.closed and not self._response.isclosed():
-            self._response.close()
-        self._response.release_conn()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._done(connection)
         while self._at_end:
             self._at_end.pop()()
-
-
-class Connection(HTTPConnection):
-    """urllib3's, that asks the kernel whether a kept connection has been closed: a poll of gevent costs 30 µs more."""
-
-    @property
-    def is_connected(self) -> bool:
-        if self.sock is None:
-            return False
-        plain = getattr(self.sock, "_sock", self.sock)  # of gevent's socket, which would wait
-        seconds = plain.gettimeout()
-        plain.settimeout(0)  # Python waits whatever the flags say
-        try:
-            plain.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        finally:
-            plain.settimeout(seconds)
-        return False  # closed, or something that nobody asked for
-
-
-class ConnectionPool(urllib3.HTTPConnectionPool):
-    ConnectionCls = Connection
 
 
 class HttpClient:
     """Requests to one container."""
 
     def __init__(self, port: int) -> None:
-        self._pool = ConnectionPool("127.0.0.1", port, maxsize=KEPT_CONNECTIONS, retries=False)
+        self._port = port
+        self._idle: list[Connection] = []
+        self._closed = False
 
     def request(
         self,
@@ -92,33 +71,53 @@ class HttpClient:
         path: str,
         seconds: float,
         headers: Mapping[str, str] | None = None,
-        body: bytes | Iterable[bytes] | None = None,
+        body: bytes | Iterable[bytes] = b"",
     ) -> Response:
-        """Send a request; `seconds` is for each wait.
+        """Send a request; `seconds` is for each wait. An iterable body is sent as chunks.
 
-        Raises TimeoutError for the time limit, ConnectionRefusedError when nothing was sent, else OSError.
+        Raises TimeoutError for the time limit, ConnectionRefusedError when nothing was sent, else OSError; ValueError
+        for a header that is more than one line.
         """
-        timeout = urllib3.Timeout(connect=min(CONNECT_SECONDS, seconds), read=seconds)
+        head = _head(method, path, self._port, headers or {}, body)
+        connection = self._connect(seconds)
         try:
-            return Response(
-                self._pool.urlopen(
-                    method,
-                    path,
-                    body=body,
-                    headers=dict(headers or {}),
-                    timeout=timeout,
-                    redirect=False,
-                    preload_content=False,
-                    decode_content=False,
-                    chunked=body is not None and not isinstance(body, bytes),
-                )
-            )
-        except ReadTimeoutError as error:
-            raise TimeoutError(str(error)) from error
-        except (NewConnectionError, TimedOut) as error:
-            raise ConnectionRefusedError(str(error)) from error
-        except HTTPError as error:
-            raise ConnectionError(str(error)) from error
+            connection.send(head, body, seconds)
+        except BaseException:
+            connection.close()
+            raise
+        return Response(connection, self._take_back)
 
     def close(self) -> None:
-        self._pool.close()
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    def _connect(self, seconds: float) -> Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_silent():
+                return connection
+            connection.close()
+        return Connection(self._port, seconds)
+
+    def _take_back(self, connection: Connection) -> None:
+        if connection.reusable and not self._closed and len(self._idle) < KEPT_CONNECTIONS:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+
+def _head(
+    method: str, path: str, port: int, headers: Mapping[str, str], body: bytes | Iterable[bytes]
+) -> bytes:
+    """Request line and headers. Raises ValueError."""
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {HOST}:{port}", "Accept-Encoding: identity"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    if not isinstance(body, bytes):
+        lines.append("Transfer-Encoding: chunked")
+    elif body or method == "POST":
+        lines.append(f"Content-Length: {len(body)}")
+    text = "\r\n".join(lines)
+    if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1:
+        raise ValueError("A header holds the end of a line.")
+    return f"{text}\r\n\r\n".encode("latin-1")

@@ -133,7 +133,7 @@ class Instance:
         for container in self.containers[1:]:
             if response.status >= 400:
                 break
-            between = {**headers, "Content-Type": response.headers.get("Content-Type", "")}
+            between = {**headers, "Content-Type": response.header("Content-Type") or ""}
             response = container.post(path, response.read(), between, max(end - time.monotonic(), 0.1))
         return response
 

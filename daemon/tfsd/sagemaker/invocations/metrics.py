@@ -7,6 +7,7 @@ Names and units are those of "Monitor Amazon SageMaker with Amazon CloudWatch".
 from __future__ import annotations
 
 import datetime
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from moto.cloudwatch.models import MetricAggregatedDatum
 
 NAMESPACE = "AWS/SageMaker"
 COUNT, MICROSECONDS = "None", "Microseconds"
+NOTHING: tuple[int, Any] = (0, None)
 OF_FLEET = 3  # dimensions: the endpoint's name, the variant's, the configuration's
 
 
@@ -22,7 +24,7 @@ class Metrics:
 
     def __init__(self, backends: Any, account: str) -> None:
         self._backends, self._account = backends, account
-        self._points: dict[tuple[Any, ...], Any] = {}
+        self._points: dict[tuple[Any, ...], tuple[int, Any]] = {}  # with the minute that each is of
 
     def invocation(
         self,
@@ -57,11 +59,12 @@ class Metrics:
 
     def add(self, region: str, name: str, value: float, unit: str, dimensions: Mapping[str, str]) -> None:
         """Add a value to this minute's data point of a metric."""
-        now = datetime.datetime.now(datetime.UTC).replace(second=0, microsecond=0, tzinfo=None)
+        minute = int(time.time()) // 60
         key = (region, name, *dimensions.values())
-        point = self._points.get(key)
-        if point is None or point.timestamp != now:
-            self._points[key] = self._new_point(region, name, value, unit, dimensions, now)
+        begun, point = self._points.get(key, NOTHING)
+        if begun != minute:
+            point = self._new_point(region, name, value, unit, dimensions, minute)
+            self._points[key] = minute, point
             return
         point.sum += value
         point.min = min(point.min, value)
@@ -75,8 +78,9 @@ class Metrics:
         value: float,
         unit: str,
         dimensions: Mapping[str, str],
-        moment: datetime.datetime,
+        minute: int,
     ) -> Any:
+        moment = datetime.datetime.fromtimestamp(minute * 60, datetime.UTC).replace(tzinfo=None)
         point = DataPoint(
             NAMESPACE,
             name,

@@ -41,7 +41,7 @@ class Observation:
                 self._endpoint.record["EndpointName"],
                 variant.name,
                 Body(self._request["Body"], self._request.get("ContentType")),
-                Body(body, response.headers.get("Content-Type")),
+                Body(body, response.header("Content-Type")),
                 inference_id=self._request.get("InferenceId"),
                 custom_attributes=self._request.get("CustomAttributes"),
             )
