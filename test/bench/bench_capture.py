@@ -3,9 +3,9 @@
 
     ./bin/local bench bench_capture [--rounds N] [--seconds S]
 
-Three stacks of half_plus_two on the embedded model server (or SAGEMAKER_TFS_BINARY). All are
-loaded in turn, in another order each round; a ratio is of two stacks in the same round, with its 95 % confidence
-interval over the rounds. "serving" leaves the model server out. Needs wrk.
+Three stacks of half_plus_two on the embedded model server (or SAGEMAKER_TFS_BINARY). All are loaded in turn, in another
+order each round; a ratio is of two stacks in the same round, with its 95 % confidence interval over the rounds.
+"serving" leaves the model server out.
 """
 
 from __future__ import annotations
@@ -13,28 +13,27 @@ from __future__ import annotations
 import argparse
 import contextlib
 import random
-import shutil
 import statistics
-import sys
 import tempfile
 from pathlib import Path
 
-from bench.bench_routes import SMALL_JSON, Case, load
+from bench.table.load import Clients, Request
+from bench.table.processes import cpu_seconds, run_time
+from bench.table.servers import SMALL
 from support.models import built_models
 from support.stack import RunningStack
 from tfsd.tuner.intervals import of_ratio
 
 PERCENTS = (0, 5, 100)
+CLIENTS = 16
 
 
 class Measured:
     """A stack that captures `percent` of its requests, and CPU microseconds per request by round."""
 
-    def __init__(self, stack: RunningStack, percent: int) -> None:
+    def __init__(self, stack: RunningStack, clients: Clients, percent: int) -> None:
         self.percent = percent
-        self._case = Case(
-            f"{percent} %", stack.url("/invocations"), SMALL_JSON, "application/json", [], [], []
-        )
+        self._clients = clients
         servers = {server.program for model in stack.plan().models.values() for server in model.servers}
         model_servers = {stack.pid(program) for program in servers}
         self._all = list(stack.processes())
@@ -42,22 +41,14 @@ class Measured:
         self.all_us: list[float] = []
         self.serving_us: list[float] = []
 
-    def measure(self, seconds: int) -> None:
-        before = run_time(self._all), run_time(self._serving)
-        count, _ = load(self._case, seconds)
-        after = run_time(self._all), run_time(self._serving)
-        self.all_us.append((after[0] - before[0]) / count / 1000)
-        self.serving_us.append((after[1] - before[1]) / count / 1000)
+    def measure(self, seconds: float) -> None:
+        before = cpu_seconds(self._all), self._of_serving()
+        count = len(self._clients.load(seconds).latencies)
+        self.all_us.append((cpu_seconds(self._all) - before[0]) / count * 1e6)
+        self.serving_us.append((self._of_serving() - before[1]) / count * 1e6)
 
-
-def run_time(pids: list[int]) -> int:
-    """Nanoseconds that all threads of the processes have run (proc(5), schedstat)."""
-    total = 0
-    for pid in pids:
-        for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-            with contextlib.suppress(OSError):  # a thread that ends
-                total += int(path.read_text().split()[0])
-    return total
+    def _of_serving(self) -> float:
+        return sum(map(run_time, self._serving)) / 1e9
 
 
 def main() -> None:
@@ -67,17 +58,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--seconds", type=int, default=2, help="of load, for each stack in each round")
     options = parser.parse_args()
-    if not shutil.which("wrk"):
-        sys.exit("this benchmark needs wrk (Debian: apt-get install wrk)")
     with contextlib.ExitStack() as running:
         directory = Path(running.enter_context(tempfile.TemporaryDirectory()))
         model = directory / "model"
         model.mkdir()
         (model / "half_plus_two").symlink_to(built_models() / "half_plus_two")
-        measured = [
-            Measured(running.enter_context(started(directory, model, percent)), percent)
-            for percent in PERCENTS
-        ]
+        measured = []
+        for percent in PERCENTS:
+            stack = running.enter_context(started(directory, model, percent))
+            request = Request(stack.port, "/invocations", SMALL, "application/json")
+            measured.append(Measured(stack, running.enter_context(Clients(request, CLIENTS)), percent))
         for one in measured:
             one.measure(1)
             del one.all_us[:], one.serving_us[:]

@@ -12,7 +12,7 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 
     The kernel's scheduler counts nanoseconds (/proc/PID/schedstat), where /proc/PID/stat has ticks of 10 ms.
     """
-    return sum(map(_run_time, _with_descendants(pids))) / 1e9
+    return sum(map(run_time, _with_descendants(pids))) / 1e9
 
 
 def _with_descendants(pids: Iterable[int]) -> set[int]:
@@ -29,7 +29,8 @@ def _with_descendants(pids: Iterable[int]) -> set[int]:
     return found
 
 
-def _run_time(pid: int) -> int:
+def run_time(pid: int) -> int:
+    """Nanoseconds that all threads of a process have run."""
     total = 0
     for file in Path(f"/proc/{pid}/task").glob("*/schedstat"):
         with contextlib.suppress(OSError):
