@@ -63,8 +63,9 @@ class LocalSageMaker:
             "AWS_DEFAULT_REGION": REGION,
         }
 
-    def client(self, service: str) -> Any:
-        config = botocore.config.Config(retries={"max_attempts": 0}, read_timeout=120)
+    def client(self, service: str, **settings: Any) -> Any:
+        """boto3's client of a service, which tries nothing again; `settings` are botocore's."""
+        config = botocore.config.Config(retries={"max_attempts": 0}, read_timeout=120, **settings)
         return boto3.client(
             service,
             region_name=REGION,

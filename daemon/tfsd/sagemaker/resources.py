@@ -56,11 +56,6 @@ TRANSFORM_JOB = Kind("transform job", "transform-job", lambda call: call.emulato
 KINDS = (MODEL, ENDPOINT_CONFIG, ENDPOINT, TRANSFORM_JOB)
 
 
-def now() -> float:
-    """The time, to the millisecond as AWS has it: clients send it back as a filter."""
-    return round(time.time(), 3)
-
-
 def find_by_arn(call: Call, arn: str) -> tuple[Table, str, Record]:
     """The resource that an ARN names, with its table and name. Raises ValidationException."""
     kind, _, name = arn.rpartition(":")[2].partition("/")

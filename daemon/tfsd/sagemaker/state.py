@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,11 @@ from typing import Any
 ACCOUNT = "123456789012"  # moto's, whose all records are
 
 Record = dict[str, Any]
+
+
+def now() -> float:
+    """The time in seconds, to the millisecond as AWS has it: clients send it back as a filter."""
+    return round(time.time(), 3)
 
 
 class Table:

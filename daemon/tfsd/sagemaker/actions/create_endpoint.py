@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tfsd.sagemaker.call import Call
-from tfsd.sagemaker.resources import ENDPOINT, ENDPOINT_CONFIG, now
+from tfsd.sagemaker.resources import ENDPOINT, ENDPOINT_CONFIG
+from tfsd.sagemaker.state import now
 
 
 def run(call: Call, request: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from typing import Any
 
 from tfsd.sagemaker.call import Call
 from tfsd.sagemaker.errors import ValidationException
-from tfsd.sagemaker.resources import ENDPOINT_CONFIG, MODEL, now
+from tfsd.sagemaker.resources import ENDPOINT_CONFIG, MODEL
+from tfsd.sagemaker.state import now
 
 
 def run(call: Call, request: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from typing import Any
 from tfsd.sagemaker.call import Call
 from tfsd.sagemaker.errors import ValidationException
 from tfsd.sagemaker.instances.model_data import exists
-from tfsd.sagemaker.resources import MODEL, now
+from tfsd.sagemaker.resources import MODEL
+from tfsd.sagemaker.state import now
 
 MAX_ENVIRONMENT_BYTES = 32 * 1024  # hosting contract section 1
 

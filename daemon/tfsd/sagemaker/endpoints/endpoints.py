@@ -21,7 +21,7 @@ from tfsd.sagemaker.endpoints.variant import Variant
 from tfsd.sagemaker.errors import ValidationException
 from tfsd.sagemaker.instances.instance import InstanceError, Launcher
 from tfsd.sagemaker.log_streams import LogStream, LogStreams
-from tfsd.sagemaker.state import Record, State
+from tfsd.sagemaker.state import Record, State, now
 
 CHECK_SECONDS = 5
 MAX_REASON_CHARACTERS = 1024
@@ -66,8 +66,8 @@ class Endpoints:
         if keeps_capture:
             capture = endpoint.record["Deployment"]["Config"].get("DataCaptureConfig")
             snapshot["Config"]["DataCaptureConfig"] = copy.deepcopy(capture)
-        now = endpoint.record["Deployment"]["Config"]["ProductionVariants"]
-        rollout = planned(deployment_config, now, snapshot["Config"]["ProductionVariants"])
+        before = endpoint.record["Deployment"]["Config"]["ProductionVariants"]
+        rollout = planned(deployment_config, before, snapshot["Config"]["ProductionVariants"])
         self._alarms.refuse_unknown(_region(endpoint.record), rollout.alarms)
         if deployment_config:
             endpoint.record["LastDeploymentConfig"] = deployment_config
@@ -210,7 +210,7 @@ class Endpoints:
     def _set(self, endpoint: Endpoint, status: str, reason: str | None = None) -> None:
         record = endpoint.record
         record["EndpointStatus"] = status
-        record["LastModifiedTime"] = round(time.time(), 3)
+        record["LastModifiedTime"] = now()
         record["FailureReason"] = reason[:MAX_REASON_CHARACTERS] if reason else None
         self._state.endpoints.put(record["EndpointName"], record)
 

@@ -14,6 +14,7 @@ import gevent
 from tfsd.sagemaker.endpoints.endpoint import Deployment, Endpoint
 from tfsd.sagemaker.endpoints.rollout import Rollout, instances
 from tfsd.sagemaker.instances.instance import InstanceError
+from tfsd.sagemaker.state import now
 
 CHECK_SECONDS = 0.5
 
@@ -60,7 +61,7 @@ class Update:
         Raises RolledBack and RollbackFailed; killed, it leaves the old ones in service and stops the new ones.
         """
         self._endpoint.successor, self._endpoint.successor_share = self._new, 0.0
-        self._endpoint.update_began = round(time.time(), 3)
+        self._endpoint.update_began = now()
         try:
             try:
                 self._move()

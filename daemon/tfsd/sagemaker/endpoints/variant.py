@@ -18,6 +18,7 @@ from tfsd.sagemaker.endpoints.model_cache import ModelCache
 from tfsd.sagemaker.errors import ThrottlingException
 from tfsd.sagemaker.instances.instance import Instance, InstanceError, Launcher
 from tfsd.sagemaker.log_streams import LogStream
+from tfsd.sagemaker.state import now
 
 STARTUP_SECONDS = 240  # hosting contract section 2
 DRAIN_SECONDS = 60
@@ -91,7 +92,7 @@ class Variant:
 
     def mark(self, status: str | None) -> None:
         """Note what is done with it: Creating, Updating, Deleting, ActivatingTraffic, Baking, or nothing."""
-        self.status = {"Status": status, "StartTime": round(time.time(), 3)} if status else None
+        self.status = {"Status": status, "StartTime": now()} if status else None
 
     def pick(self) -> Instance | None:
         """The next healthy instance in turn, or as RoutingConfig says; None when there is none."""

@@ -7,7 +7,6 @@ stored object by object, so that nobody knows how far it was.
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,7 @@ import gevent
 from tfsd.sagemaker.instances.instance import Instance, Launcher
 from tfsd.sagemaker.log_streams import LogStreams
 from tfsd.sagemaker.object_store import ObjectStore
-from tfsd.sagemaker.state import Record, State
+from tfsd.sagemaker.state import Record, State, now
 from tfsd.sagemaker.transform.job import INTERRUPTED, Job, log_line
 from tfsd.sagemaker.transform.progress import Display
 from tfsd.sagemaker.transform.specification import Specification
@@ -58,8 +57,8 @@ class Transforms:
 
         job = Job(specification, self._objects, make_instance, write, self._display.job(name))
         self._running[name] = job
-        now = time.time()
-        self._put(record, TransformJobStatus="InProgress", CreationTime=now, TransformStartTime=now)
+        begun = now()
+        self._put(record, TransformJobStatus="InProgress", CreationTime=begun, TransformStartTime=begun)
         self._spawn(job.run, lambda status, reason: self._ended(record, status, reason))
 
     def stop(self, record: Record) -> None:
@@ -77,9 +76,9 @@ class Transforms:
 
     def _ended(self, record: Record, status: str, reason: str | None) -> None:
         self._running.pop(record["TransformJobName"], None)
-        self._put(record, TransformJobStatus=status, FailureReason=reason, TransformEndTime=time.time())
+        self._put(record, TransformJobStatus=status, FailureReason=reason, TransformEndTime=now())
 
     def _put(self, record: Record, **changes: Any) -> None:
         record.update(changes)
-        record["LastModifiedTime"] = time.time()
+        record["LastModifiedTime"] = now()
         self._state.transform_jobs.put(record["TransformJobName"], record)
