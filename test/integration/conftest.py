@@ -32,6 +32,7 @@ UNMEASURED = {
     "test_multi_model_reliability",
     "test_readme",
     "test_reliability",
+    "test_spooled",
     "test_tutorial",
 }
 

@@ -1,7 +1,11 @@
-"""Requests made up from the endpoint's own description: each answer has a status that the description names."""
+"""Requests made up from the endpoint's own description: each answer has a status that the description names.
+
+With both APIs that name a model in their paths.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +15,7 @@ from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
 from schemathesis.core.result import Ok
 
+from integration.conftest import PLAIN_MODELS, StartStack, linked
 from support.stack import RunningStack
 
 EXAMPLES = 60  # of each operation that has anything to make up
@@ -18,10 +23,22 @@ SERIALIZED_HERE = ("application/jsonlines", "application/x-ndjson", "text/csv")
 
 
 @pytest.fixture(scope="module")
-def operations(plain_stack: RunningStack) -> list[Any]:
+def stack(
+    models: Path, quick_model_server: Path, start_stack: StartStack, tmp_path_factory: pytest.TempPathFactory
+) -> RunningStack:
+    return start_stack(
+        linked(tmp_path_factory.mktemp("models"), models, *PLAIN_MODELS),
+        SAGEMAKER_TFS_BINARY=str(quick_model_server),
+        SAGEMAKER_TFS_REST_API="true",
+        SAGEMAKER_TFS_V2_API="true",
+    )
+
+
+@pytest.fixture(scope="module")
+def operations(stack: RunningStack) -> list[Any]:
     for media_type in SERIALIZED_HERE:
         schemathesis.serializer(media_type)(lambda _context, value: str(value).encode("utf-8", "replace"))
-    schema = schemathesis.openapi.from_url(plain_stack.url("/openapi.json"))
+    schema = schemathesis.openapi.from_url(stack.url("/openapi.json"))
     found = list(schema.get_all_operations())
     assert all(isinstance(one, Ok) for one in found), found
     return [one.ok() for one in found if isinstance(one, Ok)]
@@ -36,6 +53,7 @@ def test_every_answer_is_described(operations: list[Any], mode: GenerationMode) 
         elif mode is GenerationMode.POSITIVE:
             statuses |= statuses_of(operation, mode, 1)
     assert ("/invocations", 400) in statuses
+    assert {path.split("/")[1] for path, _ in statuses} >= {"v1", "v2"}
 
 
 def statuses_of(operation: Any, mode: GenerationMode, examples: int) -> set[tuple[str, int]]:
