@@ -101,7 +101,9 @@ def test_only_so_many_bodies_may_lie_on_the_disk_at_once(stack: RunningStack) ->
 def test_thousands_of_pings_at_once_are_all_answered(stack: RunningStack) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < 2 * PINGS:
-        pytest.skip(f"a process may have {hard} files open: too few for {PINGS} connections here and in nginx")
+        pytest.skip(
+            f"a process may have {hard} files open: too few for {PINGS} connections here and in nginx"
+        )
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * PINGS), hard))
     try:
         statuses = asyncio.run(ping_at_once(stack.port, PINGS))

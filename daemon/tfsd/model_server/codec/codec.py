@@ -9,6 +9,7 @@ import numpy as np
 
 from tfsd.model_server.codec import decode, fast
 from tfsd.model_server.codec.decode import FindInputs, Inputs
+from tfsd.model_server.codec.dense import collector_at_rest, refuse_empty_containers
 from tfsd.model_server.codec.encode import encode_classifications, encode_predictions, encode_regressions
 from tfsd.model_server.codec.examples import decode_examples
 from tfsd.model_server.codec.parse import JsonValue
@@ -30,7 +31,9 @@ __all__ = [
 
 def parse(body: bytes | bytearray) -> JsonValue:
     """The JSON value of a body, for `decode_examples`. Raises ServingError: INVALID_ARGUMENT."""
-    return parse_bytes(bytes(body))
+    refuse_empty_containers(body)
+    with collector_at_rest(len(body)):
+        return parse_bytes(bytes(body))
 
 
 def decode_predict(
@@ -46,4 +49,7 @@ def decode_predict(
         strings are object arrays of bytes.
     Raises ServingError: as tensorflow_model_server 2.20 words it.
     """
-    return fast.decode_predict(body, find_inputs) or decode.decode_predict(parse(body), find_inputs)
+    refuse_empty_containers(body)
+    with collector_at_rest(len(body)):
+        decoded = fast.decode_predict(body, find_inputs)
+        return decoded or decode.decode_predict(parse_bytes(bytes(body)), find_inputs)

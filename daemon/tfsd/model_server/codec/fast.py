@@ -7,6 +7,7 @@ escape, a number that reads differently, any error) it gives up, and the careful
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Collection
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import orjson
 
 from tfsd.model_server.codec.decode import FindInputs, Inputs
+from tfsd.model_server.codec.dense import flattened, is_dense
 from tfsd.model_server.codec.dtypes import BOOL, FLOATS, INTEGERS, STRING, numpy_dtype
 from tfsd.model_server.codec.values import base64_bytes, narrow
 from tfsd.model_server.errors import ServingError
@@ -82,6 +84,8 @@ def decode_predict(
 def _decode(body: bytes | bytearray, find_inputs: FindInputs) -> tuple[str, bool, dict[str, np.ndarray]]:
     if b"\\" in body:
         raise _Unsure
+    if is_dense(body) and (flat := flattened(body)) is not None:
+        return _decode_flat(body, *flat, find_inputs)
     document = _load(body)
     signature = document.get(_SIGNATURE, "")
     row_format = _ROWS in document
@@ -107,6 +111,24 @@ def _decode(body: bytes | bytearray, find_inputs: FindInputs) -> tuple[str, bool
     }
     strings.check_letters(body)
     return signature, row_format, arrays
+
+
+def _decode_flat(
+    body: bytes | bytearray, key: str, elements: bytes, shape: tuple[int, ...] | None, find_inputs: FindInputs
+) -> tuple[str, bool, dict[str, np.ndarray]]:
+    """An array of numbers, or of booleans, for the only input."""
+    ((name, dtype),) = find_inputs("").items()
+    if shape is None or dtype == STRING:
+        raise _Unsure
+    values = _load(elements)
+    if len(values) != math.prod(shape):
+        raise _Unsure
+    strings = _Strings()
+    strings.add((key,))
+    array = _numbers(values, dtype, strings).reshape(shape)
+    strings.check_count(body)
+    strings.check_letters(body)
+    return "", key == _ROWS, {name: array}
 
 
 def _load(body: bytes | bytearray) -> Any:
