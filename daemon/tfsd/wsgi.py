@@ -1,6 +1,8 @@
 """gevent's WSGI server for less: request headers as a dictionary, and an environment with what applications read.
 
-pywsgi reads headers with the standard library's parser of e-mails, which costs as much as all the rest of a request.
+pywsgi reads headers with the standard library's parser of e-mails, which costs as much as all the rest of a request. A
+plain request is read here in one piece, and lines that came before are remembered; whatever else HTTP allows is left
+to pywsgi.
 """
 
 from __future__ import annotations
@@ -13,6 +15,10 @@ from gevent import pywsgi
 
 MAX_HEADERS = 200
 MAX_LINE_BYTES = 64 * 1024
+HTTP_11 = "HTTP/1.1"
+NOT_PLAIN = {"HTTP_TRANSFER_ENCODING", "HTTP_EXPECT", "HTTP_CONNECTION", "HTTP_UPGRADE"}  # of requests
+FRAMING = {"connection", "content-length", "date"}  # of responses
+REMEMBERED = 256
 
 
 class Headers:
@@ -43,7 +49,7 @@ class Headers:
         del self._values[name.lower()]
 
 
-@lru_cache(256)
+@lru_cache(REMEMBERED)
 def _cgi_name(name: str) -> str | None:
     """The name in the WSGI environment; None for one with an underscore, which could pass for another."""
     if "_" in name:
@@ -52,20 +58,121 @@ def _cgi_name(name: str) -> str | None:
     return cgi if cgi in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + cgi
 
 
+@lru_cache(REMEMBERED)
+def _plain_first_line(line: bytes) -> dict[str, str] | None:
+    """What the first line of a plain request means in WSGI's environment; None for any other."""
+    words = line.decode("latin-1").split(" ")
+    if len(words) != 3 or not words[0].isalpha() or words[0] == "HEAD" or not words[1] or words[2] != HTTP_11:
+        return None
+    return _first_line(*words)
+
+
+def _first_line(command: str, uri: str, version: str) -> dict[str, str]:
+    path, _, query = uri.partition("?")
+    return {
+        "REQUEST_METHOD": command,
+        "PATH_INFO": unquote_to_bytes(path).decode("latin-1") if "%" in path else path,
+        "QUERY_STRING": query,
+        "REQUEST_URI": uri,
+        "SERVER_PROTOCOL": version,
+    }
+
+
+@lru_cache(REMEMBERED)
+def _plain_field(line: bytes) -> tuple[str, str] | None:
+    """A header's name in WSGI's environment and its value; None for a line that is for pywsgi to read."""
+    name, colon, value = line.decode("latin-1").partition(":")
+    if not colon or not name or name[0] in " \t" or b"\n" in line:
+        return None
+    key = _cgi_name(name)
+    return None if key is None or key in NOT_PLAIN else (key, value.strip())
+
+
+@lru_cache(REMEMBERED)
+def _plain_status(status: str) -> tuple[bytes, int] | None:
+    """A response's status line and its code; None for one that is for pywsgi to judge."""
+    code = status[:3]
+    if not (status.isascii() and status.isprintable() and code.isdigit() and status[3:4] == " "):
+        return None
+    return None if code < "200" or code in ("204", "304") else (status.encode(), int(code))
+
+
+@lru_cache(REMEMBERED)
+def _plain_response_field(name: str, value: str) -> tuple[bytes, bytes] | None:
+    """A response's header, encoded; None for one that is for pywsgi to judge."""
+    text = name + value
+    if name.lower() in FRAMING or not (text.isascii() and text.isprintable()):
+        return None
+    return name.encode(), value.encode()
+
+
 class Handler(pywsgi.WSGIHandler):
     """One connection."""
+
+    def handle_one_request(self) -> Any:
+        """Serve a request; see pywsgi for what is returned."""
+        if self.rfile.closed:
+            return None
+        try:
+            received = self.rfile.peek()
+        except OSError:
+            return None
+        end = received.find(b"\r\n\r\n")
+        environ = None if end < 0 else self._plain_environ(received[:end].split(b"\r\n"))
+        if environ is None:
+            return super().handle_one_request()
+        self.rfile.read(end + 4)
+        self.command, self.path, self.request_version = (
+            environ["REQUEST_METHOD"],
+            environ["REQUEST_URI"],
+            HTTP_11,
+        )
+        self.close_connection = False
+        self.response_length = 0
+        self.wsgi_input = environ["wsgi.input"] = pywsgi.Input(self.rfile, self.content_length)
+        self.environ = environ
+        self.application = self.server.application
+        self.handle_one_response()
+        return None if self.close_connection or self.rfile.closed else True
+
+    def _plain_environ(self, lines: list[bytes]) -> dict[str, Any] | None:
+        """The environment of a plain request, which has a length; None when its head says anything out of the way."""
+        first = _plain_first_line(lines[0])
+        if first is None or len(lines) > MAX_HEADERS:
+            return None
+        environ: dict[str, Any] = self.server.get_environ()
+        environ.update(first)
+        for line in lines[1:]:
+            field = _plain_field(line)
+            if field is None:
+                return None
+            key, value = field
+            environ[key] = f"{environ[key]},{value}" if key in environ else value
+        length = environ.get("CONTENT_LENGTH", "")
+        if not (length.isascii() and length.isdigit()):
+            return None
+        self.content_length = int(length)
+        environ["wsgi.input_terminated"] = True
+        return environ
+
+    def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        """What pywsgi does, without checking and encoding again what it has seen."""
+        known = None if exc_info or self.request_version != HTTP_11 else _plain_status(status)
+        fields: list[Any] = [_plain_response_field(name, value) for name, value in headers]
+        if known is None or None in fields:
+            return super().start_response(status, headers, exc_info)
+        self.status, self.code = known
+        self.response_headers = fields
+        self.provided_date: str | None = None
+        self.provided_content_length: str | None = None
+        return self.write
 
     def MessageClass(self, stream: BinaryIO, _seekable: int) -> Headers:
         return Headers(stream)
 
     def get_environ(self) -> dict[str, Any]:
         environ = self.server.get_environ()
-        path, _, query = self.path.partition("?")
-        environ["REQUEST_METHOD"] = self.command
-        environ["PATH_INFO"] = unquote_to_bytes(path).decode("latin-1") if "%" in path else path
-        environ["QUERY_STRING"] = query
-        environ["REQUEST_URI"] = self.path
-        environ["SERVER_PROTOCOL"] = self.request_version
+        environ.update(_first_line(self.command, self.path, self.request_version))
         for name, value in self.headers.pairs:
             key = _cgi_name(name)
             if key is not None:

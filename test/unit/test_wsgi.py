@@ -1,14 +1,17 @@
-"""Request headers as they are read."""
+"""Request headers as they are read, and plain requests, which mean what they mean to pywsgi."""
 
 from __future__ import annotations
 
 import io
+import re
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfsd.wsgi import Headers
+from tfsd.wsgi import MAX_HEADERS, Handler, Headers
 
 NAMES = st.text("abcXYZ-0129_", min_size=1)
 VALUES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f\x85"))
@@ -28,3 +31,135 @@ def test_headers_are_read_as_written(pairs: list[Any]) -> None:
 def test_any_bytes_are_headers_or_refused(raw: bytes) -> None:
     headers = Headers(io.BytesIO(raw))
     assert headers.status or b"\n" in raw
+
+
+class Trickle(io.RawIOBase):
+    """Bytes that come `most` at a time."""
+
+    def __init__(self, data: bytes, most: int) -> None:
+        self._data = io.BytesIO(data)
+        self._most = most
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._data.read(min(self._most, len(buffer)))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+def conversation(
+    requests: bytes, most: int, status: str, headers: list[tuple[str, str]]
+) -> tuple[Any, bytes]:
+    """What an application sees of requests that come `most` bytes at a time, and what is sent for its responses."""
+    seen, sent = [], bytearray()
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        body = environ.pop("wsgi.input").read()
+        seen.append((dict(environ), body))
+        start_response(status, headers)
+        return [b"response"]
+
+    nowhere = SimpleNamespace(write=lambda _: None)
+    server = SimpleNamespace(
+        application=application, get_environ=dict, log=nowhere, error_log=nowhere, secure_environ_class=dict
+    )
+    sock = SimpleNamespace(sendall=sent.extend, close=lambda: None)
+    Handler(sock, "", server, io.BufferedReader(Trickle(requests, most))).handle()
+    return seen, re.sub(rb"Date: [^\r]*", b"Date", bytes(sent))
+
+
+def plain(body: bytes, *lines: bytes, first: bytes = b"POST /invocations HTTP/1.1") -> bytes:
+    return b"\r\n".join([first, b"Content-Length: %d" % len(body), *lines, b"", body])
+
+
+LINES = st.builds(
+    lambda name, value: f"{name}: {value}".encode("latin-1"),
+    st.sampled_from(["Accept", "accept", "X-A", "X_A", "Content-Type", "Host"]),
+    VALUES,
+)
+
+
+@given(st.lists(st.tuples(st.lists(LINES, max_size=5), st.binary(max_size=50)), min_size=1, max_size=3))
+def test_a_plain_request_means_what_it_means_to_pywsgi(requests: list[tuple[list[bytes], bytes]]) -> None:
+    data = b"".join(plain(body, *lines) for lines, body in requests)
+    headers = [("Content-Type", "text/csv")]
+    at_once = conversation(data, len(data), "200 OK", headers)
+    assert at_once == conversation(data, 1, "200 OK", headers)
+    assert [body for _, body in at_once[0]] == [body for _, body in requests]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        plain(b"ab", b"Content-Length: 2"),
+        plain(b"ab", b"Connection: close"),
+        plain(b"ab", b"Expect: x"),
+        plain(b"ab", b"no colon"),
+        plain(b"ab", b" folded: x"),
+        plain(b"ab", b"a: b\nX-C: d"),
+        plain(b"ab", *[b"a: b"] * MAX_HEADERS),
+        plain(b"ab", first=b"POST  /invocations HTTP/1.1"),
+        plain(b"ab", first=b"POST /invocations HTTP/1.0"),
+        plain(b"ab", first=b"POST /a%20b?c=d HTTP/1.1"),
+        plain(b"", first=b"HEAD / HTTP/1.1"),
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: +2\r\n\r\nab",
+        b"POST / HTTP/1.1\r\nContent-Length: -2\r\n\r\nab",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\nContent-Length: 2\n\nab",
+        b"",
+    ],
+    ids=[
+        *(
+            "two lengths",
+            "close",
+            "expect",
+            "no colon",
+            "folded",
+            "line feed",
+            "many",
+            "spaces",
+            "1.0",
+            "escaped",
+        ),
+        *("head", "no length", "plus", "minus", "chunked", "line feeds", "nothing"),
+    ],
+)
+def test_a_request_out_of_the_way_is_pywsgis(request_: bytes) -> None:
+    data = request_ + plain(b"next")
+    headers = [("Content-Type", "text/csv")]
+    assert conversation(data, len(data), "200 OK", headers) == conversation(data, 1, "200 OK", headers)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        ("200 OK", [("X", "y")]),
+        ("200 OK", [("X", "\xe9")]),
+        ("200 OK", [("Connection", "close")]),
+        ("200 OK", [("Content-Length", "8")]),
+        ("200 OK", [("Date", "today")]),
+        ("404 Not Found", []),
+        ("299 ", [("X", "")]),
+    ],
+    ids=["plain", "latin-1", "close", "length", "date", "404", "no reason"],
+)
+def test_a_response_is_written_as_pywsgi_writes_it(
+    status: str, headers: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = plain(b"a") + plain(b"b")
+    ours = conversation(data, len(data), status, headers)
+    monkeypatch.delattr(Handler, "start_response")
+    assert ours == conversation(data, len(data), status, headers)
+
+
+@pytest.mark.parametrize(
+    ("status", "header"), [("200 OK", ("X", "a\r\nb")), ("200 OK\r\n", ("X", "a"))], ids=["header", "status"]
+)
+def test_no_header_can_be_injected(status: str, header: tuple[str, str]) -> None:
+    handler = Handler(SimpleNamespace(), "", SimpleNamespace(), io.BufferedReader(Trickle(b"", 1)))
+    handler.request_version = "HTTP/1.1"
+    with pytest.raises(ValueError, match="carriage return"):
+        handler.start_response(status, [header])

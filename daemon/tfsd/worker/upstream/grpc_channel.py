@@ -12,9 +12,8 @@ That flag is derived from the limit (`stack.model_server_flags`).
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -82,8 +81,20 @@ class Channel(grpc.Channel):
         fields = http2.call_fields(method, b"" if timeout is None else http2.timeout_value(timeout))
         if metadata:
             fields += http2.metadata_fields(metadata)
-        with self._places, _limited(timeout):
-            return self._attempts(fields, message, self._wait if wait is None else wait)
+        wait = self._wait if wait is None else wait
+        if timeout is not None and timeout <= 0:
+            raise failure(http2.DEADLINE_EXCEEDED, "Deadline Exceeded")
+        with self._places:
+            timer = None if timeout is None else gevent.Timeout.start_new(timeout)
+            try:
+                return self._attempts(fields, message, wait)
+            except gevent.Timeout as expired:
+                if expired is not timer:
+                    raise
+                raise failure(http2.DEADLINE_EXCEEDED, "Deadline Exceeded") from None
+            finally:
+                if timer is not None:
+                    timer.close()
 
     def _attempts(self, fields: bytes, message: Body, wait: bool) -> Answer:
         attempts = 0
@@ -156,25 +167,6 @@ class Channel(grpc.Channel):
 
     def __exit__(self, *failed: object) -> None:
         self.close()
-
-
-@contextlib.contextmanager
-def _limited(seconds: float | None) -> Iterator[None]:
-    """Raises CallFailed, DEADLINE_EXCEEDED, when what is done in it takes longer."""
-    if seconds is None:
-        yield
-        return
-    if seconds <= 0:
-        raise failure(http2.DEADLINE_EXCEEDED, "Deadline Exceeded")
-    timer = gevent.Timeout.start_new(seconds)
-    try:
-        yield
-    except gevent.Timeout as expired:
-        if expired is not timer:
-            raise
-        raise failure(http2.DEADLINE_EXCEEDED, "Deadline Exceeded") from None
-    finally:
-        timer.close()
 
 
 class UnaryCall(grpc.UnaryUnaryMultiCallable):

@@ -133,27 +133,28 @@ class GrpcConnection:
     # -- sending
 
     def _send(self, head: bytes, body: Body) -> None:
-        pieces = [body] if isinstance(body, bytes) else body
+        pieces = (body,) if isinstance(body, bytes) else body
         length = sum(map(len, pieces))
-        stream, size = self._stream, length + http2.MESSAGE_HEAD.size
-        start = self._due + http2.frame(http2.HEADERS, http2.END_HEADERS, stream, head)
-        prefix = http2.MESSAGE_HEAD.pack(0, length)
+        stream, size, due = self._stream, length + http2.MESSAGE_HEAD.size, self._due
+        start = http2.frame_head(len(head), http2.HEADERS, http2.END_HEADERS, stream)
         self._due = b""
         if size > min(self._frame_size, self._window, self._stream_window, ONE_WRITE_BYTES):
-            self._send_pieces(start, [prefix, *pieces])
+            self._send_pieces(due + start + head, [http2.MESSAGE_HEAD.pack(0, length), *pieces])
             return
         self._window -= size
-        data = http2.frame_head(size, http2.DATA, http2.END_STREAM, stream)
-        self._socket.sendall(b"".join((start, data, prefix, *pieces)))
+        data = http2.MESSAGE_FRAME_HEAD.pack(
+            size >> 8, size & 0xFF, http2.DATA, http2.END_STREAM, stream, 0, length
+        )
+        self._socket.sendall(b"".join((due, start, head, data, *pieces)))
 
     def _send_pieces(self, start: bytes, pieces: list[bytes | memoryview]) -> None:
         """Send pieces as DATA, as much at a time as the server allows; stops when it has answered already."""
         parts: list[Any] = [start]
-        for number, piece in enumerate(pieces, 1):
+        left = sum(map(len, pieces))
+        for piece in pieces:
             rest = memoryview(piece)
             while rest:
-                room = min(len(rest), self._window, self._stream_window, self._frame_size)
-                if room <= 0 or len(parts) > 2 * PIECES:
+                if self._window <= 0 or self._stream_window <= 0 or len(parts) > 2 * PIECES:
                     self._send_parts(parts)
                     parts = []
                 while self._window <= 0 or self._stream_window <= 0:
@@ -161,16 +162,27 @@ class GrpcConnection:
                     if self._answer.status is not None:
                         self.reusable = False  # in the middle of a call
                         return
-                if room > 0:
-                    self._window -= room
-                    self._stream_window -= room
-                    last = number == len(pieces) and room == len(rest)
-                    parts += (
-                        http2.frame_head(room, http2.DATA, http2.END_STREAM if last else 0, self._stream),
-                        rest[:room],
-                    )
-                    rest = rest[room:]
+                sent = self._add_frames(parts, rest, left)
+                rest = rest[sent:]
+                left -= sent
         self._send_parts(parts)
+
+    def _add_frames(self, parts: list[Any], piece: memoryview, left: int) -> int:
+        """Add frames for as much of a piece as the server allows and one system call takes, and return how much.
+
+        `left` bytes of the whole message are still to be sent, the piece included.
+        """
+        size = self._frame_size
+        room = min(len(piece), self._window, self._stream_window, size * PIECES)
+        head = http2.frame_head(size, http2.DATA, 0, self._stream)
+        last = room - (room % size or size)  # where the last frame begins
+        for at in range(0, last, size):
+            parts += (head, piece[at : at + size])
+        flags = http2.END_STREAM if room == left else 0
+        parts += (http2.frame_head(room - last, http2.DATA, flags, self._stream), piece[last:room])
+        self._window -= room
+        self._stream_window -= room
+        return room
 
     def _send_parts(self, parts: list[Any]) -> None:
         """Send all of the parts, none of which is copied."""
@@ -220,7 +232,18 @@ class GrpcConnection:
                     raise ProtocolError(f"a frame of {length} bytes and kind {kind}")
                 at = start
                 break
-            self._take(kind, flags, stream & http2.STREAM, data[start + 9 : at])
+            if (
+                kind == http2.HEADERS
+                and flags | http2.END_STREAM == http2.END_STREAM | http2.END_HEADERS
+                and length <= http2.MAX_HEADER_BLOCK
+                and stream == self._stream
+                and self._block is None
+                and self._answer.status is None
+            ):  # nearly all of them
+                self._begun = True
+                self._fields(http2.read_fields(data[start + 9 : at]), bool(flags & http2.END_STREAM))
+            else:
+                self._take(kind, flags, stream & http2.STREAM, data[start + 9 : at])
         self._buffer = data[at:]
 
     def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:

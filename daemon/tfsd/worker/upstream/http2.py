@@ -28,6 +28,7 @@ DEFAULT_WINDOW, DEFAULT_FRAME, MAX_WINDOW = 65535, 16384, 2**31 - 1
 FRAME_HEAD = struct.Struct(">HBBBI")  # the length's three bytes are the first two fields
 SETTING = struct.Struct(">HI")
 MESSAGE_HEAD = struct.Struct(">BI")  # whether it is compressed, bytes
+MESSAGE_FRAME_HEAD = struct.Struct(">HBBBIBI")  # both, of a frame that holds a message
 STREAM = 0x7FFFFFFF
 OUR_FRAME_SIZE = 2**24 - 1
 MAX_HEADER_BLOCK = 64 * 1024
@@ -144,11 +145,15 @@ def timeout_value(seconds: float) -> bytes:
 
     It tells the server when nobody waits any longer; the limit itself is kept here.
     """
-    value, unit = (seconds, "S") if seconds > 10 else (seconds * 1000, "m")
+    return _rounded(math.ceil(seconds), "S") if seconds > 10 else _rounded(math.ceil(seconds * 1000), "m")
+
+
+@lru_cache(_CACHED_BLOCKS)
+def _rounded(value: int, unit: str) -> bytes:
     if value >= 99_999_999:
         return b""
-    step: int = 10 ** max(0, len(str(int(value))) - 2)
-    return f"{math.ceil(value / step) * step}{unit}".encode()
+    step: int = 10 ** max(0, len(str(value)) - 2)
+    return b"%d%b" % (-(-value // step) * step, unit.encode())
 
 
 def metadata_fields(metadata: Iterable[tuple[str, str | bytes]]) -> bytes:
