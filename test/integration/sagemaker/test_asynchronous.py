@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from integration.conftest import linked
 from support.local_sagemaker import LocalSageMaker, variant, wait_for
@@ -119,3 +120,30 @@ def test_a_failure_has_its_object_and_its_message(sagemaker: LocalSageMaker, end
     key = response["FailureLocation"].removeprefix("s3://answers/")
     stored = sagemaker.client("s3").get_object(Bucket="answers", Key=key)["Body"].read()
     assert b"this is wrong" in stored
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({}, "either InputLocation or Body"),
+        ({"Body": b"x", "InputLocation": "s3://answers/x"}, "either InputLocation or Body"),
+        ({"Body": b"x" * 128_001}, "128000"),
+        ({"InputLocation": "s3://answers/x", "RequestTTLSeconds": 1}, "requestTTLSeconds"),
+    ],
+    ids=range(4),
+)
+def test_what_is_refused(sagemaker: LocalSageMaker, endpoint: str, given: dict[str, Any], text: str) -> None:
+    runtime = sagemaker.client("sagemaker-runtime", parameter_validation=False)
+    with pytest.raises(ClientError, match=text):
+        runtime.invoke_endpoint_async(EndpointName=endpoint, **given)
+    with pytest.raises(ClientError, match=r"ValidationError.*use InvokeEndpointAsync"):
+        runtime.invoke_endpoint(EndpointName=endpoint, Body=b"x")
+
+
+def test_an_input_that_is_not_there_is_a_failure(sagemaker: LocalSageMaker, endpoint: str) -> None:
+    response = sagemaker.client("sagemaker-runtime").invoke_endpoint_async(
+        EndpointName=endpoint, InputLocation="s3://answers/nothing", ContentType="text/plain"
+    )
+    [message] = messages(sagemaker, "failure", 1)
+    assert message["inferenceId"] == response["InferenceId"]
+    assert "s3://answers/nothing does not exist" in message["failureReason"]
