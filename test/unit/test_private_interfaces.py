@@ -67,6 +67,7 @@ def test_supervisor() -> None:
     assert "mood" in inspect.getsource(ServerOptions)
     assert "options.fork()" in inspect.getsource(process.Subprocess.spawn)
     assert callable(supervisord.main)
+    assert "Supervisor(options)" in inspect.getsource(supervisord.go)
 
 
 def test_protobuf() -> None:

@@ -7,6 +7,8 @@ itself stops, or its group is removed, so they wait. The endpoint's own may be o
 supervisor opens `/dev/fd/1` anew for every program's log, which fails where that is a socket (systemd's journal) or a
 pipe of another user (`su`). Here the descriptor itself is written to, and nobody waits for who reads it (`outlet`).
 
+supervisor waits for a second before it starts anything, which here it does not.
+
 Owns nothing else; the configuration is `stack`'s.
 """
 
@@ -82,6 +84,16 @@ class LastingSocketManager(SocketManager):
         if path:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
+
+
+class PromptSupervisor(supervisord.Supervisor):
+    """Starts what is to be started at once."""
+
+    def runforever(self) -> None:
+        """supervisor's own looks at its programs only after it has waited for a second."""
+        for group in sorted(self.process_groups.values()):
+            group.transition()
+        super().runforever()
 
 
 class OrderlyGroup(process.ProcessGroup):
@@ -267,6 +279,7 @@ def main() -> None:
     process.FastCGIProcessGroup = LastingGroup
     process.ProcessGroup = OrderlyGroup
     ServerOptions.fork = fork
+    supervisord.Supervisor = PromptSupervisor
     try:
         supervisord.main()
     finally:
