@@ -344,3 +344,14 @@ def test_default_model_and_default_accept(csv_stack: RunningStack) -> None:
     body = '{"instances": [2.0]}'
     request = f"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n{body}"
     assert exchange(csv_stack.port, request.encode())[2] == b"4.0\n"  # no Accept at all
+
+
+def test_every_request_has_an_id_of_its_own(plain_stack: RunningStack) -> None:
+    bodies = ((ONE, "application/json"), ("{", "application/json"), ("1.0", "text/csv"), ("a", "text/csv"))
+    ids = []
+    for _ in range(5):
+        ids += [plain_stack.invoke(body, kind).headers["X-Request-Id"] for body, kind in bodies]
+        new_connection = requests.post(plain_stack.url("/invocations"), data=ONE, timeout=10)
+        ids.append(new_connection.headers["X-Request-Id"])
+    assert len(set(ids)) == len(ids)
+    assert all(re.fullmatch(r"[0-9a-f]{8}(-\d+){3}", id) for id in ids)

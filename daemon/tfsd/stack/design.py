@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
+import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -153,6 +154,8 @@ class Stack:
                 for pool in self.plan.pools.values()
             ],
             default_upstream=upstreams[self._default_pool()],
+            default_direct=self._default_direct(),
+            request_id_prefix=secrets.token_hex(4),
             keep_direct=model_server_flags.is_embedded(self.model_server_command),
             direct_models=[
                 {"upstream": upstream, "ports": [server.rest_port for server in model.servers]}
@@ -220,6 +223,13 @@ class Stack:
             for index, model in enumerate(self.plan.models.values())
             if self.plan.pools[model.pool].script is None
         }
+
+    def _default_direct(self) -> str:
+        """The upstream of the default model's servers in nginx.conf; `-` when its requests are a worker's."""
+        names = (
+            name for name, model in self._direct_models().items() if model.name == self.plan.default_model
+        )
+        return next(names, "-")
 
     def _routes(self) -> dict[str, object]:
         """What router.js knows. Names are prefixed, so that none is a property that every object has."""
