@@ -23,12 +23,12 @@ from tfsd.worker.in_flight import InFlight
 from tfsd.worker.live_targets import LiveTargets, Unreached
 from tfsd.worker.replies import Reply, Stream
 from tfsd.worker.targets import Target, Targets
+from tfsd.worker.turns import PASSED_ON
 from tfsd.worker.upstream.deadline import current_deadline
 
 INVOCATIONS = "/invocations"
 MODELS, INVOKE = "/models/", "/invoke"  # around a model's name, in multi-model mode
 REQUEST_ID = "HTTP_X_TFSD_REQUEST_ID"  # set by nginx
-PASSED_ON = "HTTP_X_TFSD_PASSED_ON"  # Unix time, set by nginx
 UNREACHED = "HTTP_X_TFSD_UNREACHED"  # set by nginx when a model's own workers were tried in vain
 ATTRIBUTES = "HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"
 

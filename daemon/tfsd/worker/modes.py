@@ -12,7 +12,6 @@ from functools import cached_property
 from typing import Any
 
 import bottle
-import gevent
 
 from tfsd.errors import BadRequest
 from tfsd.settings import Settings
@@ -31,6 +30,7 @@ from tfsd.worker.conversion.convert import (
 )
 from tfsd.worker.replies import BadResult, Reply, Stream, encode, from_error, from_result
 from tfsd.worker.script import Script
+from tfsd.worker.turns import Turns
 from tfsd.worker.upstream.connection import Answer
 from tfsd.worker.upstream.last_answer import last_answer
 from tfsd.worker.upstream.response import ModelServerResponse
@@ -110,10 +110,11 @@ class SingleHandler:
     def __init__(self, handler: Callable[..., Any], default_accept: str) -> None:
         self._handler = handler
         self._default_accept = default_accept
+        self._turns = Turns()
 
     def __call__(self, call: Call) -> Reply:
         context = context_of(call, self._default_accept)
-        gevent.sleep(0)
+        self._turns.wait(call.environ)
         last_answer.set(None)
         return _with_status_kept(self._handler(call.data, context), last_answer.get())
 
@@ -128,10 +129,11 @@ class HandlerPair:
         self._input_handler = input_handler
         self._output_handler = output_handler
         self._default_accept = default_accept
+        self._turns = Turns()
 
     def __call__(self, call: Call) -> Reply:
         context = context_of(call, self._default_accept)
-        gevent.sleep(0)
+        self._turns.wait(call.environ)
         body = _model_server_request(self._input_handler(call.data, context))
         started = time.monotonic()
         answer = call.post(body)
@@ -154,8 +156,7 @@ def _with_status_kept(result: Any, answer: Answer | None) -> Reply:
 
 
 def context_of(call: Call, default_accept: str) -> Context:
-    """The Context of a call; gevent.sleep(0) after it lets waiting requests go first, which is only fair
-    before user code that may compute for long."""
+    """The Context of a call."""
     environ, target = call.environ, call.target
     accept = environ.get("HTTP_ACCEPT")
     return Context(

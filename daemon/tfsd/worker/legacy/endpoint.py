@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import gevent
 from bottle import HTTPResponse
 
 from tfsd.errors import UnsupportedMediaType
@@ -20,6 +19,7 @@ from tfsd.worker.legacy.inputs import JSON, TEXT_TYPES, default_input_fn, to_req
 from tfsd.worker.legacy.outputs import default_output_fn
 from tfsd.worker.prediction_service import PredictionService, Signature
 from tfsd.worker.replies import BadResult, Reply, from_result
+from tfsd.worker.turns import Turns
 
 UserFunction = Callable[..., Any] | None
 
@@ -39,6 +39,7 @@ class LegacyEndpoint:
         self._default_accept = default_accept
         self._service = service
         self._inflater = inflater
+        self._turns = Turns()
 
     def __call__(self, call: Call) -> Reply:
         encoding = call.environ.get("HTTP_CONTENT_ENCODING")
@@ -52,7 +53,7 @@ class LegacyEndpoint:
         data: str | bytes = body
         if content_type in TEXT_TYPES:
             data = media_type.to_utf8(body, parameters.get("charset")).decode()
-        gevent.sleep(0)  # lets waiting requests go first: user code may compute for long
+        self._turns.wait(call.environ)
         if self._transform_fn is not None:
             return _reply(_transformed(self._transform_fn, data, content_type, accepts), accepts)
 

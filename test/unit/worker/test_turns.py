@@ -1,0 +1,95 @@
+"""Requests go on to user code in the order in which nginx passed them on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import pytest
+from gevent import socket
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfsd.worker.turns import PASSED_ON, Turns
+
+
+@given(st.lists(st.floats(0, 100), unique_by=lambda since: f"{since:.3f}"))
+def test_the_first_goes_first(times: list[float]) -> None:
+    turns, gone_on = Turns(), []
+
+    def request(since: float) -> None:
+        turns.wait({PASSED_ON: f"{since:.3f}"})
+        gone_on.append(since)
+
+    gevent.joinall([gevent.spawn(request, since) for since in times], raise_error=True)
+    assert gone_on == sorted(times, key=lambda since: float(f"{since:.3f}"))
+
+
+@pytest.mark.parametrize("environ", [{}, {PASSED_ON: "no time"}], ids=["absent", "malformed"])
+def test_a_request_without_a_time_comes_last(environ: dict[str, str]) -> None:
+    turns, gone_on = Turns(), []
+
+    def request(name: str, environ: dict[str, str]) -> None:
+        turns.wait(environ)
+        gone_on.append(name)
+
+    gevent.joinall(
+        [gevent.spawn(request, "without", environ), gevent.spawn(request, "with", {PASSED_ON: "1.0"})]
+    )
+    assert gone_on == ["with", "without"]
+
+
+def test_one_that_is_given_up_holds_nobody_up() -> None:
+    turns, gone_on = Turns(), []
+
+    def request(since: int) -> None:
+        turns.wait({PASSED_ON: str(since)})
+        gone_on.append(since)
+
+    greenlets = [gevent.spawn(request, since) for since in range(4)]
+    # called when all have begun to wait, and none has gone on
+    gevent.get_hub().loop.run_callback(greenlets[1].throw, gevent.GreenletExit)
+    gevent.joinall(greenlets)
+    assert gone_on == [0, 2, 3]
+
+
+def test_a_time_limit_ends_the_wait() -> None:
+    turns = Turns()
+
+    def wait_for_ever() -> None:
+        while True:
+            turns.wait({})
+
+    with gevent.Timeout(0.01) as limit, pytest.raises(gevent.Timeout) as raised:
+        wait_for_ever()
+    assert raised.value is limit
+    turns.wait({})  # and the next goes on
+
+
+@pytest.mark.parametrize("step", [0.001, 0.0], ids=["milliseconds apart", "within a millisecond"])
+def test_requests_that_are_found_at_once_are_served_as_they_came(
+    serve: Callable[..., Any], step: float
+) -> None:
+    served: list[bytes] = []
+
+    def handler(data: Any, context: Any) -> bytes:
+        served.append(data.read())
+        return b"{}"
+
+    client = serve(handler)
+    connections = [socket.socket(socket.AF_UNIX) for _ in range(8)]
+    for connection in connections:
+        connection.connect(client.path)
+    for first in (9.0, 10.0):  # in the second round all connections are known to the event loop
+        served.clear()
+        for number, connection in enumerate(connections):
+            passed_on = b"X-Tfsd-Passed-On: %.3f" % (first + number * step)
+            connection.sendall(
+                b"POST /invocations HTTP/1.1\r\n%b\r\nContent-Length: 1\r\n\r\n%d" % (passed_on, number)
+            )
+        for connection in connections:
+            assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
+    assert served == [b"%d" % number for number in range(8)]
+    for connection in connections:
+        connection.close()
