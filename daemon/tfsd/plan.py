@@ -19,11 +19,30 @@ DEFAULT_POOL = "default"  # of the models that have no user code
 
 @dataclasses.dataclass(frozen=True)
 class ModelServer:
-    """One model server process: its supervisord program and its ports on 127.0.0.1."""
+    """One model server process: its supervisord program and its ports on 127.0.0.1.
+
+    Its gRPC API listens on the unix socket `grpc_socket` where that is not "": then `grpc_port` is 0.
+    """
 
     program: str
     rest_port: int
     grpc_port: int
+    grpc_socket: str = ""
+
+    @property
+    def ports(self) -> set[int]:
+        """The ports that it opens."""
+        return {self.rest_port, self.grpc_port} - {0}
+
+    @property
+    def grpc_target(self) -> str:
+        """Where gRPC's own channels find it, in gRPC's naming (grpc/doc/naming.md)."""
+        return f"unix:{self.grpc_socket}" if self.grpc_socket else f"ipv4:127.0.0.1:{self.grpc_port}"
+
+    def moved(self, grpc_port: int, rest_port: int) -> ModelServer:
+        """The same with other ports."""
+        grpc_port = 0 if self.grpc_socket else grpc_port
+        return dataclasses.replace(self, grpc_port=grpc_port, rest_port=rest_port)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +109,15 @@ class Plan:
     def ports(self) -> set[int]:
         """All ports of model servers."""
         servers = [server for model in self.models.values() for server in model.servers]
-        return {port for server in servers for port in (server.rest_port, server.grpc_port)}
+        return set().union(*(server.ports for server in servers))
+
+    def server(self, program: str) -> ModelServer:
+        """The program's model server. Raises KeyError when there is none."""
+        for model in self.models.values():
+            for server in model.servers:
+                if server.program == program:
+                    return server
+        raise KeyError(program)
 
     def with_server(self, changed: ModelServer) -> Plan:
         """The next plan, in which the program of `changed` has its ports."""

@@ -195,6 +195,10 @@ class RunDir:
         """The socket of one worker process. Raises RunDirError when the path is too long for one."""
         return _checked(self.sockets / f"{program}.sock")
 
+    def grpc_socket(self, program: str) -> Path:
+        """The socket of a model server's gRPC API, which it makes itself. Raises RunDirError."""
+        return _checked(self.sockets / f"{program}.sock")
+
     def pool_socket(self, model_id: str) -> Path:
         """The socket that the workers of a model share which was loaded at run time. Raises RunDirError."""
         return _checked(self.sockets / f"pool-{model_id}.sock")

@@ -513,6 +513,13 @@ class Settings:
         False,
         "Answer the Open Inference Protocol (V2), which Triton's and KServe's clients speak, under `/v2` as well.",
     )
+    grpc_sockets: bool = _variable(
+        "SAGEMAKER_TFS_GRPC_SOCKETS",
+        _boolean,
+        False,
+        "Model servers listen for gRPC on unix sockets in place of ports. Those keep a port whose models have code of "
+        "their own, which may use `context.grpc_port`, or that several models share.",
+    )
     grpc_timeout: float = _variable(
         "SAGEMAKER_TFS_GRPC_REQUEST_TIMEOUT",
         _seconds,

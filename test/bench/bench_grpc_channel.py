@@ -67,7 +67,7 @@ def main() -> None:
     server = subprocess.Popen([sys.executable, echo_grpc_server.__file__, options.server, str(port)])
     try:
         channels = {
-            "gRPC's": grpc_core_channel.connect([port], wait=True),
+            "gRPC's": grpc_core_channel.connect([ModelServer("echo", 0, port)], wait=True),
             "ours": Channel([ModelServer("echo", 0, port)]),
         }
         for channel in channels.values():

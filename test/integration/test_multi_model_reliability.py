@@ -356,7 +356,7 @@ def test_a_model_server_that_runs_and_serves_nothing_is_restarted(start: StartSt
     def served() -> bool:
         return all(stack.ask(name).status_code == 200 for name in "ab")
 
-    reload(server.grpc_port, models_text([stack.plan().models["a"]]), 20)
+    reload(server.grpc_target, models_text([stack.plan().models["a"]]), 20)
     assert stack.ask("b").status_code != 200
     stack.wait_for(served, 60, "put back")
 

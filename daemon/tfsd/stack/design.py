@@ -277,6 +277,8 @@ def design(
             ModelServer(program, grpc_port=next(numbers), rest_port=next(numbers)) for program in programs
         )
         pool = pool_name(model.name) if model.name in codes else DEFAULT_POOL
+        if settings.grpc_sockets and model.name not in codes and None not in codes:
+            servers = tuple(on_socket(run_dir, server) for server in servers)
         planned[model.name] = Model(model.name, str(model.base_path), model.versions, servers, pool)
     pools = {}
     owners: dict[str, str | None] = {model.pool: model.name for model in planned.values()}
@@ -296,6 +298,12 @@ def _pool(name: str, code: Code | None, workers: int, run_dir: RunDir) -> Pool:
         return Pool(name, sys.executable, tuple(sockets))
     user_code = code.user_code
     return Pool(name, code.python, tuple(sockets), str(user_code.script), user_code.python_path)
+
+
+def on_socket(run_dir: RunDir, server: ModelServer) -> ModelServer:
+    """The model server with its gRPC API on a unix socket in place of a port. Raises RunDirError."""
+    socket = str(run_dir.grpc_socket(server.program))
+    return dataclasses.replace(server, grpc_port=0, grpc_socket=socket)
 
 
 def pool_name(model: str) -> str:

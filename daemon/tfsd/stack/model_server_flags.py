@@ -84,6 +84,8 @@ def flags(
         "--max_num_load_retries=0",
         f"--file_system_poll_wait_seconds={_poll_seconds(settings)}",
     ]
+    if server.grpc_socket:
+        given.append(f"--grpc_socket_path={server.grpc_socket}")
     if settings.enable_batching:
         given += _batching(run_dir, model)
     if settings.inter_op_parallelism is not None:
@@ -96,7 +98,7 @@ def flags(
 def ports_of(words: Sequence[str]) -> list[int]:
     """The ports that a model server with this command line opens; none for another program."""
     named = (word.partition("=") for word in words if word.startswith(("--port=", "--rest_api_port=")))
-    return [int(value) for _, _, value in named if value.isdigit()]
+    return [int(value) for _, _, value in named if value.isdigit() and int(value)]
 
 
 def _batching(run_dir: RunDir, model: Model | None) -> list[str]:

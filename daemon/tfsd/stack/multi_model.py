@@ -30,9 +30,11 @@ def socket_id(name: str) -> str:
     return "~" + hashlib.sha256(name.encode()).hexdigest()[:32]
 
 
-def check_run_dir(run_dir: RunDir) -> None:
-    """Raises RunDirError when the path is too long for the socket of a model with a long name."""
+def check_run_dir(run_dir: RunDir, *, grpc_sockets: bool = False) -> None:
+    """Raises RunDirError when the path is too long for the sockets of a model with a long name."""
     run_dir.pool_socket("x" * MAX_PLAIN_NAME)
+    if grpc_sockets:
+        run_dir.grpc_socket(program_names("model", "x" * MAX_PLAIN_NAME, 10)[-1])
 
 
 def own_pool_name(model: str) -> str:

@@ -105,7 +105,7 @@ def prepare(settings: Settings, environ: Mapping[str, str], run_dir: RunDir) -> 
         log.warning("%s", warning)
     models: Sequence[FoundModel] = ()
     if settings.multi_model:
-        multi_model.check_run_dir(run_dir)
+        multi_model.check_run_dir(run_dir, grpc_sockets=settings.grpc_sockets)
     else:
         root_name = settings.default_model_name or ROOT_MODEL_NAME
         models = find_models(settings.model_dir.resolve(), settings.newest_versions, root_name)

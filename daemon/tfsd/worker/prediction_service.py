@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -28,6 +27,7 @@ from tfsd.errors import BadRequest, HttpError
 from tfsd.tensors.dtypes import Shape
 from tfsd.worker.targets import GENERIC, Target
 from tfsd.worker.upstream.client import Group
+from tfsd.worker.upstream.grpc_connection import connected
 from tfsd.worker.upstream.grpc_errors import as_http_error
 
 SERVING_DEFAULT = "serving_default"
@@ -219,6 +219,6 @@ def _listens(group: Group) -> bool:
     """Whether any of the model servers does, by gRPC."""
     for server in group.servers:
         with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", server.grpc_port), PROBE_SECONDS).close()
+            connected(server.grpc_socket or server.grpc_port, PROBE_SECONDS).close()
             return True
     return False

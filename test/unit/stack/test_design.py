@@ -78,6 +78,18 @@ class TestPlan:
         for port in (servers[0].rest_port, servers[0].grpc_port):
             assert free_port < port <= free_port + 40
 
+    def test_grpc_is_on_sockets_where_no_user_code_looks_for_a_port(self, design: DesignStack) -> None:
+        environ = {"SAGEMAKER_TFS_GRPC_SOCKETS": "true"}
+        stack = design({"a": (1,), "b": (1,)}, environ, codes={"b": own_code("b")})
+        [a], [b] = (stack.plan.models[name].servers for name in "ab")
+        assert (a.grpc_port, a.grpc_socket) == (0, str(stack.run_dir.grpc_socket("model-a")))
+        assert (b.grpc_port != 0, b.grpc_socket) == (True, "")
+        assert stack.plan.ports == {a.rest_port, b.rest_port, b.grpc_port}
+        assert f"--port=0 --rest_api_port={a.rest_port}" in stack.files()[stack.run_dir.supervisord_conf]
+
+        shared = design({"a": (1,)}, environ, codes={None: own_code("x")})
+        assert shared.plan.models["a"].servers[0].grpc_socket == ""
+
     def test_the_first_port_of_the_range_is_grpc_s(self, design: DesignStack, free_port: int) -> None:
         """Scripts that were written for AWS's images connect to it by themselves."""
         environ = {"SAGEMAKER_SAFE_PORT_RANGE": f"{free_port}-{free_port + 40}"}

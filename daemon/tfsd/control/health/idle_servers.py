@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from tfsd.control.health.health import Health
-from tfsd.control.health.listening import listening
+from tfsd.control.health.listening import listening, listens_at
 from tfsd.control.health.poller import cpu_seconds
 from tfsd.control.supervisor_client import Process, SupervisorClient, SupervisorError
 from tfsd.plan import Model, ModelServer
@@ -86,7 +86,7 @@ class IdleServers:
             return
         used, waited = cpu_seconds(process.pid) - watched.cpu, now - watched.looked
         watched.cpu, watched.looked = watched.cpu + used, now
-        loading = server.grpc_port not in listening() and used > waited * LEAST_CPU_SHARE
+        loading = not _listens(server) and used > waited * LEAST_CPU_SHARE
         if loading and now - watched.since <= self._load_timeout:
             return
         try:
@@ -109,3 +109,8 @@ class IdleServers:
                 server.program, process.pid, names, self._health.trouble(idle[0], server.program),
             )  # fmt: skip
             self._supervisor.signal(process, "KILL")
+
+
+def _listens(server: ModelServer) -> bool:
+    """Whether it has opened its gRPC port, or its socket."""
+    return listens_at(server.grpc_socket) if server.grpc_socket else server.grpc_port in listening()

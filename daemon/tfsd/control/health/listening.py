@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -27,6 +28,19 @@ def listening() -> dict[int, set[Address]]:
                 address, _, port = local.partition(":")
                 found[int(port, 16)].add(_address(address))
     return found
+
+
+def listens_at(path: str) -> bool:
+    """Whether a process listens on the unix socket at a path."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except BlockingIOError:  # somebody does, and has much to do
+            return True
+        except OSError:
+            return False
+        return True
 
 
 def _address(digits: str) -> Address:

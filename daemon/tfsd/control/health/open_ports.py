@@ -13,6 +13,9 @@ from tfsd.control.health.health import Health
 from tfsd.control.health.listening import listening
 from tfsd.control.supervisor_client import Process
 
+ANYTHING = "can have any model loaded, which may read and write files"
+PREDICTIONS = "has predictions past the endpoint's limits"
+
 log = logging.getLogger(__name__)
 
 
@@ -31,12 +34,13 @@ class OpenPorts:
             ports = listening()
             self._looked = True
             for server in model.servers:
-                numbers = (server.rest_port, server.grpc_port)
+                numbers = sorted(server.ports)
                 found = {str(a) for port in numbers for a in ports.get(port, ()) if not a.is_loopback}
                 if found:
                     log.warning(
-                        "Model servers listen on %s (%s: ports %d and %d): whoever reaches their ports can have any "
-                        "model loaded, which may read and write files. Let only the endpoint's port be reached.",
-                        ", ".join(sorted(found)), server.program, *numbers,
+                        "Model servers listen on %s (%s: ports %s): whoever reaches them %s. "
+                        "Let only the endpoint's port be reached.",
+                        ", ".join(sorted(found)), server.program, " and ".join(map(str, numbers)),
+                        PREDICTIONS if server.grpc_socket else ANYTHING,
                     )  # fmt: skip
                     break

@@ -23,7 +23,7 @@ from tfsd.plan import Model, ModelServer
 from tfsd.run_dir import RunDir, replace
 from tfsd.settings import Settings
 from tfsd.stack import multi_model, ports
-from tfsd.stack.design import program_names
+from tfsd.stack.design import on_socket, program_names
 
 POLL_SECONDS = 0.1
 STATUS_SECONDS = 5.0
@@ -75,7 +75,7 @@ class Host:
 
     @property
     def ports(self) -> set[int]:
-        return {port for server in self.servers for port in (server.rest_port, server.grpc_port)}
+        return set().union(*(server.ports for server in self.servers))
 
 
 class Hosts:
@@ -116,8 +116,10 @@ class Hosts:
         """Whether the next model gets a process of its own, as far as can be told now."""
         return self._settings.models_per_process == 1 or not any(map(self._has_room, self._hosts.values()))
 
-    def claim(self, name: str) -> Host:
+    def claim(self, name: str, *, coded: bool = True) -> Host:
         """A place for a model, on a host with room or on a new one that does not run yet.
+
+        `coded`: whether user code comes to the model, which finds its gRPC API at a port.
 
         A host that is loading another model is waited for as long as it takes to start a new one: model servers
         change their models one after another. Raises PortError.
@@ -133,7 +135,7 @@ class Hosts:
                 host.members.add(name)
                 return host
             gevent.sleep(POLL_SECONDS)
-        host = self._new(name)
+        host = self._new(name, coded)
         host.members.add(name)
         self._hosts[host.name] = host
         return host
@@ -210,7 +212,7 @@ class Hosts:
         while host.moves:
             program, plan_it = host.moves.popitem()
             grpc_port, rest_port = self._free_ports(2)
-            moved = ModelServer(program, rest_port=rest_port, grpc_port=grpc_port)
+            moved = host.server(program).moved(grpc_port, rest_port)
             host.servers = tuple(moved if server.program == program else server for server in host.servers)
             plan_it(moved)
             self._programs.renew(host.name, self._sections(host, model), program)
@@ -299,7 +301,7 @@ class Hosts:
     def _has_room(self, host: Host) -> bool:
         return len(host.members) < self._settings.models_per_process
 
-    def _new(self, name: str) -> Host:
+    def _new(self, name: str, coded: bool) -> Host:
         count = self._settings.instance_count
         numbers = iter(self._free_ports(2 * count))
         if self._settings.models_per_process == 1:
@@ -309,7 +311,10 @@ class Hosts:
             number = 0
             while (programs := program_names(SHARED, str(number), count))[0] in used:
                 number += 1
-        return Host(tuple(ModelServer(program, next(numbers), next(numbers)) for program in programs))
+        servers = [ModelServer(program, next(numbers), next(numbers)) for program in programs]
+        if self._settings.grpc_sockets and not coded and self._settings.models_per_process == 1:
+            servers = [on_socket(self._run_dir, server) for server in servers]
+        return Host(tuple(servers))
 
     def _free_ports(self, count: int) -> list[int]:
         taken = {self._settings.port}.union(*(host.ports for host in self._hosts.values()))

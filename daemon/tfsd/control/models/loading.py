@@ -182,7 +182,8 @@ class Models:
         )
         try:
             with self._capacity.reserve(needed):
-                host = self._hosts.claim(name)
+                universal = self._plan.pools[DEFAULT_POOL].script is not None
+                host = self._hosts.claim(name, coded=code is not None or universal)
                 pool = multi_model.own_pool_name(name) if code else DEFAULT_POOL
                 model = Model(name, str(found.base_path), found.versions, host.servers, pool, url)
                 return self._bring_up(model, host, code, transition)

@@ -41,11 +41,11 @@ class Reloader:
 
         Raises LoadRefused, NotAnswering, Hangs.
         """
-        self._threads.apply(reload, (server.grpc_port, multi_model.models_text(models), timeout))
+        self._threads.apply(reload, (server.grpc_target, multi_model.models_text(models), timeout))
 
 
-def reload(grpc_port: int, config: str, timeout: float) -> None:
-    """Hand a configuration (text, as in --model_config_file) to the model server on that port. Blocks."""
+def reload(target: str, config: str, timeout: float) -> None:
+    """Hand a configuration (text, as in --model_config_file) to the model server at a gRPC target. Blocks."""
     from tfsd.protos import packages
 
     packages.install()
@@ -58,7 +58,7 @@ def reload(grpc_port: int, config: str, timeout: float) -> None:
     request = model_management_pb2.ReloadConfigRequest()
     text_format.Parse(config, request.config)
     options = [("grpc.enable_http_proxy", 0)]
-    with grpc.insecure_channel(f"ipv4:127.0.0.1:{grpc_port}", options) as channel:
+    with grpc.insecure_channel(target, options) as channel:
         call = channel.unary_unary(
             METHOD,
             model_management_pb2.ReloadConfigRequest.SerializeToString,

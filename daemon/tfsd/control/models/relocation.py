@@ -10,7 +10,7 @@ import signal
 
 from tfsd.control.metrics.request_log import signal_nginx
 from tfsd.control.supervisor_client import SupervisorClient
-from tfsd.plan import ModelServer, Plan
+from tfsd.plan import Plan
 from tfsd.run_dir import RunDir, replace
 from tfsd.settings import Settings
 from tfsd.stack import nginx, ports
@@ -23,7 +23,7 @@ def move_server(settings: Settings, run_dir: RunDir, supervisor: SupervisorClien
     """Start a model server anew on other ports. Raises StartError, SupervisorError, OSError."""
     plan = Plan.load(run_dir)
     grpc_port, rest_port = ports.allocate(2, settings.safe_port_range, {settings.port, *plan.ports})
-    plan = plan.with_server(ModelServer(program, rest_port=rest_port, grpc_port=grpc_port))
+    plan = plan.with_server(plan.server(program).moved(grpc_port, rest_port))
     machine, command = this_machine(os.environ), find_command(settings, os.environ)
     stack = Stack(settings, run_dir, machine, nginx.find(), command, plan)
     plan.save(run_dir)

@@ -6,6 +6,7 @@ but what a kept connection's end left untouched.
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 Body = bytes | Sequence[bytes | memoryview]
 """Bytes, or their pieces where a connection takes them."""
 AnswerT = TypeVar("AnswerT")
+AddressT = TypeVar("AddressT", int, int | str)
 AnswerT_co = TypeVar("AnswerT_co", covariant=True)
 
 
@@ -39,19 +41,22 @@ class Exchanging(Protocol[AnswerT_co]):
 
 
 class Backend(Generic[AnswerT]):
-    """One model server process, on a port of this machine, and the idle connections to it.
+    """One model server process, on a port or a unix socket of this machine, and the idle connections to it.
 
     Args:
         program: its name, for the log.
-        connect: makes a connection to a port within so many seconds; raises Refused.
+        address: a port, or a socket's path.
+        connect: makes a connection to an address within so many seconds; raises Refused.
     """
 
-    def __init__(self, program: str, port: int, connect: Callable[[int, float], Exchanging[AnswerT]]) -> None:
+    def __init__(
+        self, program: str, address: AddressT, connect: Callable[[AddressT, float], Exchanging[AnswerT]]
+    ) -> None:
         self.program = program
-        self.port = port
+        self._place = f"port {address}" if isinstance(address, int) else address
         self.outstanding = 0
         self.failed_at: float | None = None
-        self._connect = connect
+        self._connect = functools.partial(connect, address)
         # A socket belongs to the event loop of its thread; user code may have threads of gevent's pool.
         self._idle: dict[Any, list[Exchanging[AnswerT]]] = {}
 
@@ -65,13 +70,13 @@ class Backend(Generic[AnswerT]):
             answer = self._exchange(head, body)
         except (Refused, CutOff) as error:
             if self.failed_at is None:
-                log.warning("%s on port %d does not answer: %s.", self.program, self.port, error)
+                log.warning("%s on %s does not answer: %s.", self.program, self._place, error)
             self.failed_at = time.monotonic()
             raise
         finally:
             self.outstanding -= 1
         if self.failed_at is not None:
-            log.info("%s on port %d answers again.", self.program, self.port)
+            log.info("%s on %s answers again.", self.program, self._place)
             self.failed_at = None
         return answer
 
@@ -87,7 +92,7 @@ class Backend(Generic[AnswerT]):
                 _close_all(idle)  # they are of the same process
                 if not error.untouched:
                     raise
-        return self._use(self._connect(self.port, CONNECT_SECONDS), idle, head, body)
+        return self._use(self._connect(CONNECT_SECONDS), idle, head, body)
 
     def _use(
         self, connection: Exchanging[AnswerT], idle: list[Exchanging[AnswerT]], head: bytes, body: Any

@@ -49,9 +49,12 @@ class Channel(grpc.Channel):
     def __init__(
         self, servers: Sequence[ModelServer], wait: bool = True, calls: int = MAX_GRPC_CALLS
     ) -> None:
-        self._ports = [server.grpc_port for server in servers]
+        self._servers = servers
         self._backends = Backends(
-            [Backend(server.program, server.grpc_port, GrpcConnection.connect) for server in servers]
+            [
+                Backend(server.program, server.grpc_socket or server.grpc_port, GrpcConnection.connect)
+                for server in servers
+            ]
         )
         self._wait = wait
         self._places = Semaphore(calls)
@@ -134,7 +137,7 @@ class Channel(grpc.Channel):
     @cached_property
     def core(self) -> grpc.Channel:
         """gRPC's own channel to the same model servers."""
-        return grpc_core_channel.connect(self._ports, self._wait)
+        return grpc_core_channel.connect(self._servers, self._wait)
 
     @property
     def places(self) -> Semaphore:

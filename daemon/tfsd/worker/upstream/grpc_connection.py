@@ -79,6 +79,22 @@ class Message:
         return self._buffer.getvalue()
 
 
+def connected(address: int | str, timeout: float) -> Any:
+    """A socket that is connected to a port of this machine, or to the unix socket at a path. Raises OSError."""
+    if isinstance(address, int):
+        sock = socket.create_connection((HOST, address), timeout)
+        sock.setsockopt(flags.IPPROTO_TCP, flags.TCP_NODELAY, 1)
+        return sock
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(timeout)
+    try:
+        sock.connect(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
 class GrpcConnection:
     """See the module. `reusable` says whether it may serve another call."""
 
@@ -96,14 +112,13 @@ class GrpcConnection:
         self._received = self._received_of_stream = 0
 
     @classmethod
-    def connect(cls, port: int, timeout: float) -> GrpcConnection:
-        """Connect to a port of this machine within `timeout` seconds. Raises Refused."""
+    def connect(cls, address: int | str, timeout: float) -> GrpcConnection:
+        """Connect to a port of this machine, or to a unix socket's path, within `timeout` seconds. Raises Refused."""
         try:
-            sock = socket.create_connection((HOST, port), timeout)
+            sock = connected(address, timeout)
         except OSError as error:
-            raise Refused(f"{HOST}:{port}: {error}") from None
+            raise Refused(f"{HOST}:{address}: {error}" if isinstance(address, int) else str(error)) from None
         sock.settimeout(None)
-        sock.setsockopt(flags.IPPROTO_TCP, flags.TCP_NODELAY, 1)
         return cls(sock)
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 
+from tfsd.plan import ModelServer
 from tfsd.worker.upstream.grpc_connection import MAX_MESSAGE_BYTES
 
 ATTEMPTS = 3
@@ -18,9 +19,15 @@ FIRST_PAUSE_SECONDS = 0.05
 MAX_PAUSE_SECONDS = 0.5
 
 
-def connect(ports: Sequence[int], wait: bool) -> grpc.Channel:
-    """A channel to the model servers on those ports of 127.0.0.1; with `wait`, calls wait for them."""
-    addresses = ",".join(f"127.0.0.1:{port}" for port in ports)
+def connect(servers: Sequence[ModelServer], wait: bool) -> grpc.Channel:
+    """A channel to the model servers; with `wait`, calls wait for them.
+
+    gRPC's names take many ports but one unix socket: of several, the first is used.
+    """
+    if servers and servers[0].grpc_socket:
+        target = servers[0].grpc_target
+    else:
+        target = "ipv4:" + ",".join(f"127.0.0.1:{server.grpc_port}" for server in servers)
     options: list[tuple[str, Any]] = [
         ("grpc.service_config", json.dumps(_service_config(wait))),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -31,7 +38,7 @@ def connect(ports: Sequence[int], wait: bool) -> grpc.Channel:
         ("grpc.max_reconnect_backoff_ms", int(MAX_PAUSE_SECONDS * 1000)),
         ("grpc.enable_http_proxy", 0),  # http_proxy in the environment is for other hosts
     ]
-    return grpc.insecure_channel(f"ipv4:{addresses}", options)
+    return grpc.insecure_channel(target, options)
 
 
 def _service_config(wait: bool) -> dict[str, object]:

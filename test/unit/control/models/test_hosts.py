@@ -199,7 +199,7 @@ class TestMoves:
 
     def test_a_port_that_is_lost_before_the_first_start(self, shared: Shared) -> None:
         shared.server.port_taken = True
-        host = shared.hosts._new("b")
+        host = shared.hosts._new("b", coded=True)
         shared.hosts._hosts[host.name] = host
         model = Model("b", "/b", (1,), host.servers)
         loading = gevent.spawn(shared.hosts.load, host, model)
