@@ -5,10 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+import struct
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import pytest
 
 from support.local_sagemaker import LocalSageMaker
@@ -22,6 +25,24 @@ def handler(data, context):
         time.sleep(600)
     return b"ok\\n" * (body.count(b"\\n") + 1), "text/csv"
 """
+ECHO = """
+import os
+
+refused = set()
+
+
+class Busy(Exception):
+    status_code = 503
+
+
+def handler(data, context):
+    body = data.read()
+    if body.startswith(b"busy") and body not in refused:
+        refused.add(body)
+        raise Busy
+    return b"<" + body + b">", "text/" + os.environ["SAGEMAKER_BATCH"]
+"""
+RECORDS = [b"one", b"", b"three" * 10]
 LINE = b"x" * 1023 + b"\n"
 LARGE = 200 * 2**20  # bytes of an object when it is unpacked
 MAX_EXTRA_BYTES = 80 * 2**20  # what the emulator may take to transform it
@@ -34,14 +55,14 @@ JSON_LINES = (
 
 @pytest.fixture(scope="module")
 def jobs(sagemaker: LocalSageMaker, models: Path, tmp_path_factory: pytest.TempPathFactory) -> LocalSageMaker:
-    """With the models `half` (x / 2 + 3, no code) and `handler` (a line for each line), and two buckets."""
-    half, handler = (tmp_path_factory.mktemp(name) for name in ("half", "handler"))
-    for directory in (half, handler):
+    """With the models `half` (x / 2 + 3, no code), `handler` (a line for each line) and `echo`, and two buckets."""
+    for name, code in (("half", None), ("handler", CODE), ("echo", ECHO)):
+        directory = tmp_path_factory.mktemp(name)
         shutil.copytree(models / "half_plus_two", directory / "half_plus_two")
-    (handler / "code").mkdir()
-    (handler / "code" / "inference.py").write_text(CODE)
-    sagemaker.create_model("half", half)
-    sagemaker.create_model("handler", handler)
+        if code:
+            (directory / "code").mkdir()
+            (directory / "code" / "inference.py").write_text(code)
+        sagemaker.create_model(name, directory)
     sagemaker.make_bucket("in-bucket")
     sagemaker.make_bucket("out-bucket")
     return sagemaker
@@ -128,6 +149,75 @@ def test_an_id_attribute_that_the_model_does_not_see(jobs: LocalSageMaker) -> No
         {"id": 7, "SageMakerOutput": {"predictions": [4.0]}},
         {"id": 8, "SageMakerOutput": {"predictions": [5.0]}},
     ]
+
+
+def recordio(records: list[bytes]) -> bytes:
+    """MXNet's RecordIO."""
+    return b"".join(
+        struct.pack("<II", 0xCED7230A, len(record)) + record + bytes(-len(record) % 4) for record in records
+    )
+
+
+def tfrecord(records: list[bytes]) -> bytes:
+    def checked(data: bytes) -> bytes:
+        crc = google_crc32c.value(data)
+        return data + struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+    return b"".join(checked(struct.pack("<Q", len(record))) + checked(record) for record in records)
+
+
+SINGLE = {"BatchStrategy": "SingleRecord"}
+SPLITS: dict[str, tuple[bytes, dict[str, str], dict[str, str], dict[str, Any], bytes]] = {
+    "an object as it is": (b"a\nb\n", {}, {}, {}, b"<a\nb\n>"),
+    "chunked": (b"a\nb\n", {}, {}, {"MaxPayloadInMB": 0}, b"<a\nb\n>"),
+    "lines": (b"a\r\n\nb", {"SplitType": "Line"}, {"AssembleWith": "Line"}, SINGLE, b"<a>\n<b>\n"),
+    "RecordIO": (recordio(RECORDS), {"SplitType": "RecordIO"}, {}, SINGLE, b"<one><><%b>" % RECORDS[2]),
+    "TFRecords": (tfrecord(RECORDS), {"SplitType": "TFRecord"}, {}, SINGLE, b"<one><><%b>" % RECORDS[2]),
+    "TFRecords together": (
+        *(tfrecord(RECORDS), {"SplitType": "TFRecord"}, {}, {}),
+        b"<%b>" % tfrecord(RECORDS),
+    ),
+}
+
+
+def test_every_split_type(jobs: LocalSageMaker) -> None:
+    """Side by side, two at a time."""
+
+    def transformed(case: str) -> bytes:
+        content, split, assembly, more, _ = SPLITS[case]
+        name = case.replace(" ", "-")
+        put(jobs, f"{name}/a", content)
+        begin(jobs, name, (split, assembly), ModelName="echo", **more)
+        described = ended(jobs, name)
+        assert described["TransformJobStatus"] == "Completed", described.get("FailureReason")
+        return outputs(jobs, name)[f"{name}/a.out"]
+
+    with ThreadPoolExecutor(2) as threads:
+        found = dict(zip(SPLITS, threads.map(transformed, SPLITS), strict=True))
+    assert found == {case: expected for case, (*_, expected) in SPLITS.items()}
+
+
+def test_objects_of_a_manifest_on_two_instances(jobs: LocalSageMaker) -> None:
+    """Both are packed, and one is refused by the container at first."""
+    manifest = [{"prefix": "s3://in-bucket/manifest/"}, "b/2.gz", "1.gz"]
+    put(jobs, "manifest/1.gz", gzip.compress(b"busy"))
+    put(jobs, "manifest/b/2.gz", gzip.compress(b"two"))
+    put(jobs, "manifest/3.gz", gzip.compress(b"not named"))
+    put(jobs, "the-manifest", json.dumps(manifest).encode())
+    source = {"S3DataType": "ManifestFile", "S3Uri": "s3://in-bucket/the-manifest"}
+    jobs.client("sagemaker").create_transform_job(
+        TransformJobName="manifest",
+        ModelName="echo",
+        ModelClientConfig={"InvocationsMaxRetries": 3, "InvocationsTimeoutInSeconds": 60},
+        TransformInput={"DataSource": {"S3DataSource": source}, "CompressionType": "Gzip"},
+        TransformOutput={"S3OutputPath": "s3://out-bucket/manifest", "Accept": "text/true"},
+        TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 2},
+    )
+    assert ended(jobs, "manifest")["TransformJobStatus"] == "Completed"
+    assert outputs(jobs, "manifest") == {"manifest/1.gz.out": b"<busy>", "manifest/b/2.gz.out": b"<two>"}
+    group = "/aws/sagemaker/TransformJobs"
+    streams = jobs.client("logs").describe_log_streams(logGroupName=group, logStreamNamePrefix="manifest/")
+    assert len(streams["logStreams"]) == 4  # of two containers, and what the job says of them
 
 
 @pytest.mark.parametrize("payload", [0, 6])
