@@ -197,6 +197,19 @@ def variant(model: str, **more: Any) -> dict[str, Any]:
     }
 
 
+def failing_job(name: str, **more: Any) -> dict[str, Any]:
+    """CreateTransformJob's request for a job of the model `model` whose bucket is not there."""
+    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://no-such-bucket/in"}}
+    return {
+        "TransformJobName": name,
+        "ModelName": "model",
+        "TransformInput": {"DataSource": source},
+        "TransformOutput": {"S3OutputPath": "s3://no-such-bucket/out"},
+        "TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
+        **more,
+    }
+
+
 def wait_for(condition: Callable[[], Any], what: str) -> None:
     """Ask again and again until it is so."""
     end = time.monotonic() + WAIT_SECONDS
