@@ -19,7 +19,7 @@ SERVERLESS = {"MemorySizeInMB": 1024, "MaxConcurrency": 1}
 
 @pytest.fixture(scope="module")
 def client(sagemaker: LocalSageMaker) -> Any:
-    """With `model`, which has no data, and `gone`, whose data is gone: model, configuration, and an endpoint that failed."""
+    """With `model`, which has no data, and `gone`, whose data is gone: its endpoint has failed."""
     made = sagemaker.client("sagemaker")
     sagemaker.make_bucket("models")
     s3 = sagemaker.client("s3")
