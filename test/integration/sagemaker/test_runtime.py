@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, EventStreamError
+from botocore.exceptions import ClientError, EventStreamError, WaiterError
 
 from bench.bench_sagemaker import SIGNED
 from integration.conftest import linked
@@ -116,7 +116,7 @@ def runtime(
     sagemaker: LocalSageMaker, models: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Any]:
     """With the endpoint `e`, whose handler does what it is told, and `many`, whose model `slow` takes its time."""
-    for name, code in (("e", CODE), ("slow", SLOW)):
+    for name, code in (("e", CODE), ("slow", SLOW), ("unhealthy", SLOW)):
         directory = linked(tmp_path_factory.mktemp(name), models, "half_plus_two")
         (directory / "code").mkdir()
         (directory / "code" / "inference.py").write_text(code.replace("{marker}", str(directory / "marker")))
@@ -134,7 +134,13 @@ def runtime(
 
 @pytest.fixture(scope="module", autouse=True)
 def waiting(sagemaker: LocalSageMaker, runtime: Any) -> Iterator[dict[str, Future[Any]]]:
-    """Requests that take the platform's whole time."""
+    """Requests that take the platform's whole time; and an endpoint that takes longer to start than it may."""
+    control = sagemaker.client("sagemaker")
+    patience = {"ContainerStartupHealthCheckTimeoutInSeconds": 60}
+    control.create_endpoint_config(
+        EndpointConfigName="unhealthy", ProductionVariants=[variant("unhealthy", **patience)]
+    )
+    control.create_endpoint(EndpointName="unhealthy", EndpointConfigName="unhealthy")
     with ThreadPoolExecutor(3) as threads:
 
         def begin(function: Any, *arguments: Any, **parameters: Any) -> Future[Any]:
@@ -317,3 +323,13 @@ def test_a_model_that_takes_longer_to_load_than_a_request_may(
     assert found["ResponseMetadata"]["HTTPStatusCode"] == 429
     again = outcome(runtime.invoke_endpoint, EndpointName="many", TargetModel="model.tar.gz", Body=b"")
     assert again["Body"] == b"loaded"
+
+
+def test_a_container_that_is_not_healthy_in_time(sagemaker: LocalSageMaker) -> None:
+    client = sagemaker.client("sagemaker")
+    with pytest.raises(WaiterError):
+        client.get_waiter("endpoint_in_service").wait(EndpointName="unhealthy")
+    described = client.describe_endpoint(EndpointName="unhealthy")
+    assert described["EndpointStatus"] == "Failed"
+    assert "did not pass the ping health check" in described["FailureReason"]
+    sagemaker.delete_endpoint("unhealthy")

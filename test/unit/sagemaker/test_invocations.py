@@ -5,13 +5,16 @@ from __future__ import annotations
 import datetime
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 pytest.importorskip("boto3")
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EventStreamError
+
+from tfsd.sagemaker.instances.http_client import Response
 
 from .conftest import wait_for
 
@@ -53,6 +56,24 @@ class TestStreams:
         with pytest.raises(runtime.exceptions.ModelError) as caught:
             runtime.invoke_endpoint_with_response_stream(EndpointName="e", Body=b"status 418")
         assert caught.value.response["OriginalStatusCode"] == 418
+
+    def test_a_defect_of_ours_is_an_internal_failure(self, api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        def broken(self: Response) -> Iterator[bytes]:
+            yield b"first"
+            raise RuntimeError("a defect")
+
+        api.make_model("stub")
+        api.make_endpoint("e", {"ModelName": "stub"})
+        monkeypatch.setattr(Response, "chunks", broken)
+        stream = iter(
+            api.client("sagemaker-runtime").invoke_endpoint_with_response_stream(EndpointName="e", Body=b"x")[
+                "Body"
+            ]
+        )
+        assert next(stream)["PayloadPart"]["Bytes"] == b"first"
+        with pytest.raises(EventStreamError) as caught:
+            next(stream)
+        assert caught.value.response["Error"]["Code"] == "InternalStreamFailure"
 
 
 def test_metrics_and_captured_data(api: Any) -> None:
