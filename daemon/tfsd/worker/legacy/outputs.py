@@ -15,6 +15,7 @@ from tfsd.tensors.values import to_array
 from tfsd.worker.conversion import accept, csv_instances
 from tfsd.worker.conversion.accept import NotAcceptable
 from tfsd.worker.legacy.inputs import CSV, JSON, PROTOBUF
+from tfsd.worker.legacy.response_json import predict_response
 
 _RAW_BYTES = "surrogateescape"  # text that is not UTF-8 keeps its bytes
 OFFERED = (JSON, PROTOBUF, CSV)
@@ -37,9 +38,10 @@ def default_output_fn(response: Any, accepts: str) -> tuple[bytes, str]:
 def to_json(response: Any) -> bytes:
     """The message in protobuf's JSON mapping, on one line. A score or a value of 0, which the mapping would
     leave out, is written."""
-    small = not isinstance(response, predict_pb2.PredictResponse)
+    if isinstance(response, predict_pb2.PredictResponse):
+        return predict_response(response)
     text = json_format.MessageToJson(
-        response, indent=None, always_print_fields_with_no_presence=small, ensure_ascii=False
+        response, indent=None, always_print_fields_with_no_presence=True, ensure_ascii=False
     )
     return text.encode()
 
