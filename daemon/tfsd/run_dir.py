@@ -55,6 +55,10 @@ class RunDir:
         return self.path / "router.js"
 
     @property
+    def lines_js(self) -> Path:
+        return self.path / "lines.js"
+
+    @property
     def capture_js(self) -> Path:
         return self.path / "capture.js"
 

@@ -22,7 +22,7 @@ from support.stack import RunningStack
 from tfsd.plan import ModelServer
 from tfsd.run_dir import RunDir
 
-CSV = "1.0\n2.0\n"  # goes through a worker
+CSV = "1.0\n+2.0\n"  # goes through a worker: JSON writes no plus
 ROW = "1.0,2.0\n"  # goes straight to the model server, as JSON
 JSON = '{"instances": [1.0, 2.0, 5.0]}'  # goes straight to the model server
 SLOW_HANDLER = """

@@ -67,6 +67,7 @@ class Stack:
         else:
             files[self.run_dir.decision_conf] = self._decision()
             files[self.run_dir.router_js] = render("router.js")
+            files[self.run_dir.lines_js] = render("lines.js")
             files[self.run_dir.routes_js] = render("routes.js", routes=self._routes())
             if self._captures_directly():
                 files[self.run_dir.capture_js] = render(

@@ -1,4 +1,4 @@
-"""What nginx makes of a CSV and sends straight to a model server is what a worker would have made of it."""
+"""What nginx makes of a CSV or JSON lines and sends to a model server is what a worker would have made of it."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ HTTP = """
     server {
         listen LISTEN;
         location = /nothing { return 204; }
-        location = /invocations { rewrite ^ /csv/ last; }
-        location = /csv/ { mirror /nothing; index $csv_way; }
-        location = /csv/worker { return 200 worker; }
-        location = /csv/direct {
+        location = /invocations { rewrite ^ /lines/ last; }
+        location = /lines/ { mirror /nothing; index $lines_way; }
+        location = /lines/worker { return 200 worker; }
+        location = /lines/direct {
             proxy_pass_request_body off;
             proxy_pass_request_headers off;
             proxy_method GET;
             proxy_set_header Content-Length "";
-            proxy_set_header X-Document $csv_document;
-            proxy_set_header X-Target "$csv_target $direct_model";
+            proxy_set_header X-Document $lines_document;
+            proxy_set_header X-Target "$lines_target $direct_model";
             proxy_pass "http://unix:DIRECTORY/decided.sock";
         }
     }
@@ -58,12 +58,37 @@ BLANKS = st.text(alphabet=" \t", max_size=2)
 FIELDS = st.tuples(BLANKS, st.one_of(NUMBERS, NUMBERS, NUMBERS, ODD), BLANKS).map("".join)
 ROWS = st.lists(FIELDS, min_size=1, max_size=4).map(",".join)
 NUMERIC_ROWS = st.lists(st.tuples(BLANKS, NUMBERS, BLANKS).map("".join), min_size=1, max_size=4).map(",".join)
+TABLES = st.tuples(
+    st.integers(1, 3).flatmap(
+        lambda width: st.lists(
+            st.lists(st.tuples(BLANKS, NUMBERS, BLANKS).map("".join), min_size=width, max_size=width),
+            max_size=4,
+        )
+    ),
+    st.sampled_from(["\n", "\r\n", "\r", "\n\n", "\n\r\n"]),
+    st.sampled_from(["", "\n", "\r\n"]),
+).map(lambda table: table[1].join(map(",".join, table[0])) + table[2])
 LINE_ENDS = st.sampled_from(["", "\n", "\r\n", "\r", "\n\n", "\r\n\r\n", " \n", "\n \n"])
 TEXTS = st.one_of(
     st.tuples(st.one_of(NUMERIC_ROWS, ROWS), LINE_ENDS).map("".join),
     st.lists(st.tuples(ROWS, LINE_ENDS).map("".join), max_size=3).map("".join),
+    TABLES,
     st.text(alphabet='",\r\n\\ \t\x00\x0b\x1c\x85\u20280a.-+eE12', max_size=12),
 )
+ARRAYS = st.one_of(NUMERIC_ROWS, NUMERIC_ROWS, ROWS, st.just("")).map("[{}]".format)
+DOCUMENTS = st.one_of(
+    ARRAYS,
+    ARRAYS,
+    NUMBERS,
+    ODD,
+    st.sampled_from(["[[1],[2]]", '{"a": 1}', '{"instances": [1]}', "null", "[1][2]"]),
+)
+JSON_TEXTS = st.one_of(
+    st.lists(st.tuples(BLANKS, DOCUMENTS, BLANKS, LINE_ENDS).map("".join), max_size=4).map("".join),
+    st.lists(st.tuples(BLANKS, ARRAYS | NUMBERS, BLANKS).map("".join), max_size=4).map("\n".join),
+    st.text(alphabet="[],\r\n \t\x0b\x850a.-+eE12", max_size=12),
+)
+JSON_LINES = ["application/jsonlines", "application/jsonl", "application/jsons", "application/x-ndjson"]
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +126,9 @@ def document(answer: str) -> str | None:
     [
         ("1.0,2.0,5.0", '{"instances":[[1.0,2.0,5.0]]}'),
         ("1.0,2.0\n", '{"instances":[[1.0,2.0]]}'),
+        ("1,2\n3,4", '{"instances":[[1,2],[3,4]]}'),
+        ("1,2\r\n\r\n3,4\r5,6\n", '{"instances":[[1,2],[3,4],[5,6]]}'),
+        ("1\n2\n", '{"instances":[1,2]}'),
         (" 1 ,\t-2e-3\r\n\r\n", '{"instances":[[ 1 ,\t-2e-3]]}'),
         ("7", '{"instances":[7]}'),
         ("0\n", '{"instances":[0]}'),
@@ -124,10 +152,82 @@ def test_a_worker_would_have_sent_the_same(ask: Ask, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", ["", "\n", "1,2\n3,4", "1,,2", "a,b", "+1", ".5", '"1"', "\ufeff1,2", "1,2,"]
+    "body",
+    [
+        "",
+        "\n",
+        "\n1,2",
+        "1,2\n3",
+        "1\n2,3",
+        "1,2\n \n3,4",
+        "1,2\na,b",
+        "1,,2",
+        "a,b",
+        "+1",
+        ".5",
+        '"1"',
+        "\ufeff1,2",
+        "1,2,",
+    ],
 )
 def test_all_else_is_a_worker_s(ask: Ask, body: str) -> None:
     assert ask(body.encode()) == router.WORKER
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("[1.0,2.0]", '{"instances":[[1.0,2.0]]}'),
+        ("[1,2]\n[3]\r\n", '{"instances":[[1,2],[3]]}'),
+        (" [ 1 , 2 ] \n\n\t[3]\r4", '{"instances":[[ 1 , 2 ],[3],4]}'),
+        ("1\n-2e5\n", '{"instances":[1,-2e5]}'),
+    ],
+)
+@pytest.mark.parametrize("content_type", JSON_LINES)
+def test_lines_of_numbers_are_sent_on(ask: Ask, body: str, expected: str, content_type: str) -> None:
+    assert document(ask(body.encode(), Content_Type=content_type)) == expected
+    assert convert_request(body.encode(), content_type) == expected.encode()
+
+
+@settings(max_examples=400)
+@given(text=JSON_TEXTS, content_type=st.sampled_from(JSON_LINES))
+def test_a_worker_would_have_joined_the_same(ask: Ask, text: str, content_type: str) -> None:
+    sent = document(ask(text.encode(), Content_Type=content_type))
+    if sent is not None:
+        try:
+            assert sent.encode() == convert_request(text.encode(), content_type)
+        except HttpError as error:
+            pytest.fail(f"a worker would have refused this: {error}")
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["", "\n", "[]", "[[1]]", '{"a":1}', "[1] [2]", "[1][2]", "1 2", "[1,]", "[1]\nx", "\ufeff[1]", "NaN"],
+)
+def test_all_other_json_is_a_worker_s(ask: Ask, body: str) -> None:
+    assert ask(body.encode(), Content_Type="application/jsonlines") == router.WORKER
+
+
+@pytest.mark.parametrize("rows", [2, 1000, 12_000])
+def test_many_rows_need_no_stack(ask: Ask, rows: int) -> None:
+    body = b"1.5,2.5\n" * rows
+    assert document(ask(body)) == '{"instances":[' + ",".join(["[1.5,2.5]"] * rows) + "]}"
+    assert document(ask(body + b"1.5")) is None
+    lines = b"[1.5]\n" * rows
+    assert (
+        document(ask(lines, Content_Type=JSON_LINES[0]))
+        == '{"instances":[' + ",".join(["[1.5]"] * rows) + "]}"
+    )
+
+
+def test_without_scripts_several_lines_are_a_worker_s(start_nginx: Callable[..., RunningNginx]) -> None:
+    connection = start_nginx(HTTP, router.decision(njs=False)).connect()
+    for body, content_type in ((b"1,2\n3,4", "text/csv"), (b"[1]\n[2]", "application/jsonlines")):
+        assert router.invoke(connection, body, Content_Type=content_type) == router.WORKER
+    assert (
+        document(router.invoke(connection, b"[1,2]\n", Content_Type="application/jsonl"))
+        == '{"instances":[[1,2]]}'
+    )
 
 
 @pytest.mark.parametrize("fields", [2, 1000, 24_000])
