@@ -50,7 +50,19 @@ class Container:
         self._process: Any = None
 
     def start(self, lines: Lines) -> None:
-        """Start the process; `lines` gets every line that it prints."""
+        """Start the process; `lines` gets every line that it prints.
+
+        Killed meanwhile, it ends when the process is there for `stop` to find.
+        """
+        spawning = gevent.spawn(self._spawn)
+        try:
+            spawning.get()
+        except gevent.GreenletExit:
+            spawning.join()
+            raise
+        gevent.spawn(self._follow, self._process.stdout, lines)
+
+    def _spawn(self) -> None:
         self._process = subprocess.Popen(
             self._command,
             env=self._environment,
@@ -62,7 +74,6 @@ class Container:
             preexec_fn=_end_with(os.getpid()),
         )
         (self.directory / PID_FILE).write_text(f"{self._process.pid} {self.run_dir}")
-        gevent.spawn(self._follow, self._process.stdout, lines)
 
     @property
     def alive(self) -> bool:

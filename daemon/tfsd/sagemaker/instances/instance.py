@@ -83,6 +83,9 @@ class Instance:
                 definition.lay_out(limit)
             for container in self.containers:
                 container.start(self._lines)
+                if self._stopping:  # which did not find this one
+                    container.stop()
+                    raise InstanceError("It was stopped while it was starting.")
         except (ModelDataError, PortsExhausted, OSError) as error:
             raise InstanceError(str(error)) from error
 

@@ -8,9 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+import gevent
 import pytest
+from gevent import subprocess as gevent_subprocess
 
-pytest.importorskip("gevent")
+from tfsd.sagemaker.instances.container import Container
 
 PARENT = """
 import sys
@@ -37,3 +39,26 @@ def test_it_ends_when_the_emulator_is_killed(tmp_path: Path) -> None:
     while process.exists() and "\nState:\tZ" not in (process / "status").read_text():
         assert time.monotonic() < end, "it lives on"
         time.sleep(0.02)
+
+
+def test_a_start_that_is_killed_leaves_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = gevent_subprocess.Popen
+    spawned = []
+
+    def slow(*words: object, **options: object) -> object:
+        gevent.sleep(0)  # as on a busy machine: others go on while the process is made
+        spawned.append(real(*words, **options))
+        gevent.sleep(0)
+        return spawned[-1]
+
+    monkeypatch.setattr("tfsd.sagemaker.instances.container.subprocess.Popen", slow)
+    directory = tmp_path / "container"
+    directory.mkdir()
+    container = Container(["sleep", "1000"], directory, tmp_path / "run", {"PATH": "/bin:/usr/bin"}, 1)
+    starting = gevent.spawn(container.start, print)
+    gevent.sleep(0)
+    starting.kill()
+
+    container.stop()
+
+    assert [process.poll() is not None for process in spawned] == [True]
