@@ -45,8 +45,9 @@ from tfsd.control.metrics.saved_counters import Memory
 from tfsd.control.metrics.scrape import model_server_metrics
 from tfsd.control.models.api import SocketHandler, add_routes
 from tfsd.control.models.capacity import EMBEDDED_SERVER_BYTES, REAL_SERVER_BYTES, free_memory
+from tfsd.control.models.failures import EXPECTED
 from tfsd.control.models.hosts import Hosts
-from tfsd.control.models.loading import EXPECTED, Models
+from tfsd.control.models.loading import Models
 from tfsd.control.models.programs import Programs
 from tfsd.control.models.reload import Reloader
 from tfsd.control.models.relocation import move_server

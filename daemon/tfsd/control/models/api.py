@@ -16,7 +16,8 @@ from bottle import Bottle, HTTPResponse, request
 from gevent.pywsgi import WSGIHandler
 
 from tfsd.control.app import json_response
-from tfsd.control.models.loading import NO_SPACE, Models
+from tfsd.control.models.failures import NO_SPACE
+from tfsd.control.models.loading import Models
 from tfsd.errors import BadRequest, HttpError
 from tfsd.plan import Model
 

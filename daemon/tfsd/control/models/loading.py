@@ -11,10 +11,8 @@ import base64
 import binascii
 import contextlib
 import dataclasses
-import errno
 import logging
 import shutil
-import signal
 import time
 from bisect import bisect_right
 from collections.abc import Callable
@@ -24,16 +22,14 @@ import gevent
 from gevent.event import Event
 
 from tfsd import model_directory
-from tfsd.control.models import capacity, code_preparation
+from tfsd.control.models import capacity, code_preparation, failures
 from tfsd.control.models.capacity import Capacity, NotEnoughMemory
-from tfsd.control.models.code_preparation import CodeError
-from tfsd.control.models.hosts import Host, HostDied, Hosts
+from tfsd.control.models.hosts import Host, Hosts
 from tfsd.control.models.journal import LOADING, UNLOADING, Entry, Journal
 from tfsd.control.models.programs import Programs
-from tfsd.control.models.readiness import PoolDied, wait_for_pool
-from tfsd.control.models.reload import Hangs, LoadRefused
+from tfsd.control.models.readiness import wait_for_pool
 from tfsd.control.models.requests_in_flight import wait_until_idle
-from tfsd.control.supervisor_client import SupervisorClient, SupervisorError
+from tfsd.control.supervisor_client import SupervisorClient
 from tfsd.errors import BadRequest, HttpError, NotFound
 from tfsd.model_directory import CODE_DIRECTORY, FoundModel, ModelError, UserCode
 from tfsd.plan import DEFAULT_POOL, Model, Plan, Pool
@@ -46,9 +42,6 @@ from tfsd.start import user_code
 
 MAX_NAME_CHARACTERS = 255
 PAGE_SIZE = 1000
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-EXPECTED = (HttpError, HostDied, LoadRefused, Hangs, PoolDied, CodeError, SupervisorError, gevent.Timeout)
-"""What may go wrong with a load: each is an answer, not a fault of ours."""
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +51,6 @@ class Conflict(HttpError):
 
     def __init__(self, message: str) -> None:
         super().__init__(409, message)
-
-
-class InsufficientStorage(HttpError):
-    """507: no memory, port or other resource is left for the model; the platform unloads others and retries."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(507, message)
 
 
 @dataclasses.dataclass
@@ -188,7 +174,7 @@ class Models:
                 model = Model(name, str(found.base_path), found.versions, host.servers, pool, url)
                 return self._bring_up(model, host, code, transition)
         except (PortError, NotEnoughMemory) as error:
-            raise InsufficientStorage(f"Model {name!r}: {error}.") from error
+            raise failures.InsufficientStorage(f"Model {name!r}: {error}.") from error
 
     def _inspect(self, name: str, directory: Path) -> tuple[FoundModel, UserCode | None, int]:
         """What is in the directory; in a thread, since a network file system may take its time."""
@@ -234,7 +220,7 @@ class Models:
             transition.phase = UNLOADING
             gevent.killall(tasks)
             self._remove(model)
-            raise self._answer(model.name, error) from error
+            raise failures.answer(model.name, error, self._settings.load_timeout) from error
         self._journal.erase(model.name)
         return model
 
@@ -364,34 +350,6 @@ class Models:
         plan.save(self._run_dir)
         self._plan = plan
         self._changed()
-
-    def _answer(self, name: str, error: BaseException) -> BaseException:
-        """What the platform is told about a load that failed; the error itself when that is no answer."""
-        if isinstance(error, HostDied):
-            return self._answer_to_end(name, error)
-        if isinstance(error, (PoolDied, CodeError, LoadRefused)):
-            return BadRequest(f"Model {name!r}: {error}")
-        if isinstance(error, gevent.Timeout):
-            limit = f"{self._settings.load_timeout:g} s (SAGEMAKER_TFS_WAIT_TIME_SECONDS)"
-            return HttpError(504, f"Model {name!r} was not ready within {limit}.")
-        if isinstance(error, Hangs):
-            return HttpError(504, f"Model {name!r}: the model server hangs: {error}.")
-        if isinstance(error, OSError) and error.errno in NO_SPACE:
-            return InsufficientStorage(f"Model {name!r}: the disk is full: {error}.")
-        if isinstance(error, (SupervisorError, OSError)):
-            return HttpError(500, f"Model {name!r}: {error}")
-        return error
-
-    def _answer_to_end(self, name: str, error: HostDied) -> HttpError:
-        """What the platform is told about a model server that ended: only memory makes it unload other models."""
-        text = f"Model {name!r}: while it loaded the model, {error}"
-        if error.end.code == -signal.SIGKILL:
-            return InsufficientStorage(f"{text}, which is what the kernel does when memory runs out.")
-        if error.end.code in (-signal.SIGTERM, -signal.SIGINT, -signal.SIGQUIT):
-            return HttpError(503, f"{text}: it was stopped. Try again.", {"Retry-After": "1"})
-        return BadRequest(
-            f"{text}." if error.end.code > 0 else f"{text}: it crashed; the container's log says why."
-        )
 
     def _directory(self, url: str) -> Path:
         """The directory that a url means. Raises BadRequest when it is not below the models directory."""

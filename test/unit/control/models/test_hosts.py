@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +11,9 @@ import pytest
 
 from tfsd.control.ends import End
 from tfsd.control.health.model_status import NoStatusError, VersionStatus
-from tfsd.control.models.hosts import Host, HostDied, Hosts
-from tfsd.control.models.loading import Models
+from tfsd.control.models.hosts import Host, Hosts
 from tfsd.control.models.reload import Hangs, LoadRefused, NotAnswering
-from tfsd.plan import Model, ModelServer, Plan
+from tfsd.plan import Model, ModelServer
 from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
 
@@ -208,30 +205,3 @@ class TestMoves:
         shared.server.reload(host.servers[0], [model], 1)  # as its configuration file says
         loading.get(timeout=20)
         assert shared.programs.renewed == [host.name]
-
-
-@pytest.mark.parametrize(
-    ("code", "status"),
-    [
-        (-signal.SIGKILL, 507),
-        (-signal.SIGSEGV, 400),
-        (-signal.SIGTERM, 503),
-        (-signal.SIGABRT, 400),
-        (255, 400),
-    ],
-)
-def test_only_what_may_be_a_lack_of_memory_is_507(tmp_path: Path, code: int, status: int) -> None:
-    Plan({}, {}).save(RunDir(tmp_path))
-    settings = Settings.from_environ({"SAGEMAKER_MULTI_MODEL": "true"}, cpus=1)
-    models = Models(settings, RunDir(tmp_path), UNUSED, UNUSED, UNUSED, 0, UNUSED, UNUSED)
-    answer: Any = models._answer("m", HostDied("model-m", End(1, code, "")))
-    assert answer.status == status, answer.message
-
-
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_507_and_says_so(tmp_path: Path, number: int) -> None:
-    Plan({}, {}).save(RunDir(tmp_path))
-    settings = Settings.from_environ({"SAGEMAKER_MULTI_MODEL": "true"}, cpus=1)
-    models = Models(settings, RunDir(tmp_path), UNUSED, UNUSED, UNUSED, 0, UNUSED, UNUSED)
-    answer: Any = models._answer("m", OSError(number, "No room", "/run/x"))
-    assert (answer.status, "disk is full" in answer.message) == (507, True)
