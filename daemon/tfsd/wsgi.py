@@ -7,6 +7,7 @@ to pywsgi.
 
 from __future__ import annotations
 
+import io
 from functools import lru_cache
 from typing import Any, BinaryIO
 from urllib.parse import unquote_to_bytes
@@ -19,6 +20,7 @@ HTTP_11 = "HTTP/1.1"
 NOT_PLAIN = {"HTTP_TRANSFER_ENCODING", "HTTP_EXPECT", "HTTP_CONNECTION", "HTTP_UPGRADE"}  # of requests
 FRAMING = {"connection", "content-length", "date"}  # of responses
 REMEMBERED = 256
+READ_BYTES = 32 * 1024  # at a time: a request up to here has come whole, as a rule
 
 
 class Headers:
@@ -106,8 +108,58 @@ def _plain_response_field(name: str, value: str) -> tuple[bytes, bytes] | None:
     return name.encode(), value.encode()
 
 
+def plain_response(
+    status: str, headers: list[tuple[str, str]], body: bytes, close: bool = False
+) -> bytes | None:
+    """A whole response to a plain request; None for one that is for pywsgi to judge. `close` announces the end of the
+    connection."""
+    known = _plain_status(status)
+    if known is None:
+        return None
+    head = b"HTTP/1.1 " + known[0]
+    for name, value in headers:
+        field = _plain_response_field(name, value)
+        if field is None:
+            return None
+        head += b"\r\n%b: %b" % field
+    closing = b"\r\nConnection: close" if close else b""
+    return b"%b%b\r\nContent-Length: %d\r\n\r\n%b" % (head, closing, len(body), body)
+
+
+def send(sock: Any, message: bytes) -> None:
+    """Send all of a message that the kernel takes at once, as a rule; gevent's own `sendall` asks for the size of its
+    buffer first. Raises OSError."""
+    sent = sock.send(message)
+    if sent < len(message):
+        sock.sendall(message[sent:])
+
+
+class WholeBody(io.BytesIO):
+    """A body that has been received already."""
+
+    def _discard(self) -> None:
+        """Read what is left of the body off the connection, as pywsgi asks its own inputs: nothing is."""
+
+
+class _Incoming(io.RawIOBase):
+    """What a socket receives: a SocketIO with less in between."""
+
+    def __init__(self, sock: Any) -> None:
+        self._receive = sock.recv_into
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        received: int = self._receive(buffer)
+        return received
+
+
 class Handler(pywsgi.WSGIHandler):
     """One connection."""
+
+    def __init__(self, sock: Any, address: Any, server: Any, rfile: BinaryIO | None = None) -> None:
+        super().__init__(sock, address, server, rfile or io.BufferedReader(_Incoming(sock), READ_BYTES))
 
     def handle_one_request(self) -> Any:
         """Serve a request; see pywsgi for what is returned."""
@@ -121,7 +173,14 @@ class Handler(pywsgi.WSGIHandler):
         environ = None if end < 0 else self._plain_environ(received[:end].split(b"\r\n"))
         if environ is None:
             return super().handle_one_request()
-        self.rfile.read(end + 4)
+        whole = end + 4 + self.content_length
+        if whole <= len(received):
+            self.rfile.read(whole)
+            self.wsgi_input: Any = WholeBody(received[end + 4 : whole])
+        else:
+            self.rfile.read(end + 4)
+            self.wsgi_input = pywsgi.Input(self.rfile, self.content_length)
+        environ["wsgi.input"] = self.wsgi_input
         self.command, self.path, self.request_version = (
             environ["REQUEST_METHOD"],
             environ["REQUEST_URI"],
@@ -129,7 +188,6 @@ class Handler(pywsgi.WSGIHandler):
         )
         self.close_connection = False
         self.response_length = 0
-        self.wsgi_input = environ["wsgi.input"] = pywsgi.Input(self.rfile, self.content_length)
         self.environ = environ
         self.application = self.server.application
         self.handle_one_response()

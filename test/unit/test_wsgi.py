@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfsd.wsgi import MAX_HEADERS, Handler, Headers
+from tfsd.wsgi import MAX_HEADERS, Handler, Headers, plain_response, send
 
 NAMES = st.text("abcXYZ-0129_", min_size=1)
 VALUES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f\x85"))
@@ -50,7 +50,7 @@ class Trickle(io.RawIOBase):
 
 
 def conversation(
-    requests: bytes, most: int, status: str, headers: list[tuple[str, str]]
+    requests: bytes, most: int, status: str, headers: list[tuple[str, str]], response: bytes = b"response"
 ) -> tuple[Any, bytes]:
     """What an application sees of requests that come `most` bytes at a time, and what is sent for its responses."""
     seen, sent = [], bytearray()
@@ -59,7 +59,7 @@ def conversation(
         body = environ.pop("wsgi.input").read()
         seen.append((dict(environ), body))
         start_response(status, headers)
-        return [b"response"]
+        return [response]
 
     nowhere = SimpleNamespace(write=lambda _: None)
     server = SimpleNamespace(
@@ -163,3 +163,55 @@ def test_no_header_can_be_injected(status: str, header: tuple[str, str]) -> None
     handler.request_version = "HTTP/1.1"
     with pytest.raises(ValueError, match="carriage return"):
         handler.start_response(status, [header])
+
+
+@given(
+    st.sampled_from(["200 OK", "404 Not Found", "500 Internal Server Error"]),
+    st.lists(st.tuples(st.sampled_from(["Content-Type", "X-A", "Retry-After"]), VALUES)),
+    st.binary(),
+)
+def test_a_whole_response_is_what_pywsgi_would_send(
+    status: str, headers: list[tuple[str, str]], body: bytes
+) -> None:
+    written = plain_response(status, headers, body)
+    if written is None:
+        return
+    _, sent = conversation(plain(b""), 1000, status, headers, body)
+    assert sorted(sent.replace(b"Date\r\n", b"").split(b"\r\n")) == sorted(written.split(b"\r\n"))
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        ("204 No Content", []),
+        ("304 Not Modified", []),
+        ("101 Switching Protocols", []),
+        ("200 OK", [("Content-Length", "1")]),
+        ("200 OK", [("Connection", "close")]),
+        ("200 OK", [("X-A", "a\r\nX-B: b")]),
+        ("200 OK\r\nX-B: b", []),
+    ],
+)
+def test_what_is_no_plain_response_is_left_to_pywsgi(status: str, headers: list[tuple[str, str]]) -> None:
+    assert plain_response(status, headers, b"") is None
+
+
+class Slow:
+    """A socket that takes three bytes at a time by `send`."""
+
+    def __init__(self) -> None:
+        self.sent = b""
+
+    def send(self, data: bytes) -> int:
+        self.sent += data[:3]
+        return len(data[:3])
+
+    def sendall(self, data: bytes) -> None:
+        self.sent += data
+
+
+@given(st.binary())
+def test_a_message_is_sent_whole(message: bytes) -> None:
+    sock = Slow()
+    send(sock, message)
+    assert sock.sent == message

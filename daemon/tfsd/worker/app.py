@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import bottle
@@ -21,7 +21,7 @@ from tfsd.worker.capture import Capture, Sampled
 from tfsd.worker.error_reports import ErrorReports
 from tfsd.worker.in_flight import InFlight
 from tfsd.worker.live_targets import LiveTargets, Unreached
-from tfsd.worker.replies import Reply, Stream
+from tfsd.worker.replies import Reply, StartResponse, Stream
 from tfsd.worker.targets import Target, Targets
 from tfsd.worker.turns import PASSED_ON
 from tfsd.worker.upstream.deadline import current_deadline
@@ -31,9 +31,6 @@ MODELS, INVOKE = "/models/", "/invoke"  # around a model's name, in multi-model 
 REQUEST_ID = "HTTP_X_TFSD_REQUEST_ID"  # set by nginx
 UNREACHED = "HTTP_X_TFSD_UNREACHED"  # set by nginx when a model's own workers were tried in vain
 ATTRIBUTES = "HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"
-
-StartResponse = Callable[[str, replies.Headers], Any]
-WsgiApplication = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 
 log = logging.getLogger(__name__)
 
@@ -193,38 +190,45 @@ def _failed(error: BaseException, target: Target | None) -> Reply:
     return reply
 
 
-def make_app(
-    invocations: Invocations, multi_model: bool = False, apis: Sequence[Api] = ()
-) -> WsgiApplication:
-    """The application: `POST /invocations`, or `POST /models/NAME/invoke`, and the paths of `apis`; everything else
-    is a JSON error.
+class Application:
+    """`POST /invocations`, or `POST /models/NAME/invoke`, and the paths of `apis`; everything else is a JSON error.
 
     The one request that matters passes Bottle by: Bottle's request and response objects, which it has no use
     for, would take a tenth of a small request's CPU time.
     """
-    app = bottle.Bottle()
-    app.default_error_handler = _error_page
 
-    @app.post(MODELS + "<_:path>" + INVOKE if multi_model else INVOCATIONS)
-    def invoke(**_name: str) -> bottle.HTTPResponse:
-        reply = invocations.reply(bottle.request.environ)
-        return bottle.HTTPResponse(reply.body, reply.status_line, reply.headers)
+    def __init__(self, invocations: Invocations, multi_model: bool = False, apis: Sequence[Api] = ()) -> None:
+        self._invocations = invocations
+        self._multi_model = multi_model
+        self._apis = apis
+        self._others = bottle.Bottle()
+        self._others.default_error_handler = _error_page
 
-    def application(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        @self._others.post(MODELS + "<_:path>" + INVOKE if multi_model else INVOCATIONS)
+        def invoke(**_name: str) -> bottle.HTTPResponse:
+            reply = invocations.reply(bottle.request.environ)
+            return bottle.HTTPResponse(reply.body, reply.status_line, reply.headers)
+
+    def reply(self, environ: dict[str, Any]) -> Reply | None:
+        """The reply to an invocation, or of one of the APIs; None for what is for Bottle to answer."""
         path, name, api = environ["PATH_INFO"], None, None
-        if multi_model and path.startswith(MODELS) and path.endswith(INVOKE):
+        if self._multi_model and path.startswith(MODELS) and path.endswith(INVOKE):
             name = path[len(MODELS) : -len(INVOKE)].encode("latin-1").decode("utf-8", "replace")
-        elif multi_model or path != INVOCATIONS:
-            api = next((api for api in apis if f"{path}/".startswith(f"{api.prefix}/")), None)
+        elif self._multi_model or path != INVOCATIONS:
+            api = next((api for api in self._apis if f"{path}/".startswith(f"{api.prefix}/")), None)
             if api is None:
-                return app(environ, start_response)
+                return None
         if api is None and environ["REQUEST_METHOD"] != "POST":
-            return app(environ, start_response)
-        reply = invocations.reply(environ, name, api)
-        start_response(reply.status_line, reply.headers)
-        return reply.body if isinstance(reply.body, Stream) else [reply.body]
+            return None
+        return self._invocations.reply(environ, name, api)
 
-    return application
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """WSGI (PEP 3333)."""
+        reply = self.reply(environ)
+        if reply is not None:
+            return reply.as_application(environ, start_response)
+        answer: Iterable[bytes] = self._others(environ, start_response)
+        return answer
 
 
 def _error_page(error: bottle.HTTPError) -> bytes:

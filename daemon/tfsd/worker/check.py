@@ -20,7 +20,7 @@ from tfsd.plan import Plan
 from tfsd.protos import packages
 from tfsd.settings import Settings
 from tfsd.worker import script
-from tfsd.worker.app import Invocations, make_app
+from tfsd.worker.app import Application, Invocations
 from tfsd.worker.modes import mode_of
 from tfsd.worker.targets import Targets
 from tfsd.worker.upstream import grpc_gevent, requests_patch
@@ -73,7 +73,7 @@ def _build(loaded: script.Script) -> None:
     servers, plan = ModelServers({}), Plan({}, {})
     requests_patch.install(servers, settings.request_timeout)
     mode = mode_of(loaded, settings)
-    make_app(Invocations(Targets(plan, "", servers), mode, settings.request_timeout), settings.multi_model)
+    Application(Invocations(Targets(plan, "", servers), mode, settings.request_timeout), settings.multi_model)
     import grpc
 
     grpc.insecure_channel("unix:/dev/null").close()

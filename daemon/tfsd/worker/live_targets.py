@@ -8,6 +8,7 @@ is there when it arrives: a look at the file costs two microseconds, and there i
 from __future__ import annotations
 
 import logging
+import os
 
 from tfsd.errors import HttpError, NotFound
 from tfsd.plan import Plan
@@ -36,6 +37,7 @@ class LiveTargets:
     def __init__(self, run_dir: RunDir, pool: str, servers: ModelServers, multi_model: bool = False) -> None:
         self._multi_model = multi_model
         self._run_dir = run_dir
+        self._plan_path = str(run_dir.plan)  # looked at for each request
         self._pool = pool
         self._servers = servers
         self._stamp: tuple[int, int] | None = None
@@ -83,7 +85,7 @@ class LiveTargets:
     def refresh(self) -> None:
         """Take in the plan if it has changed; one that cannot be read leaves the last one in force."""
         try:
-            status = self._run_dir.plan.stat()
+            status = os.stat(self._plan_path)
             stamp = status.st_mtime_ns, status.st_ino
             if stamp == self._stamp:
                 return

@@ -21,7 +21,7 @@ from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
 from tfsd.stop_times import KILL_MARGIN, stop_times
 from tfsd.worker import script
-from tfsd.worker.app import Invocations, make_app
+from tfsd.worker.app import Application, Invocations
 from tfsd.worker.call import Api
 from tfsd.worker.capture import Capture
 from tfsd.worker.check import check, in_script
@@ -87,7 +87,7 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: RunDir, settings: Setti
         targets, mode, settings.request_timeout, in_flight, ErrorReports(run_dir), capture
     )
     shared = len(pool.workers) > len({worker.socket for worker in pool.workers})
-    server = Server(listener, make_app(invocations, settings.multi_model, apis), in_flight, shared=shared)
+    server = Server(listener, Application(invocations, settings.multi_model, apis), in_flight, shared=shared)
     server.start()
     gc.collect()
     gc.freeze()  # user code may have imported a million objects, which no later collection needs to visit

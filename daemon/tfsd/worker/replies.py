@@ -11,6 +11,7 @@ import http.client
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import bottle
@@ -28,6 +29,7 @@ _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 OUT_OF_MEMORY = "There is not enough memory for this request just now; try again, or send less at a time."
 
 Headers = list[tuple[str, str]]
+StartResponse = Callable[[str, Headers], Any]
 
 
 class BadResult(Exception):
@@ -46,6 +48,11 @@ class Reply:
     @property
     def status_line(self) -> str:
         return f"{self.status} {http.client.responses.get(self.status, 'Unknown')}"
+
+    def as_application(self, _environ: Mapping[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """A WSGI application (PEP 3333) that gives this reply to any request."""
+        start_response(self.status_line, self.headers)
+        return self.body if isinstance(self.body, Stream) else [self.body]
 
 
 class Stream:
@@ -83,7 +90,7 @@ def from_result(result: Any) -> Reply:
                 "(body, content_type) or (body, content_type, headers)."
             )
         body, content_type, headers = (*result, None, ())[:3] if len(result) < 3 else result
-    checked = checked_headers(headers or ())
+    checked: Headers = checked_headers(headers) if headers else []
     if content_type is None and any(name.lower() == "content-type" for name, _ in checked):
         return Reply(200, checked, encode(body))
     content_type = DEFAULT_CONTENT_TYPE if content_type is None else content_type
@@ -92,7 +99,7 @@ def from_result(result: Any) -> Reply:
             f"The handler returned {content_type!r} as the content type; that is a str. For a status return "
             "bottle.HTTPResponse(body, status, headers)."
         )
-    return Reply(200, [*checked_headers((("Content-Type", content_type),)), *checked], encode(body))
+    return Reply(200, [_checked_content_type(content_type), *checked], encode(body))
 
 
 def from_exception(error: BaseException) -> Reply:
@@ -172,6 +179,11 @@ def checked_headers(headers: Any) -> Headers:
     except (TypeError, ValueError):
         raise BadResult("Response headers must be a dict or a list of (name, value) pairs.") from None
     return checked
+
+
+@lru_cache(256)
+def _checked_content_type(value: str) -> tuple[str, str]:
+    return checked_headers((("Content-Type", value),))[0]
 
 
 def _from_bottle(response: bottle.HTTPResponse) -> Reply:

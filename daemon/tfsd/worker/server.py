@@ -18,7 +18,7 @@ import gevent
 from gevent import pywsgi, socket
 
 from tfsd import wsgi
-from tfsd.worker.app import StreamFailed
+from tfsd.worker.app import Application, StreamFailed
 from tfsd.worker.in_flight import InFlight
 
 INTERNAL_ERROR = "The request failed in the worker; the container's log says why."
@@ -42,10 +42,30 @@ class Handler(wsgi.Handler):
     def handle_one_response(self) -> None:
         self.server.in_flight += 1
         try:
-            super().handle_one_response()
+            if not (isinstance(self.wsgi_input, wsgi.WholeBody) and self._reply()):
+                super().handle_one_response()
         finally:
             self.server.in_flight -= 1
             self.server.in_flight_by_model.leave(self.environ)
+
+    def _reply(self) -> bool:
+        """Answer a request that has come whole past WSGI, in one write; False leaves the answer to pywsgi."""
+        reply = self.server.application.reply(self.environ)
+        if reply is None:
+            return False
+        if isinstance(reply.body, bytes) and len(reply.body) <= ONE_WRITE_BYTES:
+            draining = self.server.draining
+            response = wsgi.plain_response(reply.status_line, reply.headers, reply.body, close=draining)
+            if response is not None:
+                try:
+                    wsgi.send(self.socket, response)
+                except OSError:
+                    self.close_connection = True
+                if draining:
+                    self.close_connection = True
+                return True
+        self.application = reply.as_application
+        return False
 
     def finalize_headers(self) -> None:
         self.provided_date = ""  # nginx sends a Date of its own
@@ -109,7 +129,12 @@ class Server(pywsgi.WSGIServer):
     """Serves an application on a listening socket."""
 
     def __init__(
-        self, listener: Any, application: Any, in_flight: InFlight | None = None, *, shared: bool = False
+        self,
+        listener: Any,
+        application: Application,
+        in_flight: InFlight | None = None,
+        *,
+        shared: bool = False,
     ) -> None:
         """`shared` says that other processes accept on the listener too: then one connection is taken at a time."""
         super().__init__(

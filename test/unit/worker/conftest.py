@@ -17,7 +17,7 @@ from stub_model_server import StubModelServer
 from worker_client import Client, plan_of
 
 from tfsd.settings import Settings
-from tfsd.worker.app import Invocations, make_app
+from tfsd.worker.app import Application, Invocations
 from tfsd.worker.modes import mode_of
 from tfsd.worker.script import Script
 from tfsd.worker.server import Server
@@ -65,7 +65,7 @@ def serve(tmp_path: Path, stub: StubModelServer) -> Iterator[Callable[..., Any]]
         environ = {"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": default_accept, **dict(environ)}
         mode = mode_of(script, Settings.from_environ(environ, cpus=1))
         invocations = Invocations(Targets(made, "mine", servers), mode, limit, capture=capture)
-        server = Server(listener, make_app(invocations))
+        server = Server(listener, Application(invocations))
         server.start()
         client = Client(path)
         client.server, client.servers, client.capture = server, servers, capture

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from gevent import socket
 
-from tfsd.worker.server import inherited_listener
-from tfsd.wsgi import MAX_HEADERS
+from tfsd.worker.server import ONE_WRITE_BYTES, inherited_listener
+from tfsd.wsgi import MAX_HEADERS, READ_BYTES
 
 
 @pytest.mark.parametrize(
@@ -48,6 +49,22 @@ def test_a_header_with_an_underscore_passes_for_no_other(serve: Callable[..., An
     headers = {"X_Amzn_SageMaker_Custom_Attributes": "tfs-model-name=half_plus_two"}
     response = client.request("POST", "/invocations", b"", headers)
     assert response.body == b"none"
+
+
+@pytest.mark.parametrize("size", [0, 10, READ_BYTES, 10 * READ_BYTES])
+@pytest.mark.parametrize("answered", [0, 10, 2 * ONE_WRITE_BYTES])
+def test_requests_of_any_size_on_one_connection(serve: Callable[..., Any], size: int, answered: int) -> None:
+    """Whether a request has come whole, and its response leaves in one write, is nothing that a client sees."""
+    client = serve(lambda data, context: (data.read()[::-1] + bytes(answered), "x/y", {"X-A": "b"}))
+    body = os.urandom(size)
+    for _ in range(3):
+        response = client.invoke(body)
+        assert response.body == body[::-1] + bytes(answered)
+        assert (response.status, response.headers["X-A"], response.headers["Content-Type"]) == (
+            200,
+            "b",
+            "x/y",
+        )
 
 
 def test_query_strings_are_no_part_of_the_path(serve: Callable[..., Any]) -> None:

@@ -13,6 +13,8 @@ import socket as flags
 from gevent import socket
 from httptools import HttpParserError, HttpResponseParser
 
+from tfsd import wsgi
+
 HOST = "127.0.0.1"
 RECEIVE_BYTES = 256 * 1024
 ONE_WRITE_BYTES = 64 * 1024  # up to here copying head and body together is cheaper than a second system call
@@ -96,7 +98,7 @@ class Connection:
 
     def _send(self, head: bytes, body: bytes) -> None:
         if len(body) <= ONE_WRITE_BYTES:
-            self._socket.sendall(head + body)
+            wsgi.send(self._socket, head + body)
         else:
             self._socket.sendall(head)
             self._socket.sendall(body)
