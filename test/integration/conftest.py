@@ -7,7 +7,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,34 +20,6 @@ from tfsd.stack.model_server_flags import EMBEDDED
 PLAIN_MODELS = ("half_plus_two", "half_plus_three", "matrix", "string", "multi")
 
 StartStack = Callable[..., RunningStack]
-
-#: Modules about load, failures and documents. What their stacks run is run, and measured, in other modules' stacks too;
-#: here coverage would cost about as much CPU as all else. None of them uses `plain_stack`, which modules share.
-UNMEASURED = {
-    "test_bounds",
-    "test_documentation_code",
-    "test_examples",
-    "test_fuzz",
-    "test_large_answers",
-    "test_multi_model_reliability",
-    "test_readme",
-    "test_reliability",
-    "test_spooled",
-    "test_tutorial",
-}
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Around a test and its fixtures, for the processes that they start. The test's own process is always measured."""
-    config = os.environ.get(preloaded_model_server.COVERAGE)
-    if config is None or item.path.stem not in UNMEASURED:
-        return (yield)
-    del os.environ[preloaded_model_server.COVERAGE]
-    try:
-        return (yield)
-    finally:
-        os.environ[preloaded_model_server.COVERAGE] = config
 
 
 @pytest.fixture(scope="session")

@@ -29,12 +29,15 @@ PINGS = 4000
 
 
 @pytest.fixture(scope="module")
-def stack(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+def stack(
+    models: Path, quick_model_server: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningStack]:
     directory = tmp_path_factory.mktemp("bounds")
     (directory / "half_plus_two").symlink_to(models / "half_plus_two")
     (directory / "code").mkdir()
     (directory / "code" / "inference.py").write_text(HANDLER)
     environ = {
+        "SAGEMAKER_TFS_BINARY": str(quick_model_server),
         "SAGEMAKER_TFS_MAX_BODY_MB": "36",
         "SAGEMAKER_TFS_MAX_SPOOLED_MB": "72",
         "SAGEMAKER_GUNICORN_WORKERS": str(WORKERS),

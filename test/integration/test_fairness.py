@@ -35,7 +35,9 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(params=list(PAUSES))
-def held(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[RunningStack, Path]]:
+def held(
+    request: pytest.FixtureRequest, quick_model_server: Path, tmp_path: Path
+) -> Iterator[tuple[RunningStack, Path]]:
     """A stack of two models, and a file: until it exists, the handler of the model `busy` does not return."""
     waited_for = tmp_path / "go on"
     models = tmp_path / "models"
@@ -45,7 +47,7 @@ def held(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Runni
     code = models / "busy" / "code"
     code.mkdir()
     (code / "inference.py").write_text(BUSY.format(waited_for=str(waited_for), pause=PAUSES[request.param]))
-    environ = {"SAGEMAKER_TFS_DEFAULT_MODEL_NAME": "free"}
+    environ = {"SAGEMAKER_TFS_DEFAULT_MODEL_NAME": "free", "SAGEMAKER_TFS_BINARY": str(quick_model_server)}
     with RunningStack(tmp_path / "stack", models, environ) as stack:
         try:
             yield stack, waited_for

@@ -42,11 +42,18 @@ def predicted(answer: requests.Response) -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def stack(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+def stack(
+    models: Path, quick_model_server: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningStack]:
     directory = tmp_path_factory.mktemp("models")
     add_model(directory, "plain", models / "half_plus_two")
     add_model(directory, "coded", models / "half_plus_two", BY_PORT)
-    environ = {**ENVIRON, "SAGEMAKER_TFS_DEFAULT_MODEL_NAME": "plain", "SAGEMAKER_TFS_INSTANCE_COUNT": "2"}
+    environ = {
+        **ENVIRON,
+        "SAGEMAKER_TFS_BINARY": str(quick_model_server),
+        "SAGEMAKER_TFS_DEFAULT_MODEL_NAME": "plain",
+        "SAGEMAKER_TFS_INSTANCE_COUNT": "2",
+    }
     with RunningStack(tmp_path_factory.mktemp("stack"), directory, environ) as running:
         yield running
 
@@ -74,8 +81,8 @@ def test_a_model_server_that_is_killed_listens_there_again(stack: RunningStack) 
         stack.wait_for(lambda server=server: listens_at(server.grpc_socket), 60, "listening")
 
 
-def test_of_many_models(models: Path, tmp_path: Path) -> None:
-    with MultiModelStack(tmp_path, ENVIRON) as many:
+def test_of_many_models(models: Path, quick_model_server: Path, tmp_path: Path) -> None:
+    with MultiModelStack(tmp_path, {**ENVIRON, "SAGEMAKER_TFS_BINARY": str(quick_model_server)}) as many:
         many.loaded("plain", many.lay("plain", models / "half_plus_two"))
         many.loaded("coded", many.lay("coded", models / "half_plus_two", BY_PORT))
         answer = many.ask("plain", array(1.0), Content_Type=NPY, Accept=NPY)

@@ -51,8 +51,14 @@ def stack(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture(scope="module")
-def two_instances(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    environ = {"SAGEMAKER_TFS_INSTANCE_COUNT": "2", "SAGEMAKER_TFS_NGINX_LOGLEVEL": "info"}
+def two_instances(
+    model_dir: Path, quick_model_server: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningStack]:
+    environ = {
+        "SAGEMAKER_TFS_BINARY": str(quick_model_server),
+        "SAGEMAKER_TFS_INSTANCE_COUNT": "2",
+        "SAGEMAKER_TFS_NGINX_LOGLEVEL": "info",
+    }
     with RunningStack(tmp_path_factory.mktemp("stack"), model_dir, environ) as running:
         yield running
 
@@ -261,8 +267,11 @@ def route_of_json(stack: RunningStack) -> str:
     return found[1]
 
 
-def test_a_model_server_that_stays_away_is_a_503(model_dir: Path, tmp_path: Path) -> None:
-    with RunningStack(tmp_path, model_dir, {"SAGEMAKER_MODEL_SERVER_TIMEOUT": "2"}) as stack:
+def test_a_model_server_that_stays_away_is_a_503(
+    model_dir: Path, quick_model_server: Path, tmp_path: Path
+) -> None:
+    environ = {"SAGEMAKER_MODEL_SERVER_TIMEOUT": "2", "SAGEMAKER_TFS_BINARY": str(quick_model_server)}
+    with RunningStack(tmp_path, model_dir, environ) as stack:
         server = stack.plan().models["half_plus_two"].servers[0].program
         stack.ctl("stop", server)
         for body, content_type in ((CSV, "text/csv"), (JSON, "application/json")):
@@ -272,14 +281,15 @@ def test_a_model_server_that_stays_away_is_a_503(model_dir: Path, tmp_path: Path
             assert "half_plus_two" in answer.json()["error"]
 
 
-def test_stopping_finishes_what_is_in_flight(models: Path, tmp_path: Path) -> None:
+def test_stopping_finishes_what_is_in_flight(models: Path, quick_model_server: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
     (model / "half_plus_two").symlink_to(models / "half_plus_two")
     (model / "code").mkdir()
     (model / "code" / "inference.py").write_text(SLOW_HANDLER)
     answers: list[requests.Response] = []
-    with RunningStack(tmp_path / "stack", model) as stack:
+    environ = {"SAGEMAKER_TFS_BINARY": str(quick_model_server)}
+    with RunningStack(tmp_path / "stack", model, environ) as stack:
         threads = [
             threading.Thread(
                 target=lambda: answers.append(requests.post(stack.url("/invocations"), '{"seconds": 4}'))
@@ -307,13 +317,19 @@ def test_stopping_finishes_what_is_in_flight(models: Path, tmp_path: Path) -> No
     assert [answer.status_code for answer in answers] == [200] * 6
 
 
-def test_stopping_drains_after_workers_were_killed_for_spinning(models: Path, tmp_path: Path) -> None:
+def test_stopping_drains_after_workers_were_killed_for_spinning(
+    models: Path, quick_model_server: Path, tmp_path: Path
+) -> None:
     model = tmp_path / "model"
     (model / "code").mkdir(parents=True)
     (model / "half_plus_two").symlink_to(models / "half_plus_two")
     (model / "code" / "inference.py").write_text(SLOW_HANDLER)
     answers: list[int] = []
-    environ = {"SAGEMAKER_MODEL_SERVER_TIMEOUT": "8", "SAGEMAKER_GUNICORN_WORKERS": "2"}
+    environ = {
+        "SAGEMAKER_TFS_BINARY": str(quick_model_server),
+        "SAGEMAKER_MODEL_SERVER_TIMEOUT": "8",
+        "SAGEMAKER_GUNICORN_WORKERS": "2",
+    }
 
     with RunningStack(tmp_path / "stack", model, environ) as stack, ThreadPoolExecutor(10) as pool:
 

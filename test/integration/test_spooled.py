@@ -28,20 +28,26 @@ def input_fn(serialized_input, content_type):
 
 
 @pytest.fixture(scope="module")
-def stack(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+def stack(
+    models: Path, quick_model_server: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningStack]:
     """A model with code of the older Python endpoint, which is the default one, and one without code."""
     directory = tmp_path_factory.mktemp("spooled")
     add_model(directory, "legacy", models / "half_plus_two", INPUT_FN)
     add_model(directory, "plain", models / "half_plus_two")
-    environ = {**ENVIRON, "SAGEMAKER_TFS_DEFAULT_MODEL_NAME": "legacy"}
+    quick = {"SAGEMAKER_TFS_BINARY": str(quick_model_server)}
+    environ = {**ENVIRON, **quick, "SAGEMAKER_TFS_DEFAULT_MODEL_NAME": "legacy"}
     with RunningStack(tmp_path_factory.mktemp("stack"), directory, environ) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def many(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MultiModelStack]:
+def many(
+    models: Path, quick_model_server: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MultiModelStack]:
     """A multi-model endpoint with a model that has code, and one without."""
-    with MultiModelStack(tmp_path_factory.mktemp("many"), ENVIRON) as running:
+    environ = {**ENVIRON, "SAGEMAKER_TFS_BINARY": str(quick_model_server)}
+    with MultiModelStack(tmp_path_factory.mktemp("many"), environ) as running:
         running.loaded("plain", running.lay("plain", models / "half_plus_two"))
         running.loaded("coded", running.lay("coded", models / "half_plus_two", INPUT_FN))
         yield running

@@ -10,7 +10,6 @@ A model server dies with the process that had it forked, however that one ends.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import fcntl
 import json
@@ -25,8 +24,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 STOP = b"stop"
-COVERAGE = "COVERAGE_PROCESS_CONFIG"  # coverage has each Python process read it at its start
-CONFIG = os.environ.get(COVERAGE)
 
 
 @contextlib.contextmanager
@@ -55,22 +52,10 @@ def _start(directory: Path) -> None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env=_measured_by_thread() | {"PYTHONPATH": str(daemon), "TF_CPP_MIN_LOG_LEVEL": "3"},
+            env={**os.environ, "PYTHONPATH": str(daemon), "TF_CPP_MIN_LOG_LEVEL": "3"},
         )
     assert server.stdout
     assert server.stdout.readline() == b"ready\n", log.read_text()
-
-
-def _measured_by_thread() -> dict[str, str]:
-    """The environment, with coverage told that nothing here uses gevent.
-
-    Coverage's tracer asks greenlet about each thread otherwise, and Python 3.11 spins for ever where two threads that
-    greenlet knows end at one time while it traces: model servers, which have many threads, did not come to their end.
-    """
-    if CONFIG is None:
-        return dict(os.environ)
-    config = json.loads(base64.b64decode(CONFIG)) | {"concurrency": ["thread"]}
-    return {**os.environ, COVERAGE: base64.b64encode(json.dumps(config).encode()).decode()}
 
 
 class Fork:

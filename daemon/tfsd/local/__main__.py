@@ -76,10 +76,8 @@ def _tune(words: list[str]) -> int:
 
 
 def _test(words: list[str]) -> int:
-    """All tests, or those that the arguments name, two at a time. With COVERAGE_DIRECTORY what they run is noted."""
+    """All tests, or those that the arguments name, two at a time."""
     command = [sys.executable, "-m", "pytest"]
-    if os.environ.get("COVERAGE_DIRECTORY"):
-        command = [sys.executable, "-m", "coverage", "run", "-m", "pytest"]
     if not any(word.startswith(("-n", "--numprocesses")) for word in words):
         command.append(f"--numprocesses={min(TEST_PROCESSES, len(os.sched_getaffinity(0)))}")
     return subprocess.call([*command, *words], cwd=ROOT)
