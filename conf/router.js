@@ -2,10 +2,9 @@
 // Must work on njs 0.7 (Debian 12) and on current njs. Nothing is made at the top: it would be for each request anew.
 import routes from 'routes.js';
 
-// The upstream of a model server and the path of its REST API there, or '' for anything that a worker has to judge.
-function find(attributes) {
+// What the attributes say, by name; null for anything that a worker has to judge.
+function parse(attributes) {
     const pattern = /^\s*(tfs-[a-z-]+)\s*=\s*(\S+)\s*$/i;
-    const known = routes();
     const asked = {};
     const pairs = attributes.split(',');
     for (let i = 0; i < pairs.length; i++) {
@@ -15,9 +14,19 @@ function find(attributes) {
         const pair = pattern.exec(pairs[i]);
         const key = pair && pair[1].toLowerCase();
         if (!pair || asked[key] !== undefined) {
-            return '';
+            return null;
         }
         asked[key] = pair[2];
+    }
+    return asked;
+}
+
+// The upstream of a model server and the path of its REST API there, or '' for anything that a worker has to judge.
+function find(attributes) {
+    const known = routes();
+    const asked = parse(attributes);
+    if (!asked) {
+        return '';
     }
     const name = asked['tfs-model-name'] || known.default_model;
     const method = asked['tfs-method'] || 'predict';
@@ -40,6 +49,22 @@ function target(r) {
     }
 }
 
+// The end of the path for a model that the request's own path names, whose versions nobody knows here; or ''.
+function suffix(r) {
+    try {
+        const asked = parse(r.headersIn['X-Amzn-SageMaker-Custom-Attributes']);
+        const routable = asked && Object.keys(asked).every((key) => key === 'tfs-method' || key === 'tfs-model-version');
+        const method = routable ? asked['tfs-method'] || 'predict' : '';
+        const version = routable && asked['tfs-model-version'];
+        if (routes().methods.indexOf(method) < 0 || (version && !/^[1-9][0-9]{0,17}$/.test(version))) {
+            return '';
+        }
+        return (version ? '/versions/' + version : '') + ':' + method;
+    } catch (e) {
+        return '';
+    }
+}
+
 // '1' when each header that decides was sent as one line, or not at all; else ''.
 function each_is_one_line(r) {
     try {
@@ -56,4 +81,4 @@ function each_is_one_line(r) {
     }
 }
 
-export default {target, each_is_one_line};
+export default {target, suffix, each_is_one_line};

@@ -97,13 +97,15 @@ class Pool:
 class Plan:
     """All models by name and all pools by name. `default_model` serves requests that name no model.
 
-    In multi-model mode plans follow each other; `generation` counts them.
+    In multi-model mode plans follow each other; `generation` counts them, and `slots` are the REST ports of nginx's
+    upstreams for model servers (`stack.slots`), which stay.
     """
 
     models: Mapping[str, Model]
     pools: Mapping[str, Pool]
     default_model: str | None = None
     generation: int = 0
+    slots: tuple[tuple[int, ...], ...] = ()
 
     @property
     def ports(self) -> set[int]:
@@ -142,6 +144,7 @@ class Plan:
             pools={name: pool_from(value) for name, value in document["pools"].items()},
             default_model=document["default_model"],
             generation=document["generation"],
+            slots=tuple(map(tuple, document["slots"])),
         )
 
 

@@ -113,9 +113,32 @@ class RunDir:
         """Marks of models whose answers are large, for nginx."""
         return self.path / "large"
 
-    def large_answers_mark(self, index: int) -> Path:
-        """The mark of the plan's model number `index`, under the name of its upstream in nginx.conf."""
-        return self.large_answers / f"model_{index}"
+    def large_answers_mark(self, name: str) -> Path:
+        """The mark of a model, under the name by which nginx knows it."""
+        return self.large_answers / name
+
+    @property
+    def links(self) -> Path:
+        """Links by which nginx finds the slots of models (`stack.slots`), under the models' names."""
+        return self.path / "links"
+
+    def link(self, name: str) -> Path:
+        """The link of the model."""
+        return self.links / name
+
+    @property
+    def slots(self) -> Path:
+        """A directory for each slot, for links to lead to."""
+        return self.path / "slots"
+
+    def slot(self, number: int) -> Path:
+        """The directory that has the name of the slot's upstream in nginx.conf."""
+        return self.slots / f"slot_{number}"
+
+    @property
+    def nginx_socket(self) -> Path:
+        """Where nginx tells control whether requests are in flight. Raises RunDirError for a path that is too long."""
+        return _checked(self.path / "nginx.sock")
 
     @property
     def request_log(self) -> Path:
@@ -321,7 +344,7 @@ class RunDir:
 
     @property
     def _multi_model_directories(self) -> tuple[Path, ...]:
-        return self.programs, self.journal, self.pools
+        return self.programs, self.journal, self.pools, self.links, self.slots
 
     def clear(self) -> None:
         """Remove what an earlier stack left that would mislead the next one; make the directory if need be."""
@@ -341,7 +364,8 @@ class RunDir:
 
     def remove_sockets(self) -> None:
         """Remove all sockets; nobody listens on them any more."""
-        for path in (self.sockets, self.control_socket, self.supervisor_socket, self.errors_socket):
+        own = self.control_socket, self.supervisor_socket, self.errors_socket, self.nginx_socket
+        for path in (self.sockets, *own):
             remove(path)
 
 

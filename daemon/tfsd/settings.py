@@ -251,6 +251,13 @@ class Settings:
         1,
         "Models that may share a model server process (multi-model mode).",
     )
+    model_slots: int = _variable(
+        "SAGEMAKER_TFS_MODEL_SLOTS",
+        _integer(0, 1024),
+        128,
+        "Places for model servers that nginx reaches without a worker (multi-model mode); never more than "
+        "`SAGEMAKER_SAFE_PORT_RANGE` has pairs of ports. Models beyond them are served too, through a worker.",
+    )
     memory_limit_mb: int | None = _variable(
         "SAGEMAKER_TFS_MEMORY_LIMIT_MB",
         _integer(1),

@@ -54,8 +54,10 @@ from tfsd.control.models.relocation import move_server
 from tfsd.control.models.requests_in_flight import requests_in_flight
 from tfsd.control.page.page import Page
 from tfsd.control.supervisor_client import Process, SupervisorClient
+from tfsd.plan import Plan
 from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
+from tfsd.stack import slots
 from tfsd.stack.model_server_flags import find_command, is_embedded
 from tfsd.stop_times import stop_times
 
@@ -160,8 +162,7 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
         direct.look()
         if captures:
             captures.look(health.plan)
-        if not settings.multi_model:
-            large.look(health.plan.models if health.plan else {})
+        large.look(slots.marks(health.plan) if health.plan else {})
 
     request_log = RequestLog(
         run_dir.request_log,
@@ -229,7 +230,8 @@ def _hosts(settings: Settings, run_dir: RunDir, programs: Programs, memory: Memo
     """The model servers of a multi-model endpoint."""
     command = find_command(settings, os.environ)
     gpus = machine.gpus(os.environ)
-    return Hosts(settings, run_dir, command, gpus, programs, Reloader(), memory.polls.poll)
+    places = Plan.load(run_dir).slots
+    return Hosts(settings, run_dir, command, gpus, programs, Reloader(), memory.polls.poll, places)
 
 
 def _models(

@@ -20,7 +20,7 @@ from tfsd.model_directory import Code, FoundModel
 from tfsd.plan import DEFAULT_POOL, Model, ModelServer, Plan, Pool, Worker
 from tfsd.run_dir import RunDir, replace
 from tfsd.settings import Settings
-from tfsd.stack import model_server_flags, ports
+from tfsd.stack import model_server_flags, ports, slots
 from tfsd.stack.nginx import Nginx
 from tfsd.stack.templates import render
 from tfsd.stop_times import stop_times
@@ -61,10 +61,9 @@ class Stack:
             self.run_dir.nginx_conf: self._nginx(),
             self.run_dir.monitoring_conf: render("monitoring.conf"),
         }
-        if self.settings.multi_model:
-            if self.nginx.njs:
-                files[self.run_dir.names_js] = render("names.js")
-        else:
+        if self.settings.multi_model and self.nginx.njs:
+            files[self.run_dir.names_js] = render("names.js")
+        if self.plan.slots or not self.settings.multi_model:
             files[self.run_dir.decision_conf] = self._decision()
             files[self.run_dir.router_js] = render("router.js")
             files[self.run_dir.lines_js] = render("lines.js")
@@ -87,6 +86,8 @@ class Stack:
         self.run_dir.make(multi_model=self.settings.multi_model)
         for path, text in self.files().items():
             replace(path, text)
+        for number in range(len(self.plan.slots)):
+            self.run_dir.slot(number).mkdir(exist_ok=True)
         self.plan.save(self.run_dir)
 
     def _supervisord(self) -> str:
@@ -156,6 +157,8 @@ class Stack:
             ],
             default_upstream=upstreams[self._default_pool()],
             default_direct=self._default_direct(),
+            slots=self.plan.slots,
+            link_name=slots.LINK_NAME.pattern,
             request_id_prefix=secrets.token_hex(4),
             keep_direct=model_server_flags.is_embedded(self.model_server_command),
             direct_models=[
@@ -169,10 +172,11 @@ class Stack:
         targets = {
             model.name: _rest_target(upstream, model) for upstream, model in self._direct_models().items()
         }
-        default_target = targets.get(self.plan.default_model or "")
+        default_target = targets.get(self.plan.default_model or "", "")
         return render(
             "decision.conf",
             run_dir=self.run_dir,
+            multi_model=self.settings.multi_model,
             njs=self.nginx.njs,
             joins_lines=self.nginx.joins_lines,
             captures=self.settings.captures,
@@ -183,9 +187,9 @@ class Stack:
                 for model in self.plan.models.values()
                 if model.pool != default_pool
             ],
-            direct_models=targets,
-            rest_api=self.settings.rest_api,
-            by_path=self.settings.rest_api or self.settings.v2_api,
+            direct_models=targets or self.plan.slots,
+            rest_api=self.settings.rest_api and not self.settings.multi_model,
+            by_path=(self.settings.rest_api or self.settings.v2_api) and not self.settings.multi_model,
             rest_models=[
                 {
                     "name": model.name,
@@ -194,7 +198,7 @@ class Stack:
                 }
                 for model in self._direct_models().values()
             ],
-            default_target=f"{default_target}:predict" if default_target else "",
+            default_target=f"{default_target}:predict" if default_target or self.plan.slots else "",
             json_accepts=["application/json", *(("", "*/*") if self._json_by_default() else ())],
         )
 
@@ -216,8 +220,7 @@ class Stack:
 
     def _direct_models(self) -> dict[str, Model]:
         """Models that need no user code, by the name of their nginx upstream; none when nginx sees too little."""
-        sees_all_lines = self.nginx.joins_lines or self.nginx.njs
-        if self.settings.python_endpoint or not sees_all_lines:
+        if not _can_be_direct(self.settings, self.nginx):
             return {}
         return {
             f"model_{index}": model
@@ -288,8 +291,19 @@ def design(
     for name, owner in owners.items():
         code = codes.get(None if name == DEFAULT_POOL else owner)
         pools[name] = _pool(name, code, settings.workers, run_dir)
-    plan = Plan(planned, pools, default_model or (names[0] if names else None))
+    direct = settings.multi_model and None not in codes and _can_be_direct(settings, nginx)
+    plan = Plan(
+        planned,
+        pools,
+        default_model or (names[0] if names else None),
+        slots=slots.lay_out(settings) if direct else (),
+    )
     return Stack(settings, run_dir, machine, nginx, model_server_command, plan)
+
+
+def _can_be_direct(settings: Settings, nginx: Nginx) -> bool:
+    """Whether nginx sees enough of a request to pass it to a model server, and a model without code may be."""
+    return (nginx.joins_lines or nginx.njs) and not settings.python_endpoint
 
 
 def _pool(name: str, code: Code | None, workers: int, run_dir: RunDir) -> Pool:

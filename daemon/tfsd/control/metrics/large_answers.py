@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from tfsd.plan import Model
 from tfsd.run_dir import RunDir, remove
 
 LARGE_BYTES = 16_000
@@ -31,13 +30,16 @@ class LargeAnswers:
         """A model's direct answer was large; `label` is the model's name as nginx logs it, percent-encoded."""
         self._seen[label.decode("ascii", "replace")] = self._clock()
 
-    def look(self, models: Mapping[str, Model]) -> None:
-        """Mark the models that had a large answer lately, and those alone. Raises OSError."""
+    def look(self, marks: Mapping[str, str]) -> None:
+        """Mark the models that had a large answer lately, and those alone. Raises OSError.
+
+        `marks` are the names by which nginx knows the models that it reaches directly, by their own.
+        """
         now = self._clock()
         self._seen = {label: at for label, at in self._seen.items() if now - at < REMEMBERED_SECONDS}
         wanted = {
-            self._run_dir.large_answers_mark(index)
-            for index, name in enumerate(models)
+            self._run_dir.large_answers_mark(mark)
+            for name, mark in marks.items()
             if quote(name, safe="") in self._seen
         }
         for path in wanted - self._marked:

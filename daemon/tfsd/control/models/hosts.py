@@ -7,9 +7,11 @@ user code, of memory or of who asks.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 import gevent
@@ -82,7 +84,7 @@ class Hosts:
     """All hosts. `command` runs a model server.
 
     `reload` has one serve other models within some seconds, or raises LoadRefused, NotAnswering, Hangs; `poll` asks
-    one for the states of a model's versions.
+    one for the states of a model's versions. `slots` are the REST ports of hosts that nginx reaches (`stack.slots`).
     """
 
     def __init__(
@@ -94,8 +96,10 @@ class Hosts:
         programs: Programs,
         reload: Reload,
         poll: Poll,
+        slots: Sequence[tuple[int, ...]] = (),
     ) -> None:
         self._poll = poll
+        self._slots = deque(slots)
         self._settings = settings
         self._run_dir = run_dir
         self._command = command
@@ -303,22 +307,44 @@ class Hosts:
 
     def _new(self, name: str, coded: bool) -> Host:
         count = self._settings.instance_count
-        numbers = iter(self._free_ports(2 * count))
-        if self._settings.models_per_process == 1:
+        alone = self._settings.models_per_process == 1
+        slot = None if coded and alone else self._free_slot()
+        numbers = iter(self._free_ports(2 * count if slot is None else count, slot or ()))
+        rest_ports = slot or tuple(next(numbers) for _ in range(count))
+        if alone:
             programs = program_names("model", name, count)
         else:
             used = {host.name for host in self._hosts.values()}
             number = 0
             while (programs := program_names(SHARED, str(number), count))[0] in used:
                 number += 1
-        servers = [ModelServer(program, next(numbers), next(numbers)) for program in programs]
-        if self._settings.grpc_sockets and not coded and self._settings.models_per_process == 1:
+        servers = [
+            ModelServer(program, port, next(numbers))
+            for program, port in zip(programs, rest_ports, strict=True)
+        ]
+        if self._settings.grpc_sockets and not coded and alone:
             servers = [on_socket(self._run_dir, server) for server in servers]
         return Host(tuple(servers))
 
-    def _free_ports(self, count: int) -> list[int]:
-        taken = {self._settings.port}.union(*(host.ports for host in self._hosts.values()))
-        return ports.allocate(count, self._settings.safe_port_range, taken)
+    def _free_slot(self) -> tuple[int, ...] | None:
+        """The REST ports of a slot that nobody has, the one that was last given up a long time ago; or None."""
+        taken = self._taken_ports()
+        for _ in range(len(self._slots)):
+            self._slots.rotate(-1)
+            slot = self._slots[-1]
+            if taken.isdisjoint(slot) and all(map(ports.is_free, slot)):
+                return slot
+        return None
+
+    def _free_ports(self, count: int, chosen: Sequence[int] = ()) -> list[int]:
+        """Other ports than those that were just chosen; a slot's only when there are no more. Raises PortError."""
+        taken, allowed = self._taken_ports() | {*chosen}, self._settings.safe_port_range
+        with contextlib.suppress(ports.PortError):
+            return ports.allocate(count, allowed, taken.union(*self._slots))
+        return ports.allocate(count, allowed, taken)
+
+    def _taken_ports(self) -> set[int]:
+        return {self._settings.port}.union(*(host.ports for host in self._hosts.values()))
 
     def _write(self, host: Host, models: Sequence[Model]) -> None:
         replace(self._run_dir.models_conf(host.name), multi_model.models_text(models))

@@ -26,6 +26,7 @@ from tfsd.control.models import capacity, code_preparation, failures
 from tfsd.control.models.capacity import Capacity, NotEnoughMemory
 from tfsd.control.models.hosts import Host, Hosts
 from tfsd.control.models.journal import LOADING, UNLOADING, Entry, Journal
+from tfsd.control.models.links import Links
 from tfsd.control.models.programs import Programs
 from tfsd.control.models.readiness import wait_for_pool
 from tfsd.control.models.requests_in_flight import wait_until_idle
@@ -87,6 +88,7 @@ class Models:
         self._forget = forget
         self._changed = changed
         self._journal = Journal(run_dir)
+        self._links = Links(run_dir)
         limit = settings.memory_limit_mb
         self._capacity = Capacity(
             lambda: capacity.free_memory(limit * capacity.MB if limit is not None else None)
@@ -262,20 +264,25 @@ class Models:
             except OSError:  # a full disk: it stays loaded
                 self._journal.erase(model.name)
                 raise
-            pool = self._plan.pools.get(model.pool)
-            limit = self._settings.request_timeout
-            if pool and not wait_until_idle(
-                model.name, pool, self._plan.generation, self._run_dir, self._supervisor, limit
-            ):
-                log.warning(
-                    "Model %s is unloaded while requests are in flight that took longer than %g s; they are cut off.",
-                    model.name,
-                    limit,
-                )
+            self._wait_until_idle(model)
             self._remove(model)
             log.info("Model %s is unloaded.", model.name)
         finally:
             self._leave(model.name, transition)
+
+    def _wait_until_idle(self, model: Model) -> None:
+        """Have the requests in flight finished: those that nginx sent to the model server, then the workers'."""
+        limit, started, plan = self._settings.request_timeout, time.monotonic(), self._plan
+        idle = self._links.wait_until_idle(model.name, plan, limit)
+        if pool := plan.pools.get(model.pool):
+            left = limit - (time.monotonic() - started)
+            idle &= wait_until_idle(model.name, pool, plan.generation, self._run_dir, self._supervisor, left)
+        if not idle:
+            log.warning(
+                "Model %s is unloaded while requests are in flight that took longer than %g s; they are cut off.",
+                model.name,
+                limit,
+            )
 
     def _remove(self, model: Model) -> None:
         """Remove all that there may be of a model that is not in the plan."""
@@ -310,7 +317,8 @@ class Models:
     # After a restart of control
 
     def recover(self) -> None:
-        """Take up what an earlier control left: finish its unloads, clean up after its loads."""
+        """Take up what an earlier control left: finish its unloads, clean up after its loads. Raises OSError."""
+        self._links.follow(self._plan)
         self._hosts.adopt(self._plan.models.values(), served=True)
         for entry in list(self._journal.entries()):
             name = entry.model.name
@@ -344,11 +352,13 @@ class Models:
             pools[pool.name] = pool
         models.pop(remove or "", None)
         pools.pop(remove_pool or "", None)
-        self._enter_plan(Plan(models, pools, None, self._plan.generation + 1))
+        generation = self._plan.generation + 1
+        self._enter_plan(dataclasses.replace(self._plan, models=models, pools=pools, generation=generation))
 
     def _enter_plan(self, plan: Plan) -> None:
         plan.save(self._run_dir)
         self._plan = plan
+        self._links.follow(plan)
         self._changed()
 
     def _directory(self, url: str) -> Path:

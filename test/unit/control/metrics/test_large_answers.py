@@ -10,6 +10,7 @@ from tfsd.plan import Model
 from tfsd.run_dir import RunDir
 
 MODELS = {name: Model(name, "/", (1,), ()) for name in ("small", "large one", "odd")}
+MARKS = {name: f"model_{index}" for index, name in enumerate(MODELS)}
 
 
 def line(route: str, label: str, size: int) -> bytes:
@@ -28,9 +29,9 @@ def test_a_model_is_marked_while_its_answers_are_large(tmp_path: Path) -> None:
     ]
 
     RequestCounts().add(lines, MODELS, on_large=large.answered)
-    large.look(MODELS)
+    large.look(MARKS)
     assert [path.name for path in run_dir.large_answers.iterdir()] == ["model_1"]
 
     now[0] = REMEMBERED_SECONDS
-    large.look(MODELS)
+    large.look(MARKS)
     assert not list(run_dir.large_answers.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tfsd.control.models.reload import Hangs, LoadRefused, NotAnswering
 from tfsd.plan import Model, ModelServer
 from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
+from tfsd.stack import ports
 
 SERVER = ModelServer("models-0", 1, 2)
 UNUSED: Any = None
@@ -205,3 +207,51 @@ class TestMoves:
         shared.server.reload(host.servers[0], [model], 1)  # as its configuration file says
         loading.get(timeout=20)
         assert shared.programs.renewed == [host.name]
+
+
+class TestSlots:
+    """Which ports the servers of a new host get."""
+
+    def hosts(self, slots: Sequence[tuple[int, ...]], **environ: str) -> Hosts:
+        environ = {"SAGEMAKER_MULTI_MODEL": "true", **environ}
+        settings = Settings.from_environ(environ, cpus=1)
+        return Hosts(settings, RunDir(Path("/run/x")), ["server"], (), UNUSED, UNUSED, UNUSED, slots)
+
+    def rest_ports(self, host: Host) -> tuple[int, ...]:
+        return tuple(server.rest_port for server in host.servers)
+
+    def test_each_gets_one_as_long_as_there_are_any(self) -> None:
+        slots = [(port,) for port in ports.allocate(2)]
+        hosts = self.hosts(slots)
+        coded = hosts.claim("coded")
+        found = [self.rest_ports(hosts.claim(name, coded=False)) for name in "abc"]
+        assert sorted(found[:2]) == sorted(slots)
+        assert not {found[2], self.rest_ports(coded)} & {*slots}
+
+    def test_one_that_was_given_up_last_is_taken_last(self) -> None:
+        slots = [(port,) for port in ports.allocate(3)]
+        hosts = self.hosts(slots)
+        first = hosts.claim("a", coded=False)
+        hosts._hosts.pop(first.name)
+        found = [self.rest_ports(hosts.claim(name, coded=False)) for name in "bcd"]
+        assert found.index(self.rest_ports(first)) == 2
+
+    def test_one_with_a_port_that_somebody_listens_on_is_left_out(self) -> None:
+        first, second = ports.allocate(4)[::2], ports.allocate(2)
+        with socket.create_server(("127.0.0.1", first[1])):
+            hosts = self.hosts([tuple(first), tuple(second)], SAGEMAKER_TFS_INSTANCE_COUNT="2")
+            assert self.rest_ports(hosts.claim("a", coded=False)) == tuple(second)
+
+    def test_models_that_share_servers_have_a_slot_whatever_the_first_one_is(self) -> None:
+        [port] = ports.allocate(1)
+        assert self.rest_ports(self.hosts([(port,)], SAGEMAKER_TFS_MODELS_PER_PROCESS="2").claim("a")) == (
+            port,
+        )
+
+    def test_a_small_range_serves_all_that_it_did_without_slots(self) -> None:
+        low = next(low for low in range(21_000, 29_000, 4) if all(map(ports.is_free, range(low, low + 4))))
+        hosts = self.hosts([(low + 2,), (low + 3,)], SAGEMAKER_SAFE_PORT_RANGE=f"{low}-{low + 3}")
+        used = [hosts.claim(name).ports for name in "ab"]  # with code
+        assert set().union(*used) == {*range(low, low + 4)}
+        with pytest.raises(ports.PortError):
+            hosts.claim("c", coded=False)
