@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfsd.model_server.codec import decode, fast
+from tfsd.model_server.codec import decode
 from tfsd.model_server.codec.decode import FindInputs, Inputs
-from tfsd.model_server.codec.dense import collector_at_rest, refuse_empty_containers
+from tfsd.model_server.codec.dense import collector_at_rest, is_dense, read_flat, refuse_empty_containers
 from tfsd.model_server.codec.encode import encode_classifications, encode_predictions, encode_regressions
 from tfsd.model_server.codec.examples import decode_examples
 from tfsd.model_server.codec.parse import JsonValue
@@ -51,5 +51,5 @@ def decode_predict(
     """
     refuse_empty_containers(body)
     with collector_at_rest(len(body)):
-        decoded = fast.decode_predict(body, find_inputs)
-        return decoded or decode.decode_predict(parse_bytes(bytes(body)), find_inputs)
+        flat = read_flat(body, find_inputs) if is_dense(body) else None
+        return flat or decode.decode_predict(parse_bytes(bytes(body)), find_inputs)

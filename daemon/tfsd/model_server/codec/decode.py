@@ -6,13 +6,16 @@ text (`parse`) and never sees a model: it is told the inputs' names and dtypes.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping
+from itertools import compress, count, repeat
+from operator import contains, itemgetter, ne
 from typing import NoReturn
 
 import numpy as np
 
-from tfsd.model_server.codec.parse import JsonObject, JsonValue, encode
+from tfsd.model_server.codec.parse import JsonObject, JsonValue, RepeatedNames, encode, find, members_of
 from tfsd.model_server.codec.text import quoted_value
 from tfsd.model_server.codec.values import (
     Misfit,
@@ -34,14 +37,14 @@ FindInputs = Callable[[str], Inputs]
 
 def top_level(value: JsonValue) -> JsonObject:
     """The body's object. Raises ServingError if it is something else."""
-    if not isinstance(value, JsonObject):
+    if not isinstance(value, dict):
         raise format_error(value, "Is not object")
     return value
 
 
 def signature_name(body: JsonObject) -> str:
     """The signature that a body asks for, empty when it names none."""
-    member = body.find("signature_name")
+    member = find(body, "signature_name")
     if member is None:
         return ""
     if not isinstance(member[1], str):
@@ -61,7 +64,7 @@ def decode_predict(body: JsonValue, find_inputs: FindInputs) -> tuple[str, bool,
     inputs = find_inputs(signature)
     if not inputs:
         raise invalid(f"Failed to get input map for signature: {signature or 'DEFAULT'}")
-    instances, columns = request.find("instances"), request.find("inputs")
+    instances, columns = find(request, "instances"), find(request, "inputs")
     if instances is None and columns is None:
         raise invalid("Missing 'inputs' or 'instances' key")
     if instances is None:
@@ -78,10 +81,10 @@ def decode_predict(body: JsonValue, find_inputs: FindInputs) -> tuple[str, bool,
 
 
 def _decode_columns(value: JsonValue, inputs: Inputs) -> dict[str, np.ndarray]:
-    if isinstance(value, JsonObject) and not is_base64(value):
+    if isinstance(value, dict) and not is_base64(value):
         arrays = {}
         for name, dtype in inputs.items():
-            member = value.find(name)
+            member = find(value, name)
             if member is None:
                 raise invalid(f"Missing named input: {name} in 'inputs' object.")
             arrays[name] = _decode_tensor(member[1], dtype, name)
@@ -105,18 +108,17 @@ def _decode_tensor(value: JsonValue, dtype: int, name: str) -> np.ndarray:
 
 
 def _decode_rows(rows: list[JsonValue], inputs: Inputs) -> dict[str, np.ndarray]:
-    if len(inputs) > 1 and not isinstance(rows[0], JsonObject):
+    if len(inputs) > 1 and not isinstance(rows[0], dict):
         raise invalid(
             "instances is a plain list, but expecting list of objects as multiple input tensors required "
             "as per tensorinfo_map"
         )
     named = _is_named(rows[0])
-    alike = len(rows)
-    if named or JsonObject in set(map(type, rows)):
-        alike = next((index for index, row in enumerate(rows) if _is_named(row) != named), alike)
-    columns, misfit = (_named_columns if named else _plain_column)(rows[:alike], inputs)
-    if misfit < alike:
-        _refuse_row(rows, misfit, inputs, named)
+    alike = _rows_alike(rows) if named else len(rows)
+    columns, wrong = (_named_columns if named else _plain_column)(rows[:alike], inputs)
+    if wrong < alike and (named or not _is_named(rows[wrong])):
+        _refuse_row(rows, wrong, inputs, named)
+    alike = min(alike, wrong)
     if alike < len(rows):
         wanted, got = ("object", "list") if named else ("value/list", "object")
         raise invalid(f"Expecting {wanted} but got {got} at item {alike} of input list")
@@ -130,7 +132,16 @@ def _decode_rows(rows: list[JsonValue], inputs: Inputs) -> dict[str, np.ndarray]
 
 def _is_named(row: JsonValue) -> bool:
     """Whether a row is an object of inputs."""
-    return type(row) is JsonObject and not is_base64(row)
+    return isinstance(row, dict) and not is_base64(row)
+
+
+def _rows_alike(rows: list[JsonValue]) -> int:
+    """How many rows, from the first on, are objects of inputs."""
+    kinds = map(type, rows)
+    objects = next((at for at, kind in enumerate(kinds) if kind not in (dict, RepeatedNames)), len(rows))
+    if not any(map(contains, rows[:objects], repeat("b64"))):
+        return objects
+    return next((index for index, row in enumerate(rows) if not _is_named(row)), len(rows))
 
 
 #: Input name -> the shape of each row's value, and the scalars of all rows.
@@ -150,19 +161,7 @@ def _plain_column(rows: list[JsonValue], inputs: Inputs) -> tuple[_Columns, int]
 
 def _named_columns(rows: list[JsonObject], inputs: Inputs) -> tuple[_Columns, int]:
     """What each input gets, and the first row that is wrong (the number of rows when none is)."""
-    given: dict[str, list[JsonValue]] = {name: [] for name in inputs}
-    wrong = len(rows)
-    for index, row in enumerate(rows):
-        members = dict(row)
-        if len(members) == len(row) and members.keys() == inputs.keys():
-            for name, values in given.items():
-                values.append(members[name])
-        elif set(map(name_of, members)) == inputs.keys():
-            for key, value in row:
-                given[name_of(key)].append(value)
-        else:
-            wrong = index
-            break
+    given, wrong = _given(rows, inputs)
     columns = {}
     for name, values in given.items():
         shape = dense_shape(values[0]) if values else ()
@@ -170,14 +169,34 @@ def _named_columns(rows: list[JsonObject], inputs: Inputs) -> tuple[_Columns, in
         try:
             columns[name] = shape, flatten(values, shape, inputs[name])
         except Misfit as misfit:
-            wrong = min(wrong, _row_of(rows, name, misfit.root))
+            one_each = len(values) == wrong
+            wrong = min(wrong, misfit.root if one_each else _row_of(rows, name, misfit.root))
     return columns, wrong
+
+
+def _given(rows: list[JsonObject], inputs: Inputs) -> tuple[dict[str, list[JsonValue]], int]:
+    """Input name -> the values that rows have for it, up to the first row with other names, and which that is."""
+    names = set(inputs)
+    kinds = list(map(type, rows))
+    plain = kinds.index(RepeatedNames) if RepeatedNames in kinds else len(rows)
+    if plain == len(rows) and set(map(len, rows)) == {len(names)}:
+        with contextlib.suppress(KeyError):
+            return {name: list(map(itemgetter(name), rows)) for name in names}, plain
+    same = next(compress(count(), map(ne, map(dict.keys, rows[:plain]), repeat(names))), plain)
+    given: dict[str, list[JsonValue]] = {name: list(map(itemgetter(name), rows[:same])) for name in names}
+    for index in range(same, len(rows)):
+        row = rows[index]
+        if row.keys() != names and set(map(name_of, row)) != names:
+            return given, index
+        for key, value in members_of(row):
+            given[key if key in names else name_of(key)].append(value)
+    return given, len(rows)
 
 
 def _row_of(rows: list[JsonObject], name: str, at: int) -> int:
     """The row that the value of a name comes from, when all rows' values stand in a list."""
     for index, row in enumerate(rows):
-        at -= sum(name_of(key) == name for key, _ in row)
+        at -= sum(name_of(key) == name for key, _ in members_of(row))
         if at < 0:
             return index
     return len(rows)
@@ -192,9 +211,9 @@ def _refuse_row(rows: list[JsonValue], index: int, inputs: Inputs, named: bool) 
         _check_item(row, name, inputs, shapes, f"Failed to process element: {index} of 'instances' list.")
         raise AssertionError("A row that was wrong is right")
     shapes = {}
-    for key, value in reversed(rows[0]) if index else ():
+    for key, value in reversed(members_of(rows[0])) if index else ():
         shapes[name_of(key)] = dense_shape(value)
-    for key, value in row:
+    for key, value in members_of(row):
         name = name_of(key)
         place = f"Failed to process element: {index} key: {name} of 'instances' list."
         _check_item(value, name, inputs, shapes, place)

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
+import numpy as np
+
+from tfsd.model_server.codec.parse import parse
 from tfsd.model_server.codec.structure import blank_strings
-from tfsd.model_server.errors import invalid
+from tfsd.model_server.codec.values import MAX_RANK, Misfit, build_array, scalars
+from tfsd.model_server.errors import ServingError, invalid
 
 #: Empty arrays and objects in a body.
 MAX_EMPTY = 100_000
@@ -25,7 +30,8 @@ _SPACE = b" \n\r\t"
 _ALONE = re.compile(
     rb'[ \n\r\t]*\{[ \n\r\t]*"(instances|inputs)"[ \n\r\t]*:[ \n\r\t]*(\[[^"{}]*\])[ \n\r\t]*\}[ \n\r\t]*'
 )
-_MARKS = bytes(set(range(256)) - set(b"[],"))
+#: Brackets and commas as they are, zeros for all else.
+_SKELETON = bytes(byte if byte in b"[]," else ord("0") for byte in range(256))
 _BLANK_BRACKETS = bytes.maketrans(b"[]", b"  ")
 _resting = threading.Lock()
 
@@ -51,9 +57,13 @@ def refuse_empty_containers(body: bytes | bytearray) -> None:
     """Raises ServingError: there are more than MAX_EMPTY empty arrays and objects."""
     if body.count(b"[") + body.count(b"{") <= MAX_EMPTY:
         return
-    text = blank_strings(bytes(body)).translate(None, _SPACE)
-    if text.count(b"[]") + text.count(b"{}") > MAX_EMPTY:
+    if _count_empty(body) > MAX_EMPTY and _count_empty(blank_strings(bytes(body))) > MAX_EMPTY:
         raise invalid(f"JSON Parse error: there are more than {MAX_EMPTY} empty arrays and objects")
+
+
+def _count_empty(body: bytes | bytearray) -> int:
+    text = body.translate(None, _SPACE)
+    return text.count(b"[]") + text.count(b"{}")
 
 
 def is_dense(body: bytes | bytearray) -> bool:
@@ -61,23 +71,37 @@ def is_dense(body: bytes | bytearray) -> bool:
     return len(body) >= LARGE_BYTES and body.count(b"[") * FEW_BYTES > len(body)
 
 
-def flattened(body: bytes | bytearray) -> tuple[str, bytes, tuple[int, ...] | None] | None:
-    """For a body of one key and an array without strings and objects: the key, the elements as one flat list, still to
-    be parsed, and the array's shape, None when it is irregular. None for any other body."""
+def read_flat(
+    body: bytes | bytearray, find_inputs: Callable[[str], Mapping[str, int]]
+) -> tuple[str, bool, dict[str, np.ndarray]] | None:
+    """As `decode.decode_predict`, for a body of one key and a regular array of numbers or booleans for the only input;
+    None for any other body."""
     found = _ALONE.fullmatch(body)
     if found is None:
         return None
-    value = found[2]
-    shape = _shape(value.translate(None, _MARKS))
-    # blanks for the brackets: what stood in front of an opening or behind a closing one remains an error
-    return found[1].decode(), b"[" + value.translate(_BLANK_BRACKETS) + b"]", shape
+    shape = _shape(found[2].translate(_SKELETON, _SPACE))
+    inputs = find_inputs("")
+    if shape is None or len(shape) > MAX_RANK or len(inputs) != 1:
+        return None
+    ((name, dtype),) = inputs.items()
+    try:
+        # blanks for the brackets: what stood in front of an opening or behind a closing one remains an error
+        values = scalars(parse(b"[" + found[2].translate(_BLANK_BRACKETS) + b"]"), dtype)
+    except (ServingError, Misfit):
+        return None
+    if len(values) != math.prod(shape):
+        return None
+    return "", found[1] == b"instances", {name: build_array(values, shape, dtype)}
 
 
-def _shape(marks: bytes) -> tuple[int, ...] | None:
-    """The shape of an array of which the brackets and commas are given; None when it is irregular, or has no elements.
+def _shape(skeleton: bytes) -> tuple[int, ...] | None:
+    """The shape of an array, whose elements may be any text; None when it is irregular, or has no elements.
 
     A last dimension of one may be none at all: that shows when the elements are parsed.
     """
+    if b"]0" in skeleton or b"0[" in skeleton:
+        return None
+    marks = skeleton.translate(None, b"0")
     rank = len(marks) - len(marks.lstrip(b"["))
     unit, shape = b"", []
     for level in range(rank - 1, -1, -1):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from tfsd.model_server.codec.decode import signature_name, top_level
-from tfsd.model_server.codec.parse import JsonObject, JsonValue, encode, is_integer
+from tfsd.model_server.codec.parse import JsonValue, encode, find, is_integer, members_of
 from tfsd.model_server.codec.values import decode_base64, format_error, is_base64, name_of, narrow, type_word
 from tfsd.model_server.errors import invalid
 from tfsd.model_server.varint import varint
@@ -40,9 +40,9 @@ def decode_examples(body: JsonValue) -> tuple[str, list[bytes]]:
     """
     request = top_level(body)
     signature = signature_name(request)
-    context = request.find("context")
+    context = find(request, "context")
     shared = _features(context[1]) if context else {}
-    examples = request.find("examples")
+    examples = find(request, "examples")
     if examples is None:
         what = "When method is classify, key 'examples' is expected and was not found"
         raise format_error(request, what)
@@ -61,10 +61,10 @@ def decode_examples(body: JsonValue) -> tuple[str, list[bytes]]:
 
 def _features(value: JsonValue) -> dict[bytes, bytes]:
     """Feature name -> serialized `Feature`; of a name given twice the last one counts."""
-    if not isinstance(value, JsonObject):
+    if not isinstance(value, dict):
         raise invalid(f"Example must be JSON object but got JSON {type_word(value)}")
     features = {}
-    for key, content in value:
+    for key, content in members_of(value):
         name = name_of(key)
         values = content if isinstance(content, list) else [content]
         features[name.encode("utf-8", "surrogateescape")] = _feature(name, values)

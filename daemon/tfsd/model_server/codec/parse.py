@@ -1,9 +1,9 @@
 """JSON text to values: what RapidJSON accepts in the real server is accepted here, what it refuses is refused.
 
-One way for every body, so that none costs much more per byte than another: the standard library's C scanner,
-and before it passes over the bytes that find what the two see differently (`Inf`, numbers that are too big,
-halves of surrogate pairs). Where a body is wrong `parse_errors` says why. What follows the first value is
-ignored. Never knows what the values mean.
+orjson reads what it plainly sees as RapidJSON does. All else is read by the standard library's C scanner, and before
+it passes over the bytes that find what those two see differently (`Inf`, numbers that are too big, halves of
+surrogate pairs). Neither makes a call for each value, so that no body costs much more per byte than another. Where a
+body is wrong `parse_errors` says why. What follows the first value is ignored. Never knows what the values mean.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Reversible
+from itertools import chain
 from typing import Any
 
 import numpy as np
+import orjson
 
 from tfsd.model_server.codec.parse_errors import check, is_too_big, parse_error
 from tfsd.model_server.codec.structure import blank_strings, depth
@@ -27,21 +29,30 @@ MAX_DEPTH = 1024
 #: Digits of a whole number; with more it is too big for a double.
 MAX_DIGITS = 309
 
-#: None, bool, int (of any size, see `is_integer`), float, str (see `encode`), list, JsonObject.
+#: None, bool, int (see `is_integer`; a larger one may be a float), float, str (see `encode`), list, JsonObject.
 JsonValue = Any
+JsonObject = dict[str, JsonValue]
 
 
-class JsonObject(tuple[tuple[str, JsonValue], ...]):
-    """An object: its members in order; a repeated name is kept, as look-up takes the first."""
+class RepeatedNames(JsonObject):
+    """An object in which a name is repeated: it has the first value of each."""
 
-    __slots__ = ()
+    def __init__(self, members: list[tuple[str, JsonValue]]) -> None:
+        super().__init__(reversed(members))
+        self.members = members
 
-    def find(self, name: str) -> tuple[str, JsonValue] | None:
-        """The first member of that name, or None."""
-        if name.isascii():
-            return next((member for member in self if member[0] == name), None)
-        wanted = name.encode("utf-8", "surrogateescape")
-        return next((member for member in self if encode(member[0]) == wanted), None)
+
+def members_of(value: JsonObject) -> Reversible[tuple[str, JsonValue]]:
+    """Names and values in order; a repeated name is kept."""
+    return value.members if isinstance(value, RepeatedNames) else value.items()
+
+
+def find(value: JsonObject, name: str) -> tuple[str, JsonValue] | None:
+    """The first member of that name, or None."""
+    if name.isascii():
+        return (name, value[name]) if name in value else None
+    wanted = name.encode("utf-8", "surrogateescape")
+    return next((member for member in members_of(value) if encode(member[0]) == wanted), None)
 
 
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
@@ -52,9 +63,9 @@ _ODD_NAME, _SHORT_NAME = re.compile(rb"-NaN|Inf(?!inity)"), re.compile(rb"(-?)(N
 _LONE_HIGH = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})")
 _FLOAT = re.compile(rb"(?<![0-9])[0-9]++(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)")
 _LONG = re.compile(rb"(?<![0-9.eE])(?<![eE][+-])[0-9]{%d,}+(?!\.[0-9]|[eE][+-]?[0-9])" % MAX_DIGITS)
-#: Makes every digit a zero and every E small, to look for forms of numbers that a double may not hold.
-_FORM = bytes.maketrans(b"123456789E", b"000000000e")
-_BIG_FORMS = (b"e000", b"e+000", b"0" * (MAX_DIGITS - 99))
+_BIG_EXPONENTS = re.compile(rb"e\+?[0-9]{3}"), re.compile(rb"E\+?[0-9]{3}")
+#: A whole number may be too big for a double from 210 digits on, with an exponent of two: twice this and more.
+_DIGITS = 100
 #: Depths up to this need no look at the scanner's stack, of which so much more than `MAX_DEPTH` is for the rest.
 _SHALLOW, _STACK = 256, 1000
 
@@ -116,6 +127,27 @@ def parse(body: bytes) -> JsonValue:
 
     Raises ServingError: INVALID_ARGUMENT, `JSON Parse error: ...` in RapidJSON's words.
     """
+    if b"\\" in body or _may_be_big(body):
+        return _read(body)
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return _read(body)
+    if type(value) is not dict and type(value) is not list:
+        return _read(body)
+    # colons and brackets in strings may be counted as well: only equality says something
+    if _members(value, body.count(b"{")) != body.count(b":") and _repeats(value, blank_strings(body)):
+        del value
+        return _read(body, object_pairs_hook=_object)
+    return value
+
+
+def _read(body: bytes, object_pairs_hook: Callable[[Any], JsonObject] | None = None) -> JsonValue:
+    """As `parse`, whatever the body.
+
+    Args:
+        object_pairs_hook: the scanner's, where a name is known to be repeated.
+    """
     if not body:
         raise invalid("JSON Parse error: The document is empty")
     mark = _BYTE_ORDER_MARK.match(body).end()  # type: ignore[union-attr]  # each byte is skipped by itself
@@ -126,12 +158,12 @@ def parse(body: bytes) -> JsonValue:
         body = b" " * mark + body[mark:]
     blanked = blank_strings(body)
     _check_depth(blanked)
-    big = any(form in blanked.translate(_FORM) for form in _BIG_FORMS)
+    big = _may_be_big(blanked)
     wrong = _lone_surrogates(body) + (_long_numbers(blanked) if big else [])
     floats = _Floats()
     constants, standard = _named_numbers(body, blanked)
     decoder = json.JSONDecoder(
-        object_pairs_hook=JsonObject, parse_float=floats if big else None, parse_constant=constants
+        parse_float=floats if big else None, parse_constant=constants, object_pairs_hook=object_pairs_hook
     )
     text, value = _decode(standard), None
     try:
@@ -143,12 +175,46 @@ def parse(body: bytes) -> JsonValue:
     except ValueError:  # int() takes no number as long as one of those in `wrong`
         pass
     else:
-        wrong = wrong and [offset for offset in wrong if offset < _size(text, end)]
-        if not isinstance(value, list | JsonObject):
+        size = _size(text, end)
+        wrong = wrong and [offset for offset in wrong if offset < size]
+        if not isinstance(value, list | dict):
             wrong.append(start)  # the scanner takes the `1` of `1.`
+        elif not (wrong or object_pairs_hook) and _repeats(value, blanked[:size]):
+            return _read(body, object_pairs_hook=_object)
     if wrong:
         check(body, blanked, min(wrong))
     return value
+
+
+def _object(members: list[tuple[str, JsonValue]]) -> JsonObject:
+    found = dict(members)
+    return found if len(found) == len(members) else RepeatedNames(members)
+
+
+def _repeats(value: JsonValue, blanked: bytes) -> bool:
+    """Whether the text of a value has more members than were kept."""
+    return _members(value, blanked.count(b"{")) != blanked.count(b":")
+
+
+def _members(value: JsonValue, objects: int) -> int:
+    """How many members `objects` objects have that are in a value, or as many as there are."""
+    count, level = 0, [value]
+    while level:
+        found = [one for one in level if type(one) is dict]
+        count += sum(map(len, found))
+        objects -= len(found)
+        if objects <= 0:
+            break
+        lists = [one for one in level if type(one) is list]
+        level = list(chain(chain.from_iterable(lists), chain.from_iterable(map(dict.values, found))))
+    return count
+
+
+def _may_be_big(blanked: bytes) -> bool:
+    """Whether there may be a number that no double holds, or that RapidJSON takes for one."""
+    if any(pattern.search(blanked) for pattern in _BIG_EXPONENTS):
+        return True
+    return any(map(bytes.isdigit, [blanked[at : at + _DIGITS] for at in range(0, len(blanked), _DIGITS)]))
 
 
 def _skip_space(body: bytes, at: int) -> int:

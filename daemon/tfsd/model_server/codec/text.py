@@ -11,7 +11,7 @@ import re
 import struct
 from functools import cache
 
-from tfsd.model_server.codec.parse import JsonObject, JsonValue, encode, is_integer
+from tfsd.model_server.codec.parse import JsonValue, encode, is_integer, members_of
 
 #: A value quoted in a message is cut after the token with which it grows beyond this, in bytes.
 QUOTE_LIMIT = 256
@@ -131,9 +131,9 @@ def quoted_value(value: JsonValue) -> str:
 
 
 def _write(writer: PrettyWriter, value: JsonValue) -> None:
-    if isinstance(value, JsonObject):
+    if isinstance(value, dict):
         writer.start(array=False)
-        for name, member in value:
+        for name, member in members_of(value):
             writer.key(encode(name))
             _write(writer, member)
         writer.end()

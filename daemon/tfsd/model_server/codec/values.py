@@ -6,21 +6,23 @@ more per value than another. Owns the texts of the errors (tensorflow_model_serv
 
 from __future__ import annotations
 
-import binascii
+import contextlib
 import re
-from itertools import chain
+from binascii import a2b_base64
+from itertools import chain, compress, count, repeat
+from operator import ne
 
 import numpy as np
 
 from tfsd.model_server.codec.dtypes import BOOL, FLOATS, INTEGERS, STRING, dtype_name, numpy_dtype
-from tfsd.model_server.codec.parse import JsonObject, JsonValue, encode
+from tfsd.model_server.codec.parse import JsonObject, JsonValue, RepeatedNames, encode
 from tfsd.model_server.codec.text import quoted_value
 from tfsd.model_server.errors import Code, ServingError, invalid
 
 #: Dimensions of an array in NumPy; a tensor may have 254.
 MAX_RANK = 64
 _SMALLEST = {dtype: np.finfo(dtype).tiny for dtype in map(numpy_dtype, FLOATS)}
-_WORDS = {type(None): "Null", JsonObject: "Object", list: "Array", str: "String"}
+_WORDS = {type(None): "Null", dict: "Object", RepeatedNames: "Object", list: "Array", str: "String"}
 #: The types of the values of a dtype's tensors.
 _FITTING = (
     dict.fromkeys(FLOATS, frozenset((int, float)))
@@ -52,19 +54,14 @@ def format_error(value: JsonValue, what: str) -> ServingError:
 
 def is_base64(value: JsonValue) -> bool:
     """Whether a value is `{"b64": "..."}`, with that key alone."""
-    return (
-        isinstance(value, JsonObject)
-        and len(value) == 1
-        and value[0][0] == "b64"
-        and isinstance(value[0][1], str)
-    )
+    return type(value) is dict and len(value) == 1 and isinstance(value.get("b64"), str)
 
 
 def decode_base64(value: JsonObject) -> bytes:
     """The bytes of a base64 object. Raises ServingError if it is none, or its text is not base64."""
     if not is_base64(value):
         raise format_error(value, "not formatted correctly for base64 data")
-    return base64_bytes(encode(value[0][1]))
+    return base64_bytes(encode(value["b64"]))
 
 
 def base64_bytes(encoded: bytes) -> bytes:
@@ -76,7 +73,7 @@ def base64_bytes(encoded: bytes) -> bytes:
     left = len(match[1]) % 4 if match else 1
     if match is None or left == 1 or len(match[2]) not in (0, -left % 4):
         raise invalid("Unable to base64 decode")
-    return binascii.a2b_base64(match[1] + b"=" * (-left % 4))
+    return a2b_base64(match[1] + b"=" * (-left % 4))
 
 
 def dense_shape(value: JsonValue) -> tuple[int, ...]:
@@ -111,15 +108,17 @@ def flatten(roots: list[JsonValue], shape: tuple[int, ...], dtype: int) -> list[
     """
     level, misfit, per_root = roots, None, 1
     for depth, size in enumerate(shape):
-        if {list}.issuperset(map(type, level)) and {size}.issuperset(map(len, level)):
+        lists = {list}.issuperset(map(type, level))
+        if lists and {size}.issuperset(map(len, level)):
             level = list(chain.from_iterable(level))
         else:  # what comes before it in the text may be wrong deeper down
-            at = next(i for i, value in enumerate(level) if type(value) is not list or len(value) != size)
+            at = len(level) if lists else next(i for i, value in enumerate(level) if type(value) is not list)
+            at = next(compress(count(), map(ne, map(len, level[:at]), repeat(size))), at)
             misfit = Misfit(at // per_root, _shape_error(level[at], depth, shape))
             level = list(chain.from_iterable(level[:at]))
         per_root *= size
     try:
-        values = _scalars(level, dtype)
+        values = scalars(level, dtype)
     except Misfit as deeper:
         error = deeper.error
         if isinstance(level[deeper.root], list):
@@ -142,12 +141,12 @@ def _shape_error(value: JsonValue, level: int, shape: tuple[int, ...]) -> Servin
     )
 
 
-def _scalars(values: list[JsonValue], dtype: int) -> list[JsonValue]:
+def scalars(values: list[JsonValue], dtype: int) -> list[JsonValue]:
     """Scalars of a tensor, strings as bytes. Raises Misfit: the first one whose JSON type does not fit."""
     fitting = _FITTING.get(dtype, frozenset())
     if fitting.issuperset(map(type, values)):
         if dtype == STRING:
-            return list(map(encode, values))
+            return _encoded(values)
         if dtype not in INTEGERS or not values:
             return values
         low, high = INTEGERS[dtype]
@@ -164,14 +163,24 @@ def _scalars(values: list[JsonValue], dtype: int) -> list[JsonValue]:
     raise Misfit(at, _type_error(values[at], dtype))
 
 
+def _encoded(values: list[str]) -> list[bytes]:
+    try:
+        return [value.encode() for value in values]
+    except UnicodeEncodeError:
+        return list(map(encode, values))
+
+
 def _strings(values: list[JsonValue]) -> list[bytes]:
     """Strings and base64 objects as bytes. Raises Misfit."""
+    if all(map(is_base64, values)):
+        with contextlib.suppress(ValueError):  # of what is plainly right nothing needs to be looked at
+            return [a2b_base64(value["b64"], strict_mode=True) for value in values]
     encoded = []
     for at, value in enumerate(values):
         try:
             if isinstance(value, str):
                 encoded.append(encode(value))
-            elif isinstance(value, JsonObject):
+            elif isinstance(value, dict):
                 encoded.append(decode_base64(value))
             else:
                 raise _type_error(value, STRING)
@@ -181,7 +190,7 @@ def _strings(values: list[JsonValue]) -> list[bytes]:
 
 
 def _type_error(value: JsonValue, dtype: int) -> ServingError:
-    if dtype not in _FITTING and not isinstance(value, JsonObject):
+    if dtype not in _FITTING and not isinstance(value, dict):
         what = f"Conversion of JSON Value: {quoted_value(value)} to type: {dtype_name(dtype)}"
         return ServingError(Code.UNIMPLEMENTED, what)
     return format_error(value, f"Type: {type_word(value)} is not of expected type: {dtype_name(dtype)}")

@@ -1,10 +1,14 @@
-"""The codec as a whole: what is encoded is decoded again, in both formats and by both readers."""
+"""The codec as a whole: what is encoded is decoded again, in both formats and by both scanners, and no kind of body
+has its values looked at one by one."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import sys
 import tracemalloc
+import types
 from typing import Any
 
 import numpy as np
@@ -14,8 +18,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from support.control import DAEMON
-from tfsd.model_server.codec import decode, dtypes, fast
-from tfsd.model_server.codec.codec import decode_predict, encode_predictions, parse
+from tfsd.model_server.codec import dtypes
+from tfsd.model_server.codec import parse as parsing
+from tfsd.model_server.codec.codec import decode_predict, encode_predictions
 from tfsd.model_server.errors import Code, ServingError
 
 NUMBERS = sorted(dtypes.FLOATS | dtypes.INTEGERS.keys() | {dtypes.BOOL})
@@ -133,35 +138,29 @@ MANGLE = st.sampled_from(
 )
 
 
+def outcome(body: bytes, dtypes: dict[str, int]) -> Any:
+    try:
+        signature, row_format, arrays = decode_predict(body, lambda signature: dtypes)
+    except ServingError as error:
+        return error.code, error.message
+    return signature, row_format, {name: (a.dtype, a.shape, repr(a.tolist())) for name, a in arrays.items()}
+
+
 @given(BODIES, MANGLE, st.dictionaries(st.sampled_from(("x", "y")), ANY_DTYPE, max_size=2))
 @example({"instances": [1.0, True]}, lambda text: text, {"x": dtypes.FLOAT})
 @example({"instances": [1e39]}, lambda text: text, {"x": dtypes.FLOAT})
-def test_the_fast_reader_agrees_with_the_careful_one(
+@example({"instances": [{"x": 1}]}, lambda text: text.replace('"x"', '"x":1.5,"x"', 1), {"x": dtypes.FLOAT})
+def test_it_makes_no_difference_which_scanner_reads_a_body(
     document: Any, mangle: Any, dtypes: dict[str, int]
 ) -> None:
     body = mangle(json.dumps(document, separators=(",", ":"), ensure_ascii=False)).encode()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(
+            parsing, "orjson", types.SimpleNamespace(loads=lambda body: None, JSONDecodeError=ValueError)
+        )  # no array and no object
+        wanted = outcome(body, dtypes)
 
-    quick = fast.decode_predict(body, lambda signature: dtypes)
-
-    if quick is not None:
-        careful = decode.decode_predict(parse(body), lambda signature: dtypes)
-        assert quick[:2] == careful[:2]
-        assert quick[2].keys() == careful[2].keys()
-        for name, array in quick[2].items():
-            assert_same(array, careful[2][name])
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b'{"instances":[1.0,2,5.0]}',
-        b'{"signature_name":"s","inputs":{"x":[[1.5,-2e3],[0,7]]}}\n',
-        b'{"instances":[{"x":1.5},{"x":2.5}]}',
-        b'{"instances":[NaN,-Infinity,1.5]}',
-    ],
-)
-def test_common_bodies_take_the_fast_way(body: bytes) -> None:
-    assert fast.decode_predict(body, lambda signature: {"x": dtypes.FLOAT}) is not None
+    assert outcome(body, dtypes) == wanted
 
 
 def test_a_text_among_numbers_costs_no_memory() -> None:
@@ -201,6 +200,11 @@ MANY = 10_000
     ],
 )
 def test_no_value_is_looked_at_by_itself(values: bytes, message: str) -> None:
+    assert calls_of_ours(b'{"instances":[' + values + b"]}", {"x": dtypes.INT32}, message) < MANY / 10
+
+
+def calls_of_ours(body: bytes, inputs: dict[str, int], message: str | None) -> int:
+    """How many of our functions are called for a body, which is refused with a message that has `message` in it."""
     calls = 0
 
     def profile(frame: Any, event: str, argument: Any) -> None:
@@ -209,14 +213,38 @@ def test_no_value_is_looked_at_by_itself(values: bytes, message: str) -> None:
         ours = frame.f_code.co_filename.startswith(str(DAEMON))
         calls += ours and event == "call" and frame.f_code.co_name != "<genexpr>"
 
+    refusal = (
+        contextlib.nullcontext() if message is None else pytest.raises(ServingError, match=re.escape(message))
+    )
     sys.setprofile(profile)
     try:
-        with pytest.raises(ServingError) as caught:
-            decode_predict(b'{"instances":[' + values + b"]}", lambda signature: {"x": dtypes.INT32})
+        with refusal:
+            decode_predict(body, lambda signature: inputs)
     finally:
         sys.setprofile(None)
-    assert message in caught.value.message
-    assert calls < MANY / 10
+    return calls
+
+
+ROWS_OF_OBJECTS = {
+    "right": (b'{"x":1}', b'{"x":1}', None),
+    "an escape": (b'{"x":1}', b'{"\\u0078":1}', None),
+    "NaN": (b'{"x":1}', b'{"x":NaN}', None),
+    "ragged": (b'{"x":[1]}', b'{"x":[1,2]}', "element: 10000 key: x of 'instances' list"),
+    "a wrong name at the end": (b'{"x":1}', b'{"y":1}', "element: 10000 key: y of 'instances' list"),
+    "wrong names": (b'{"y":1}', b'{"y":1}', "element: 0 key: y of 'instances' list"),
+    "a name is missing": (b'{"x":1}', b"{}", "element: 10000 of 'instances' list. JSON object: {}"),
+    "no object": (b'{"x":1}', b"1", "Expecting object but got list at item 10000"),
+    "an object among numbers": (b"1", b'{"x":1}', "Expecting value/list but got object at item 10000"),
+    "an object in it": (b'{"x":1}', b'{"x":{"y":1}}', "element: 10000 key: x"),
+    "cut short": (b'{"x":1}', b'{"x":1', "Missing a comma or '}' after an object member."),
+}
+
+
+@pytest.mark.parametrize(("row", "last", "message"), ROWS_OF_OBJECTS.values(), ids=ROWS_OF_OBJECTS.keys())
+def test_no_row_is_looked_at_by_itself(row: bytes, last: bytes, message: str | None) -> None:
+    body = b'{"instances":[' + (row + b",") * MANY + last + b"]}"
+
+    assert calls_of_ours(body, {"x": dtypes.DOUBLE}, message) < MANY / 10
 
 
 def test_values_that_wrap_and_overflow_as_in_the_real_server() -> None:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfsd.model_server.codec import decode, dense, fast
+from tfsd.model_server.codec import decode, dense
 from tfsd.model_server.codec.codec import decode_predict, parse
-from tfsd.model_server.codec.dense import MAX_EMPTY, collector_at_rest, flattened
+from tfsd.model_server.codec.dense import MAX_EMPTY, collector_at_rest, read_flat
 from tfsd.model_server.codec.parse import parse as parse_bytes
 from tfsd.model_server.errors import ServingError
 
@@ -35,12 +35,12 @@ def small_bodies_too(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_body_is_read_as_the_careful_reader_reads_it(
     shape: tuple[int, ...], key: str, edits: list[tuple[int, str]], dtype: int
 ) -> None:
-    """Whatever is put into the text of a regular array: the same arrays, or the fast reader leaves it alone."""
+    """Whatever is put into the text of a regular array: the same arrays, or it is left to the careful reader."""
     text = json.dumps({key: np.arange(np.prod(shape)).reshape(shape).tolist()})
     for at, letter in edits:
         text = text[: at % len(text)] + letter + text[at % len(text) :]
     body = text.encode()
-    found = fast.decode_predict(body, lambda _: {"x": dtype})
+    found = read_flat(body, lambda _: {"x": dtype})
     try:
         wanted = decode.decode_predict(parse_bytes(body), lambda _: {"x": dtype})
     except ServingError:
@@ -57,24 +57,25 @@ def test_a_body_is_read_as_the_careful_reader_reads_it(
 @given(shape=SHAPES)
 def test_the_shape_of_a_regular_array_is_found(shape: tuple[int, ...]) -> None:
     body = json.dumps({"instances": np.zeros(shape).tolist()}).encode()
-    found = flattened(body)
+    found = read_flat(body, lambda _: {"x": FLOAT})
     assert found is not None
-    assert found[2] == shape
+    assert found[2]["x"].shape == shape
 
 
 @pytest.mark.parametrize(
-    "value", ["[[1],[1,2]]", "[[1],2]", "[1,[2]]", "[[[1],[2]],[[3]]]", "[[1],[2],]", "[[]]"]
+    "value",
+    ["[[1],[1,2]]", "[[1],2]", "[1,[2]]", "[[[1],[2]],[[3]]]", "[[1],[2],]", "[[]]", "[[]0]", "[0[]]"],
 )
 def test_of_an_irregular_one_there_is_none(value: str) -> None:
     body = f'{{"instances": {value}}}'.encode()
-    assert fast.decode_predict(body, lambda _: {"x": FLOAT}) is None
+    assert read_flat(body, lambda _: {"x": FLOAT}) is None
 
 
 def test_booleans_stay_booleans() -> None:
     body = b'{"instances": [[true], [false]]}'
     _, _, arrays = decode_predict(body, lambda _: {"x": BOOL})
     assert arrays["x"].tolist() == [[True], [False]]
-    assert fast.decode_predict(body, lambda _: {"x": FLOAT}) is None
+    assert read_flat(body, lambda _: {"x": FLOAT}) is None
 
 
 @pytest.mark.parametrize("piece", ["[]", "{}", "[ \n]", "{\t}"])
