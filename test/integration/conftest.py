@@ -19,7 +19,29 @@ from tfsd.stack.model_server_flags import EMBEDDED
 
 PLAIN_MODELS = ("half_plus_two", "half_plus_three", "matrix", "string", "multi")
 
+#: Modules that take the longest, most of it waiting. They begin first, or the others would be done long before them.
+LONGEST = (
+    "test_tune",
+    "test_reliability",
+    "test_multi_model_reliability",
+    "test_runtime",
+    "test_documentation",
+    "test_updates",
+    "test_tutorial",
+    "test_openapi_fuzzed",
+)
+
 StartStack = Callable[..., RunningStack]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: place for place, name in enumerate(LONGEST)}
+    here = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        return order.get(item.path.stem, len(order)) if item.path.is_relative_to(here) else len(order)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ def test_a_request_that_kills_its_worker_gets_one_other(stack: RunningStack) -> 
     answer = stack.invoke(b"die")
     assert (answer.status_code, answer.headers["Content-Type"]) == (502, "application/json")
     assert answer.json()["error"].startswith("both workers that got this request ended")
-    stack.wait_for(lambda: "RUNNING" in stack.ctl("status", "worker-default-0"), 20, "restarted")
+    stack.wait_for(lambda: stack.state("worker-default-0") == "RUNNING", 20, "restarted")
     assert stack.log_text().count("terminated by SIGKILL") == 2
     stack.wait_for(lambda: stack.ping().status_code == 200, 20, "healthy")
     assert stack.invoke(b"x").text == "1"

@@ -83,7 +83,7 @@ def kill_and_wait(stack: MultiModelStack, program: str) -> None:
 def test_killing_control_loses_nothing(two: MultiModelStack, models: Path) -> None:
     with Load(two.invoke_url("plain"), BODY, clients=2) as load:
         for _ in range(2):
-            kill_and_wait(two, "control:control")
+            kill_and_wait(two, "control")
             load.wait_for_more()
             assert two.names() == ["coded", "plain"]
             assert two.load("plain", two.get("plain").json()["modelUrl"]).status_code == 409
@@ -120,8 +120,7 @@ def test_killing_workers_loses_no_request(two: MultiModelStack, name: str) -> No
     workers = plan.pools[plan.models[name].pool].workers
     with Load(two.invoke_url(name), BODY, clients=4) as load:
         for worker in workers:
-            group = "worker-coded:" if name == "coded" else ""
-            kill_and_wait(two, group + worker.program)
+            kill_and_wait(two, worker.program)
             load.wait_for_more()
     load.assert_none_failed()
 
@@ -150,9 +149,9 @@ def test_control_restarted_during_a_load(two: MultiModelStack, models: Path) -> 
     answers = []
     thread = threading.Thread(target=lambda: answers.append(two.load("interrupted", url)))
     thread.start()
-    two.wait_for(lambda: "RUNNING" in two.ctl("status", "model-interrupted"), 30, "loading")
+    two.wait_for(lambda: two.state("model-interrupted") == "RUNNING", 30, "loading")
 
-    kill_and_wait(two, "control:control")
+    kill_and_wait(two, "control")
 
     assert two.ask("plain").status_code == 200
     thread.join(60)
@@ -165,8 +164,8 @@ def test_control_restarted_during_a_load(two: MultiModelStack, models: Path) -> 
 def test_control_restarted_during_a_load_that_nobody_waits_for(two: MultiModelStack, models: Path) -> None:
     url = two.lay("abandoned", models / "half_plus_two", SLOW_IMPORT.replace("(3)", "(600)"))
     connection = two.start_load("abandoned", url)
-    two.wait_for(lambda: "RUNNING" in two.ctl("status", "model-abandoned"), 30, "loading")
-    control = two.pid("control:control")
+    two.wait_for(lambda: two.state("model-abandoned") == "RUNNING", 30, "loading")
+    control = two.pid("control")
     os.kill(control, signal.SIGSTOP)  # so that it does not see the client go
     connection.close()
     os.kill(control, signal.SIGKILL)
@@ -197,7 +196,7 @@ def test_control_restarted_during_an_unload(two: MultiModelStack, models: Path) 
     unloading.start()
     two.wait_for(lambda: two.get("slow").status_code == 404, 10, "on its way out")
 
-    kill_and_wait(two, "control:control")
+    kill_and_wait(two, "control")
 
     thread.join()
     unloading.join()
@@ -295,7 +294,7 @@ def test_models_that_share_model_servers(start: StartStack, models: Path) -> Non
         assert stack.unload("m1").status_code == 200
         assert stack.ask("m1").status_code == 404
         stack.loaded("m1", urls["m1"])
-        kill_and_wait(stack, "control:control")
+        kill_and_wait(stack, "control")
         assert stack.unload("m2").status_code == 200
         stack.loaded("m2", urls["m2"])
         load.wait_for_more()

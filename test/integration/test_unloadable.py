@@ -81,4 +81,4 @@ def test_a_model_without_a_good_version_is_answered_503_at_once_with_the_reason(
             assert answer.status_code == 503, answer.text
             assert "version 2: " in answer.json()["error"]
         assert stack.ping().status_code == 503
-        stack.wait_for(lambda: "STOPPED" in stack.ctl("status", "model-net"), 20, "stopped")
+        stack.wait_for(lambda: stack.state("model-net") == "STOPPED", 20, "stopped")

@@ -14,7 +14,7 @@ import requests
 
 from integration.conftest import StartStack, linked
 from integration.test_serving import error_of
-from support import v2_clients
+from support import client_environments, v2_clients
 from support.code import add_model
 from support.models import built_models
 from support.multi_model import MultiModelStack
@@ -78,7 +78,7 @@ def one(data: list[Any], **more: Any) -> dict[str, Any]:
     return {"parameters": {"signature_name": "one"}, "inputs": [entry], **more}
 
 
-@pytest.mark.timeout(v2_clients.INSTALL_SECONDS + 300)
+@pytest.mark.timeout(client_environments.INSTALL_SECONDS + 300)
 def test_tritonclient(stack: RunningStack) -> None:
     found = v2_clients.run("triton_client.py", f"127.0.0.1:{stack.port}")
     assert (found["live"], found["ready"]) == (True, True)
@@ -103,7 +103,7 @@ def test_tritonclient(stack: RunningStack) -> None:
     assert "1, 2" in found["errors"]["version"][1]
 
 
-@pytest.mark.timeout(v2_clients.INSTALL_SECONDS + 300)
+@pytest.mark.timeout(client_environments.INSTALL_SECONDS + 300)
 def test_kserve_client(stack: RunningStack) -> None:
     found = v2_clients.run("kserve_client.py", f"http://127.0.0.1:{stack.port}")
     assert (found["live"], found["ready"]) == (True, True)

@@ -18,6 +18,7 @@ from support.stack import RunningStack
 VOLATILE = (
     *("nginx", "control.state.json", "requests.log", "plan.json", "control.sock"),
     *("ends/control", "ends/nginx", "ends/worker-default", "heartbeats/worker-default"),
+    *("started", "healthy"),
 )
 LOAD_SECONDS = 120
 
@@ -91,7 +92,7 @@ class MultiModelStack(RunningStack):
     def traces(self) -> set[str]:
         """Everything that a model may leave: files of the run directory, and supervisord's programs."""
         files = {str(path.relative_to(self.run_dir)) for path in self.run_dir.rglob("*")}
-        programs = {line.split()[0] for line in self.ctl("status").splitlines() if line.strip()}
+        programs = set(self.programs())
         # what is being replaced has another name for a moment
         passing = ("/.", ".tmp", ".partial")
         kept = {f for f in files if not f.startswith(VOLATILE) and not any(part in f for part in passing)}

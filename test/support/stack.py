@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import http.client
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import xmlrpc.client
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import requests
+from supervisor.xmlrpc import SupervisorTransport
 
 from tfsd.plan import Plan
 from tfsd.run_dir import RunDir
@@ -144,10 +147,24 @@ class RunningStack:
         ]
         return subprocess.run([*command, *words], capture_output=True, text=True, timeout=60).stdout
 
+    def programs(self) -> dict[str, dict[str, Any]]:
+        """What supervisord says of each program, by name; nothing while it does not answer."""
+        socket = f"unix://{RunDir(self.run_dir).supervisor_socket}"
+        transport = SupervisorTransport(serverurl=socket)
+        try:
+            with xmlrpc.client.ServerProxy("http://localhost", transport) as proxy:
+                found: Any = proxy.supervisor.getAllProcessInfo()
+                return {program["name"]: program for program in found}
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error):
+            return {}
+
+    def state(self, program: str) -> str:
+        """supervisord's word for it, such as RUNNING; empty when there is none."""
+        return str(self.programs().get(program, {}).get("statename", ""))
+
     def pid(self, program: str) -> int:
         """The process id of a supervisord program, 0 while it has none."""
-        text = self.ctl("pid", program).strip()
-        return int(text) if text.isdigit() else 0
+        return int(self.programs().get(program, {}).get("pid", 0))
 
     def kill(self, program: str) -> int:
         """kill -9 a program's process; returns the process id that it had."""
