@@ -18,6 +18,7 @@ from typing import Any
 from tfsd.errors import StartError
 from tfsd.local.captures import CaptureError, invocations
 from tfsd.tuner.load import Request
+from tfsd.tuner.words import counted
 
 JSON, LINES, CSV = "application/json", "application/jsonlines", "text/csv"
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
@@ -80,14 +81,14 @@ def _captured(path: Path) -> Bodies:
         raise BodiesError(str(error)) from None
     if not found:
         raise BodiesError(f"{path} has no captured request")
-    return Bodies(tuple(found), f"{len(found)} captured requests of {path}")
+    return Bodies(tuple(found), f"{counted(len(found), 'captured request')} of {path}")
 
 
 def _lines(path: Path, data: bytes, content_type: str) -> Bodies:
     lines = [line for line in data.splitlines() if line.strip()][:MOST_REQUESTS]
     return Bodies(
         tuple(Request(line, content_type) for line in lines),
-        f"{path}, {len(lines)} lines, each a request of {content_type}",
+        f"{path}, {counted(len(lines), 'line')}, each a request of {content_type}",
     )
 
 

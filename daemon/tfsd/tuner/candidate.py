@@ -6,6 +6,7 @@ import dataclasses
 from bisect import bisect_left
 
 from tfsd.settings import Settings
+from tfsd.tuner.words import counted
 
 PREFIX = "SAGEMAKER_TFS_"
 
@@ -26,7 +27,8 @@ class Batching:
         return self.allowed[index] if index < len(self.allowed) else rows
 
     def __str__(self) -> str:
-        text = f"batches of {self.max_batch_size}, {self.timeout_micros / 1000:g} ms, {self.threads} threads"
+        wait = f"{self.timeout_micros / 1000:g} ms"
+        text = f"batches of {self.max_batch_size}, {wait}, {counted(self.threads, 'thread')}"
         return text + (", padded" if self.allowed else "")
 
 
@@ -59,6 +61,9 @@ class Candidate:
             settings.inter_op_parallelism,
             settings.intra_op_parallelism,
         )
+
+    def with_batching(self, batching: Batching) -> Candidate:
+        return dataclasses.replace(self, batching=batching)
 
     def variables(self) -> dict[str, str]:
         """All of it as environment variables; what the model server decides is left out."""
@@ -95,9 +100,9 @@ class Candidate:
         if self.batching != default.batching:
             words.append(str(self.batching) if self.batching else "batching off")
         if self.instances != default.instances:
-            words.append(f"{self.instances} model servers")
+            words.append(counted(self.instances, "model server"))
         if self.workers != default.workers:
-            words.append(f"{self.workers} workers")
+            words.append(counted(self.workers, "worker"))
         if self.inter_op != default.inter_op:
             words.append(f"inter-op {self.inter_op}")
         if self.intra_op != default.intra_op:

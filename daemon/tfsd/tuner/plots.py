@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 from tfsd.tuner.curve import Curve
@@ -63,8 +64,8 @@ def cost_curve(curve: Curve) -> str:
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         axes.set_xticks(sizes, [str(size) for size in sizes])
-        axes.minorticks_off()
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.minorticks_off()
+        _labelled(axes.yaxis)
         axes.set_xlabel("requests in one call")
         axes.set_ylabel("milliseconds")
         axes.legend(frameon=False)
@@ -104,8 +105,7 @@ def pareto(trials: Sequence[Trial], default: Trial, best: Trial, goal: Goal) -> 
             fontsize=9,
         )
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.minorticks_off()
+        _labelled(axes.yaxis)
         axes.set_xlim(left=0)
         axes.set_ylim(top=min(axes.get_ylim()[1], goal.seconds * 1e3 * HIGHEST))
         axes.set_xlabel("requests a second")
@@ -138,14 +138,19 @@ def distributions(default: Probe, best: Probe, goal: Goal) -> str:
         axes.axhline(100 * (1 - goal.quantile), color=RED, lw=1, ls=":")
         axes.set_xscale("log")
         axes.set_yscale("log")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+        _labelled(axes.xaxis)
+        _labelled(axes.yaxis)
         axes.set_xlabel(f"latency in milliseconds, at {default.rate:.4g} requests a second")
         axes.set_ylabel("% of requests that take longer")
         axes.legend(frameon=False)
 
     return _drawn(draw)
+
+
+def _labelled(axis: Axis) -> None:
+    """Numbers at 1, 2 and 5 of each decade of a logarithmic axis: one that spans less than a decade has some too."""
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
 
 
 def _points(trial: Trial, goal: Goal) -> list[tuple[float, float]]:

@@ -9,13 +9,16 @@ from collections.abc import Iterator
 from tfsd.tuner.candidate import Batching, Candidate
 from tfsd.tuner.curve import Curve
 from tfsd.tuner.goal import Goal
-from tfsd.tuner.simulation import Costs, predicted_rate
+from tfsd.tuner.simulation import Costs, mean_latency, predicted_rate
 
 SIZES = (2, 4, 8, 16, 32, 64, 128)
 WAITS = (0.0, 0.05, 0.2)  # timeouts, as shares of the goal's time
 FASTEST_INTAKE = 0.0002  # seconds: nginx and the model server's parsing cost that much of every request
 BEST_KEPT = 4  # candidates of batching that are measured before neighbours of the best
-SIMILAR = 0.02  # predictions that differ by less are alike: the smaller batch or the shorter wait comes first
+SIMILAR = 0.02  # predictions that differ by less are alike
+SIMILAR_LATENCY = 0.1  # and so are latencies
+COMMON_LOAD = 0.9  # of the rate that candidates have in common: where their latencies are compared
+AS_PREDICTED = 0.9  # a measured rate that is lower has shown what requests cost beside their calls
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,29 +36,50 @@ class Predictor:
         self._curve = curve
         self._goal = goal
         self._cpus = cpus
+        self._intake = max(curve.intake, FASTEST_INTAKE) if curve else FASTEST_INTAKE
 
     def rate(self, candidate: Candidate) -> float | None:
         """Expected of the candidate. Model servers side by side are expected to be as good as one."""
-        if self._curve is None:
-            return None
+        costs = self._costs(self._intake)
+        return predicted_rate(costs, candidate.batching, self._goal) if costs else None
+
+    def learn(self, candidate: Candidate, rate: float) -> bool:
+        """Take from a measured rate what a request costs beside the model's calls, if that is more than was expected:
+        a rate far below the predicted one is the limit of all that has to pass requests on. Whether it was.
+        """
+        if self._curve is None or rate >= AS_PREDICTED * (self.rate(candidate) or 0.0):
+            return False
+        low, high = self._intake, 2 / rate
+        while high > 1.02 * low:
+            middle = math.sqrt(low * high)
+            costs = self._costs(middle)
+            if costs and predicted_rate(costs, candidate.batching, self._goal) > rate:
+                low = middle
+            else:
+                high = middle
+        self._intake = high
+        return True
+
+    def _costs(self, intake: float) -> Costs | None:
         curve = self._curve
-        costs = Costs(curve.seconds, curve.overhead, max(curve.intake, FASTEST_INTAKE), curve.parallelism)
-        return predicted_rate(costs, candidate.batching, self._goal)
+        return Costs(curve.seconds, curve.overhead, intake, curve.parallelism) if curve else None
 
     def batching(self, base: Candidate) -> list[Prediction]:
-        """The best candidates with batching, one for each batch size; none if the curve says that it cannot help."""
+        """The best candidates with batching, one for each way to form batches (threads, and whether they wait); none
+        if the curve says that batching cannot help.
+
+        Of what is predicted to serve alike, what has fewer requests under way comes first.
+        """
         if self._curve is not None and not self._curve.batching_may_help():
             return []
-        best: list[Prediction] = []
+        ways: dict[tuple[int, bool], list[Prediction]] = {}
         for size in SIZES:
             if self._curve is not None and self._curve.seconds(size) > self._goal.seconds:
                 break
-            best.append(self._best(base, list(self._parameters(size))))
-        best.sort(key=lambda one: -(one.rate or 0.0))
-        if self._curve is not None and best and best[0].rate:
-            top = best[0].rate
-            best.sort(key=lambda one: (-_steps(one.rate, top), _size(one)))
-        return best[:BEST_KEPT]
+            for way, batching in self._parameters(size):
+                ways.setdefault(way, []).append(self._of(base, batching))
+        best = [self._sorted(predictions)[0] for predictions in ways.values()]
+        return self._sorted(list(dict.fromkeys(best)))[:BEST_KEPT]
 
     def neighbours(self, base: Candidate) -> Iterator[Prediction]:
         """Other candidates near `base`, which has batching: other waits, threads and sizes, and padding."""
@@ -91,11 +115,18 @@ class Predictor:
                 if workers != base.workers:
                     yield Prediction(dataclasses.replace(base, workers=workers), None)
 
-    def _parameters(self, size: int) -> Iterator[Batching]:
+    def _parameters(self, size: int) -> Iterator[tuple[tuple[int, bool], Batching]]:
+        """Ways to form batches of `size`: (threads, whether they wait).
+
+        With a thread more than calls proceed side by side, one batch is collected while another runs; where it waits
+        for as long as a call takes, it is not closed before its turn.
+        """
         parallel = 1 if self._curve is None else max(1, round(self._curve.parallelism))
-        for threads in sorted({parallel, self._cpus}):
-            for wait in WAITS:
-                yield Batching(size, self._micros(wait), threads, 100)
+        call = WAITS[1] if self._curve is None else self._curve.seconds(size) / self._goal.seconds
+        ways = {(parallel, False), (parallel + 1, False), (parallel + 1, True), (self._cpus, False)}
+        for threads, waits in sorted(ways):
+            wait = min(call, WAITS[-1]) if waits else 0.0
+            yield (threads, waits), Batching(size, self._micros(wait), threads, 100)
 
     def _micros(self, share: float) -> int:
         """A timeout, to two digits."""
@@ -103,25 +134,35 @@ class Predictor:
         digits = 1 - math.floor(math.log10(micros)) if micros >= 1 else 0
         return round(round(micros, digits))
 
-    def _best(self, base: Candidate, parameters: list[Batching]) -> Prediction:
-        predictions = [self._of(base, one) for one in parameters]
-        top = max(one.rate or 0.0 for one in predictions)
-        return next(one for one in predictions if (one.rate or 0.0) >= (1 - SIMILAR) * top)
+    def _sorted(self, predictions: list[Prediction]) -> list[Prediction]:
+        """Best first."""
+        top = max((one.rate or 0.0 for one in predictions), default=0.0)
+        costs = self._costs(self._intake)
+        if not costs or not top:
+            return predictions
+
+        def order(one: Prediction) -> tuple[int, int, int, int]:
+            batching = one.candidate.batching
+            assert batching is not None
+            steps = _steps(one.rate or 0.0, top, SIMILAR)
+            latency = mean_latency(costs, batching, COMMON_LOAD * top) if not steps else self._goal.seconds
+            return (
+                steps,
+                -_steps(latency, self._goal.seconds, SIMILAR_LATENCY),
+                batching.max_batch_size,
+                batching.threads,
+            )
+
+        return sorted(predictions, key=order)
 
     def _of(self, base: Candidate, batching: Batching) -> Prediction:
         """With queues for what the goal's time may hold, and at least so much that a burst is not refused."""
-        rate = self.rate(dataclasses.replace(base, batching=batching))
+        rate = self.rate(base.with_batching(batching))
         waiting = 2 * (rate or 0.0) * self._goal.seconds / batching.max_batch_size
         enqueued = max(4 * batching.threads, math.ceil(waiting), 16)
-        return Prediction(
-            dataclasses.replace(base, batching=dataclasses.replace(batching, enqueued=enqueued)), rate
-        )
+        return Prediction(base.with_batching(dataclasses.replace(batching, enqueued=enqueued)), rate)
 
 
-def _steps(rate: float | None, top: float) -> int:
-    """Rates in steps of SIMILAR below the top, so that those that are alike compare as equal."""
-    return -round(math.log(top / rate) / SIMILAR) if rate else -1_000_000
-
-
-def _size(prediction: Prediction) -> int:
-    return prediction.candidate.batching.max_batch_size if prediction.candidate.batching else 1
+def _steps(value: float, top: float, similar: float) -> int:
+    """How many steps of `similar` a value is below the top: those that are alike compare as equal."""
+    return round(math.log(top / value) / similar) if value else 1_000_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 
 from tfsd.errors import StartError
@@ -12,10 +13,11 @@ from tfsd.tuner.goal import Goal
 from tfsd.tuner.prediction import Prediction, Predictor
 from tfsd.tuner.trials import GeneratorWasSlow, Server, Trial
 
-MARGIN = 1.08  # by which a candidate must serve more than the best so far
+MARGIN = 1.04  # by which a candidate must serve more than the best so far
 CAUTION = 0.75  # of a prediction: where a candidate is tried that has beaten the best
 SMALLEST_STEP = 1.3
 LEAP = 4.0  # but no farther from the best so far
+ABOVE_DOUBT = 8.0  # where so many times the best is hoped for, a candidate begins between both
 DEFAULT_SHARE, RACE_SHARE = 0.35, 0.6  # of the time have passed when the default, and all, must be known
 UNBEATEN_SHARE = 0.85  # as long as nothing beats the default there is nothing to compare in pairs
 MOST_NEIGHBOURS = 6
@@ -77,13 +79,26 @@ class Race:
 
         The best prediction is measured in any case, the others while there is time.
         """
-        for number, prediction in enumerate(self._predictor.batching(self.default.candidate)):
-            if number and not self._is_time():
-                self.cut_short = True
-                break
-            self._try(prediction)
+        self._try_batching()
         self._climb(lambda: self._predictor.others(self.best.candidate, has_code))
         self._climb(lambda: self._predictor.neighbours(self.best.candidate))
+
+    def _try_batching(self) -> None:
+        """One candidate of each way to form batches; what the first has shown tells which sizes the others have."""
+        predictions = self._predictor.batching(self.default.candidate)
+        if not predictions:
+            return
+        self._try(predictions[0])
+        first = self.trials[-1]
+        if first.rate and self._predictor.learn(first.candidate, first.rate):
+            predictions = self._predictor.batching(self.default.candidate)
+        for prediction in predictions:
+            if _way(prediction.candidate) == _way(first.candidate):
+                continue
+            if not self._is_time():
+                self.cut_short = True
+                return
+            self._try(prediction)
 
     def _climb(self, candidates: Callable[[], Iterator[Prediction]]) -> None:
         """Try what is near the best, and begin again near what beats it."""
@@ -124,13 +139,29 @@ class Race:
 
     def _measure(self, trial: Trial, server: Server, to_beat: float) -> None:
         hope = CAUTION * (trial.predicted or 0.0)
+        lowest = to_beat
+        guess = to_beat or min(hope or 1.0, LEAP * (self.default.predicted or 1.0))
+        step = min(max(hope / to_beat, SMALLEST_STEP), LEAP) if to_beat else SMALLEST_STEP
+        if to_beat and hope > ABOVE_DOUBT * to_beat:
+            between = math.sqrt(hope * to_beat)
+            once = trials.measure(
+                trial, server, self._goal, between, self._seconds, lowest=between, more=lambda: False
+            )
+            if once.rate:
+                lowest, guess, step = once.rate, hope, SMALLEST_STEP
         trials.measure(
             trial,
             server,
             self._goal,
-            to_beat or min(hope or 1.0, LEAP * (self.default.predicted or 1.0)),
+            guess,
             self._seconds,
-            step=min(max(hope / to_beat, SMALLEST_STEP), LEAP) if to_beat else SMALLEST_STEP,
-            lowest=to_beat or None,
+            step=step,
+            lowest=lowest or None,
             more=self._is_time,
         )
+
+
+def _way(candidate: Candidate) -> tuple[int, bool] | None:
+    """How it forms batches of whatever size: threads, and whether they wait."""
+    batching = candidate.batching
+    return (batching.threads, batching.timeout_micros > 0) if batching else None

@@ -17,7 +17,10 @@ from tfsd.tuner.bisection import highest_rate
 from tfsd.tuner.candidate import Batching
 from tfsd.tuner.goal import Goal
 
-REQUESTS = 1500
+REQUESTS, MOST_REQUESTS = 1500, 6000
+GOALS_LONG = (
+    6  # what is simulated lasts for so many times the goal, or the limit of a fast server would not show
+)
 CALLS_AT_ONCE = 16  # of a server that does not batch: how many threads it would run them in
 
 
@@ -45,13 +48,16 @@ def arrivals(rate: float, count: int, seed: int = 0) -> np.ndarray:
 
 
 def latencies(moments: np.ndarray, costs: Costs, batching: Batching | None) -> np.ndarray:
-    """The latency in seconds of each arrival, in their order."""
+    """The latency in seconds of each arrival, in their order.
+
+    A free thread takes a batch and closes it, even where its call has to wait for those that proceed already.
+    """
     threads = batching.threads if batching else CALLS_AT_ONCE
-    servers = max(1, min(threads, math.ceil(costs.parallelism)))
-    slower = max(1.0, servers / costs.parallelism)
+    calls = max(1, min(threads, math.ceil(costs.parallelism)))
+    slower = max(1.0, calls / costs.parallelism)
     largest = batching.max_batch_size if batching else 1
     timeout = batching.timeout_micros / 1e6 if batching else 0.0
-    free = [0.0] * servers
+    free, done_calls = [0.0] * threads, [0.0] * calls
     times = _taken_in(moments, costs.intake).tolist()
     result = np.empty(len(times))
     first = 0
@@ -62,7 +68,8 @@ def latencies(moments: np.ndarray, costs: Costs, batching: Batching | None) -> n
         while end < len(times) and end - first < largest and times[end] <= begin:
             end += 1
         rows = batching.padded(end - first) if batching else 1
-        done = begin + costs.seconds(rows) * slower
+        done = max(begin, heapq.heappop(done_calls)) + costs.seconds(rows) * slower
+        heapq.heappush(done_calls, done)
         heapq.heappush(free, done)
         for number in range(first, end):
             result[number] = done - moments[number] + costs.overhead
@@ -77,11 +84,19 @@ def _taken_in(moments: np.ndarray, seconds: float) -> np.ndarray:
     return taken
 
 
-def predicted_rate(costs: Costs, batching: Batching | None, goal: Goal, requests: int = REQUESTS) -> float:
+def predicted_rate(costs: Costs, batching: Batching | None, goal: Goal) -> float:
     """The highest rate at which the simulated server keeps the goal; 0 if it never does."""
 
     def keeps(rate: float) -> bool:
+        requests = min(max(REQUESTS, round(GOALS_LONG * goal.seconds * rate)), MOST_REQUESTS)
         late = np.count_nonzero(latencies(arrivals(rate, requests), costs, batching) > goal.seconds)
         return bool(late <= goal.allowed(requests))
 
-    return highest_rate(keeps, costs.parallelism / max(costs.seconds(1), 1e-6), tolerance=0.02).rate
+    size = batching.max_batch_size if batching else 1
+    guess = costs.parallelism * size / max(costs.seconds(size), 1e-6)
+    return highest_rate(keeps, min(guess, 1 / max(costs.intake, 1e-6)), tolerance=0.02).rate
+
+
+def mean_latency(costs: Costs, batching: Batching | None, rate: float, requests: int = REQUESTS) -> float:
+    """In seconds, at `rate` requests a second. Times the rate it is how many requests are under way."""
+    return float(np.mean(latencies(arrivals(rate, requests), costs, batching)))

@@ -13,9 +13,11 @@ from tfsd.tuner.intervals import Interval
 from tfsd.tuner.trials import Server, Trial
 
 FEWEST_PAIRS = 5
-MOST_PAIRS = 9
+MOST_PAIRS = 40
 WORTH = 1.03  # a gain below it is none that one would change settings for
 STEP, TOLERANCE = 1.12, 0.06  # so that a search that begins right is over after three runs
+FAR = 2.0  # where one serves so many times as much as the other, coarser searches of two runs tell as well
+COARSE_STEP, COARSE_TOLERANCE = 1.2, 0.21
 JITTER = 0.05
 
 CLOSE = 1.15  # an interval that ends below it is narrow enough to say that there is nothing to gain
@@ -48,6 +50,8 @@ def pair(
     Each search starts near the rate that is known, so that few runs are enough. Raises GeneratorWasSlow.
     """
     jitter = 1 + JITTER * (2 * random.Random(number).random() - 1)
+    far = (best[0].rate or 1.0) >= FAR * (default[0].rate or 1.0)
+    step, tolerance = (COARSE_STEP, COARSE_TOLERANCE) if far else (STEP, TOLERANCE)
     rates = {}
     for name, (trial, server) in sorted({"default": default, "best": best}.items(), reverse=bool(number % 2)):
         known = trial.rate or 1.0
@@ -58,8 +62,8 @@ def pair(
             goal,
             known * jitter,
             seconds,
-            step=STEP,
-            tolerance=TOLERANCE,
+            step=step,
+            tolerance=tolerance,
             lowest=known / 3,
         )
         trial.probes += once.probes
@@ -78,9 +82,13 @@ def pairs(
 
 
 def is_open(found: list[tuple[float, float]]) -> bool:
-    """Whether the interval of the ratio holds both a gain and none."""
+    """Whether more pairs may tell more: the interval of the ratio shows neither a gain nor that there is none."""
     ratio = intervals.of_ratio(found)
-    return ratio.low <= 1.0 < WORTH <= ratio.high
+    return not _shows_gain(ratio) and ratio.high >= WORTH
+
+
+def _shows_gain(ratio: Interval) -> bool:
+    return ratio.low > 1 and ratio.value >= WORTH
 
 
 def judge(
@@ -112,21 +120,22 @@ def _compare(
     if ratio is None or len(found) < FEWEST_PAIRS:
         return UNKNOWN, (
             f"These settings look better than the default ({rate} instead of {default.rate:.4g}), "
-            f"but there are {len(found)} of {FEWEST_PAIRS} comparisons only."
+            f"but only {len(found)} of {FEWEST_PAIRS} pairs were measured."
         )
     interval = f"{ratio.low:.2f} to {ratio.high:.2f}"
-    if ratio.low > 1 and ratio.value >= WORTH:
+    other = f"the best of the others ({best.candidate.label(default.candidate)})"
+    if _shows_gain(ratio):
         return BETTER, (
             f"These settings serve {ratio.value:.2f} times as many requests as the default under the goal "
             f"(95 % confidence interval {interval}, {len(found)} pairs)."
         )
     if ratio.high > CLOSE:
         return OPEN, (
-            f"It is open which settings are better: the best of the others serves {ratio.value:.2f} times as many "
-            f"requests ({interval}, {len(found)} pairs). A quieter machine or more time (--time) may tell."
+            f"It is open which settings are better: {other} serves {ratio.value:.2f} times as many requests "
+            f"({interval}, {len(found)} pairs). A quieter machine or more time (--time) may tell."
         )
     return AS_GOOD, (
-        f"The default is as good: the best of the others serves {ratio.value:.2f} times as many requests "
+        f"The default is as good: {other} serves {ratio.value:.2f} times as many requests "
         f"({interval}, {len(found)} pairs)."
     )
 

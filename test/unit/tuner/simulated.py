@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
@@ -31,10 +32,11 @@ class SimulatedServer:
 
 
 class Machine:
-    """Starts simulated servers, and keeps what was started."""
+    """Starts simulated servers, and keeps what was started. What a request costs beside its call, `intake`, no curve
+    shows."""
 
-    def __init__(self, a: float, b: float, parallelism: float = 1.0) -> None:
-        self.costs = Costs(lambda size: a + b * size, 0.0, 0.0, parallelism)
+    def __init__(self, a: float, b: float, parallelism: float = 1.0, intake: float = 0.0) -> None:
+        self.costs = Costs(lambda size: a + b * size, 0.0, intake, parallelism)
         self.started: list[Candidate] = []
         self._now = 0.0
 
@@ -47,4 +49,7 @@ class Machine:
         def call(size: int) -> None:
             self._now += self.costs.seconds(size)
 
-        return measure(call, lambda: None, lambda: self._now, seconds=30, longest=10, clock=lambda: self._now)
+        measured = measure(
+            call, lambda: None, lambda: self._now, seconds=30, longest=10, clock=lambda: self._now
+        )
+        return dataclasses.replace(measured, intake=0.0, parallelism=self.costs.parallelism)

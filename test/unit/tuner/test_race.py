@@ -61,14 +61,26 @@ def judged(race: Race, machine: Machine) -> verdict.Verdict:
     return verdict.judge(race.default, race.best, found, machine.curve(), True)
 
 
-def test_where_calls_cost_the_same_batching_is_on_and_near_the_best_of_a_grid() -> None:
-    machine = Machine(a=0.02, b=0.0005)
+@pytest.mark.parametrize(
+    ("a", "b", "parallelism", "intake"),
+    [
+        (0.02, 0.0005, 1.0, 0.0),
+        (0.02, 0.0, 1.0, 0.0007),
+        (0.016, 0.002, 1.0, 0.0),
+        (0.02, 0.001, 2.0, 0.0005),
+    ],
+)
+def test_where_calls_cost_the_same_batching_is_on_and_near_the_best_of_a_grid(
+    a: float, b: float, parallelism: float, intake: float
+) -> None:
+    machine = Machine(a, b, parallelism, intake)
     race = raced(machine)
     batching = race.best.candidate.batching
     assert batching is not None
     grid = [
         predicted_rate(machine.costs, Batching(size, micros, threads, 100), GOAL)
         for size in (2, 4, 8, 16, 32, 64, 128)
+        if a + b * size <= GOAL.seconds
         for micros in (0, 2000, 10_000, 50_000)
         for threads in (1, 2)
     ]
@@ -78,6 +90,29 @@ def test_where_calls_cost_the_same_batching_is_on_and_near_the_best_of_a_grid() 
     assert (found.kind, found.batching) == (verdict.BETTER, True)
     assert found.ratio is not None
     assert found.ratio.low > 2
+
+
+def test_a_candidate_that_promises_far_more_than_the_best_is_not_tried_at_the_bests_rate_first() -> None:
+    race = raced(Machine(a=0.02, b=0.0))
+    default, first, *_ = race.trials
+    assert default.rate
+    assert first.probes[0].rate > 3 * default.rate
+    assert first.predicted is not None
+    assert max(probe.rate for probe in first.probes) < 1.5 * first.predicted
+
+
+def test_a_promise_that_fails_is_tried_where_it_would_beat_the_best() -> None:
+    class Broken(Machine):
+        @contextlib.contextmanager
+        def start(self, candidate: Candidate) -> Iterator[SimulatedServer]:
+            with super().start(candidate if candidate.batching is None else DEFAULT) as server:
+                yield server
+
+    race = raced(Broken(a=0.02, b=0.0))
+    first = next(trial for trial in race.trials if trial.candidate.batching)
+    assert race.best.candidate.batching is None
+    assert "stopped" in first.ended
+    assert len(first.probes) <= 4
 
 
 def test_where_requests_cost_the_same_batching_is_off_and_never_tried() -> None:
@@ -144,8 +179,23 @@ def test_pairs_go_on_while_they_leave_it_open() -> None:
     verdict.pairs(lambda number: (100.0, 90.0 if number % 2 else 115.0), lambda: True, found)
     assert len(found) == verdict.MOST_PAIRS
     found = []
-    verdict.pairs(lambda number: (100.0, 200.0 + number), lambda: True, found)
-    assert len(found) == verdict.FEWEST_PAIRS
+    verdict.pairs(lambda number: (100.0, 90.0 if number % 2 else 115.0), lambda: len(found) < 12, found)
+    assert len(found) == 12
+    for second in (200.0, 90.0):  # a gain, and none
+        found = []
+        verdict.pairs(lambda number: (100.0, second + number), lambda: True, found)  # noqa: B023
+        assert len(found) == verdict.FEWEST_PAIRS
+
+
+def test_pairs_of_settings_that_are_far_apart_take_fewer_runs() -> None:
+    def runs(rate: float) -> int:
+        servers = [SimulatedServer(Machine(0.02, 0.001).costs, DEFAULT) for _ in range(2)]
+        verdict.pair(
+            (Trial(DEFAULT, rate=30), servers[0]), (Trial(DEFAULT, rate=rate), servers[1]), GOAL, SECONDS, 0
+        )
+        return servers[0].probes
+
+    assert runs(100) < runs(33)
 
 
 def test_pairs_are_interleaved() -> None:

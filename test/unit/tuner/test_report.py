@@ -55,11 +55,13 @@ def test_both_files(findings: Findings, tmp_path: Path) -> None:
     assert read == json.loads(json.dumps(written))
     assert read["environment"]["SAGEMAKER_TFS_MAX_BATCH_SIZE"] == "16"
     assert read["verdict"]["kind"] == "better"
-    assert [trial["label"] for trial in read["trials"]] == ["default", "batches of 16, 2 ms, 1 threads"]
+    assert [trial["label"] for trial in read["trials"]] == ["default", "batches of 16, 2 ms, 1 thread"]
     text = page.read_text()
     assert text.count("<svg") == 3
     assert "a file &lt;of bodies&gt;" in text
     assert "SAGEMAKER_TFS_ENABLE_BATCHING=true" in text
+    assert "bin/local tune my/model" in text
+    assert len(re.findall(r"<tr><td>\d</td>", text)) == len(findings.pairs)
     outside = [url for url in re.findall(r"https?://[^\"'\s<>]+", text) if "w3.org" not in url]
     assert outside == []  # names of XML's namespaces are no references
     assert not re.search(r"<(?:script|link|img|iframe)\b|@import|url\((?!#)", text)

@@ -38,6 +38,17 @@ def test_a_full_batch_waits_for_nobody() -> None:
     assert found == pytest.approx([0.014, 0.01, 0.019, 0.018])
 
 
+def test_a_thread_that_is_free_closes_a_batch_that_then_waits_for_the_device() -> None:
+    moments = np.array([0.0, 0.001, 0.015])
+    one = latencies(moments, costs(0.02, 0), Batching(8, 0, 1, 100))
+    assert one == pytest.approx([0.02, 0.039, 0.025])
+    two = latencies(moments, costs(0.02, 0), Batching(8, 0, 2, 100))
+    assert two == pytest.approx([0.02, 0.039, 0.045])
+    assert latencies(moments, costs(0.02, 0, 2.0), Batching(8, 0, 2, 100)) == pytest.approx(
+        [0.02, 0.02, 0.025]
+    )
+
+
 def test_padding_costs_what_the_larger_batch_costs() -> None:
     found = latencies(np.array([1.0, 1.0, 1.0]), costs(0, 0.01), Batching(4, 0, 1, 100, (1, 4)))
     assert found == pytest.approx([0.04, 0.04, 0.04])
