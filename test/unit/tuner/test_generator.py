@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import threading
 import time
@@ -24,6 +25,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.status, self.wait = 200, 0.0
+        self.turns: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
         self.bodies: list[tuple[str, bytes]] = []
 
 
@@ -34,7 +36,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.bodies.append((self.headers["Content-Type"], body))
-        if self.server.wait:
+        with self.server.turns:
             time.sleep(self.server.wait)
         self.send_response(self.server.status)
         self.send_header("Content-Length", "2")
@@ -81,6 +83,15 @@ def test_requests_do_not_wait_for_each_other(generator: LoadGenerator, server: S
     probe = run(generator, server, rate=100, seconds=1)
     assert probe.statuses == {"200": 100}
     assert probe.latencies[0] >= 0.2
+
+
+def test_queueing_is_not_hidden_by_waiting_clients(generator: LoadGenerator, server: Server) -> None:
+    """Twice as many are due as a server of one at a time answers: what came last has waited for all before it."""
+    server.wait, server.turns = 0.02, threading.Lock()
+    probe = run(generator, server, rate=100, seconds=1)
+    assert probe.statuses == {"200": 100}
+    assert probe.latencies[-1] > 0.5
+    assert probe.connections > 10
 
 
 def test_a_hopeless_run_ends_early(generator: LoadGenerator, server: Server) -> None:

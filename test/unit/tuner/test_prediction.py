@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from tfsd.tuner.candidate import Batching
@@ -101,6 +103,42 @@ def test_neighbours_differ_in_one_parameter() -> None:
     for one in found:
         changed = (one.max_batch_size != 16, one.timeout_micros != 0, one.threads != 1)
         assert sum(changed) == 1
+
+
+def test_where_odd_sizes_cost_more_batches_are_padded_to_powers_of_two() -> None:
+    even = Machine(0.02, 0.0005)
+    costs = even.costs
+    uneven = Machine(0.02, 0.0005)
+    uneven.costs = dataclasses.replace(
+        costs, seconds=lambda size: costs.seconds(size) + 0.02 * bool(size & (size - 1))
+    )
+    base = DEFAULT.with_batching(Batching(8, 0, 1, 100))
+    padded = {one.allowed for one in batchings(list(predictor(uneven).neighbours(base)))}
+    assert padded == {(), (1, 2, 4, 8)}
+    assert {one.allowed for one in batchings(list(predictor(even).neighbours(base)))} == {()}
+
+
+def test_queues_hold_what_may_wait_under_the_goal() -> None:
+    for prediction in predictor(Machine(0.02, 0.0005)).batching(DEFAULT):
+        batching = prediction.candidate.batching
+        assert batching is not None
+        assert prediction.rate is not None
+        assert batching.enqueued * batching.max_batch_size >= prediction.rate * GOAL.seconds
+
+
+def test_all_else_is_model_servers_pools_and_with_user_code_workers() -> None:
+    def changed(has_code: bool) -> list[dict[str, str]]:
+        found = predictor(Machine(0.02, 0.0)).others(DEFAULT, has_code)
+        return [one.candidate.changes(DEFAULT) for one in found]
+
+    server = [
+        {"SAGEMAKER_TFS_INSTANCE_COUNT": "2"},
+        {"SAGEMAKER_TFS_INTRA_OP_PARALLELISM": "1"},
+        {"SAGEMAKER_TFS_INTER_OP_PARALLELISM": "2"},
+    ]
+    workers = [{"SAGEMAKER_MODEL_SERVER_WORKERS": "4"}, {"SAGEMAKER_MODEL_SERVER_WORKERS": "1"}]
+    assert changed(False) == server
+    assert changed(True) == server + workers
 
 
 def test_without_a_curve_every_way_is_tried() -> None:

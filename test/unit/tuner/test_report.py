@@ -54,6 +54,8 @@ def test_both_files(findings: Findings, tmp_path: Path) -> None:
     read = json.loads(document.read_text())
     assert read == json.loads(json.dumps(written))
     assert read["environment"]["SAGEMAKER_TFS_MAX_BATCH_SIZE"] == "16"
+    assert read["generator"]["cpu_share"] == pytest.approx(0.1)
+    assert {"processor", "CPUs", "model server", "numpy"} <= read["machine"].keys()
     assert read["verdict"]["kind"] == "better"
     assert [trial["label"] for trial in read["trials"]] == ["default", "batches of 16, 2 ms, 1 thread"]
     text = page.read_text()
