@@ -105,7 +105,7 @@ def pareto(trials: Sequence[Trial], default: Trial, best: Trial, goal: Goal) -> 
             fontsize=9,
         )
         axes.set_yscale("log")
-        _labelled(axes.yaxis)
+        _labelled(axes.yaxis, "2357")
         axes.set_xlim(left=0)
         axes.set_ylim(top=min(axes.get_ylim()[1], goal.seconds * 1e3 * HIGHEST))
         axes.set_xlabel("requests a second")
@@ -147,10 +147,10 @@ def distributions(default: Probe, best: Probe, goal: Goal) -> str:
     return _drawn(draw)
 
 
-def _labelled(axis: Axis) -> None:
-    """Numbers at 1, 2 and 5 of each decade of a logarithmic axis: one that spans less than a decade has some too."""
+def _labelled(axis: Axis, digits: str = "25") -> None:
+    """Numbers at 1 and so many more of each decade of a logarithmic axis, which may span less than a decade."""
     axis.set_major_formatter(lambda value, _: f"{value:g}")
-    axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+    axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in digits else "")
 
 
 def _points(trial: Trial, goal: Goal) -> list[tuple[float, float]]:
