@@ -22,11 +22,15 @@ function response(r, data, flags) {
             parts.push(decoder.decode(data, {stream: true}));
         }
     }
-    if (flags.last && r.variables.direct === '1') {
-        const type = r.headersOut['Content-Type'] || '';
-        const noted = bytes <= MAX_BYTES && type.startsWith('application/json') && !r.headersOut['Content-Encoding'];
-        r.variables.captured_response = noted ? parts.join('') : '';
-        r.variables.captured = isFull() ? '' : noted ? 'JSON' : '-';
+    if (flags.last) {
+        const kind = r.variables.response_kind;
+        if (kind && !isFull()) {
+            const noted = kind === 'JSON' && bytes <= MAX_BYTES;
+            if (noted) {
+                r.variables.captured_response = parts.length === 1 ? parts[0] : parts.join('');
+            }
+            r.variables.captured = noted ? 'JSON' : '-';
+        }
     }
 }
 

@@ -1,11 +1,13 @@
-"""The script that notes responses of sampled requests, in a real nginx."""
+"""What nginx notes of sampled requests, by a script and a log format."""
 
 from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +15,9 @@ from support.nginx import RunningNginx
 from tfsd.stack.templates import render
 
 BLOCK = """
-js_path "DIRECTORY"; js_import capture from capture.js; js_var $captured; js_var $captured_response;
+js_path "DIRECTORY"; js_import capture from capture.js; include capture.conf;
 map $uri $direct {{ "~^/worker/" ""; default 1; }}
-log_format captures escape=json '{{"text": "$captured_response", "kind": "$captured"}}';
+map "" $tfsd_request_id {{ default an-id; }}
 types {{ application/json json; text/html html; }}
 upstream origin {{ server unix:DIRECTORY/origin.sock; }}
 server {{
@@ -39,10 +41,14 @@ RESPONSES = {"short.json": '{"predictions": [2.5]}', "long.json": LONG, "page.ht
 def nginx(start_nginx: Callable[[str, dict[str, str]], RunningNginx]) -> RunningNginx:
     files = RESPONSES | {"large.json": " " * (6 * 1024 * 1024 + 1)}
     script = render("capture.js", log="/nowhere", dropped="/nowhere", max_log_bytes=0)
-    return start_nginx(BLOCK.format(), files | {"capture.js": script})
+    conf = render("capture.conf", request_id_prefix="0f0f0f0f")
+    return start_nginx(BLOCK.format(), files | {"capture.js": script, "capture.conf": conf})
 
 
-def noted(nginx: RunningNginx, path: str) -> list[dict[str, str]]:
+Event = dict[str, Any]
+
+
+def noted(nginx: RunningNginx, path: str) -> list[Event]:
     """What is noted of a request, which another one follows whose line must come next."""
     log = Path(nginx.socket.parent / "captures.log")
     before = len(log.read_text().splitlines()) if log.exists() else 0
@@ -50,22 +56,42 @@ def noted(nginx: RunningNginx, path: str) -> list[dict[str, str]]:
         connection = nginx.connect()
         connection.request("GET", asked)
         assert connection.getresponse().read() is not None
-    found: list[dict[str, str]] = []
-    while not found or found[-1]["text"] != RESPONSES["short.json"]:
+    found: list[Event] = []
+    while not found or output(found[-1])["data"] != RESPONSES["short.json"]:
         time.sleep(0.01)
         found = [json.loads(line) for line in log.read_text().splitlines()[before:]]
     return found[:-1]
 
 
+def output(event: Event) -> dict[str, str]:
+    found: dict[str, str] = event["captureData"]["endpointOutput"]
+    return found
+
+
 @pytest.mark.parametrize("name", ["long.json", "empty.json"])
 def test_json_is_noted_whole(nginx: RunningNginx, name: str) -> None:
-    assert noted(nginx, f"/{name}") == [{"text": RESPONSES[name], "kind": "JSON"}]
+    (event,) = noted(nginx, f"/{name}")
+    assert output(event) == {
+        "observedContentType": "application/json",
+        "mode": "OUTPUT",
+        "data": RESPONSES[name],
+        "encoding": "JSON",
+    }
 
 
 @pytest.mark.parametrize("path", ["/page.html", "/large.json", "/e/short.json"])
 def test_of_all_else_only_that_it_came(nginx: RunningNginx, path: str) -> None:
-    assert noted(nginx, path) == [{"text": "", "kind": "-"}]
+    (event,) = noted(nginx, path)
+    assert (output(event)["data"], output(event)["encoding"]) == ("", "-")
 
 
 def test_nothing_is_noted_of_a_worker_s_response(nginx: RunningNginx) -> None:
     assert noted(nginx, "/worker/long.json") == []
+
+
+def test_an_event_has_a_uuid_of_its_own(nginx: RunningNginx) -> None:
+    events = [event for _ in range(2) for event in noted(nginx, "/empty.json")]
+    one, other = (uuid.UUID(event["eventMetadata"]["eventId"]) for event in events)
+    assert one != other
+    assert {one.variant, other.variant} == {uuid.RFC_4122}
+    assert {one.version, other.version} == {8}
