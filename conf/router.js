@@ -1,6 +1,11 @@
 // What decision.conf asks of a request that maps cannot tell. Any doubt is left to a worker.
-// Must work on njs 0.7 (Debian 12) and on current njs. Nothing is made at the top: it would be for each request anew.
-import routes from 'routes.js';
+// Must work on njs 0.7 (Debian 12) and on current njs. Nothing is made at the top, and no other script is imported: that
+// would be done anew for each request that a script is asked about.
+
+// The models that need no user code. Rendered at start.
+function routes() {
+    return {{ routes|js|indent(4) }};
+}
 
 // What the attributes say, by name; null for anything that a worker has to judge.
 function parse(attributes) {

@@ -63,10 +63,6 @@ class RunDir:
         return self.path / "capture.js"
 
     @property
-    def routes_js(self) -> Path:
-        return self.path / "routes.js"
-
-    @property
     def names_js(self) -> Path:
         return self.path / "names.js"
 

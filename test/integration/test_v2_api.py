@@ -249,7 +249,9 @@ def test_draining_is_not_ready(stack: RunningStack) -> None:
         answer = requests.get(stack.url("/v2/health/ready"), timeout=30)
         assert (answer.status_code, answer.json()["ready"]) == (503, False)
         assert requests.get(stack.url("/v2/health/live"), timeout=30).json() == {"live": True}
-        assert infer(stack, "sum", matrix([1, 2, 3])).headers["Connection"] == "close"
+        stack.wait_for(
+            lambda: infer(stack, "sum", matrix([1, 2, 3])).headers["Connection"] == "close", 30, "closing"
+        )
     finally:
         mark.unlink()
 

@@ -65,9 +65,8 @@ class Stack:
             files[self.run_dir.names_js] = render("names.js")
         if self.plan.slots or not self.settings.multi_model:
             files[self.run_dir.decision_conf] = self._decision()
-            files[self.run_dir.router_js] = render("router.js")
+            files[self.run_dir.router_js] = render("router.js", routes=self._routes())
             files[self.run_dir.lines_js] = render("lines.js")
-            files[self.run_dir.routes_js] = render("routes.js", routes=self._routes())
             if self._captures_directly():
                 files[self.run_dir.capture_js] = render(
                     "capture.js",

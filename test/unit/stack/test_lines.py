@@ -26,7 +26,7 @@ HTTP = """
         listen LISTEN;
         location = /nothing { return 204; }
         location = /invocations { rewrite ^ /lines/ last; }
-        location = /lines/ { mirror /nothing; index $lines_way; }
+        location = /lines/ { js_import lines from lines.js; mirror /nothing; index $lines_way; }
         location = /lines/worker { return 200 worker; }
         location = /lines/direct {
             proxy_pass_request_body off;

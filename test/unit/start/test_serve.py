@@ -96,7 +96,7 @@ class TestPrepare:
         stack = prepare(environ, RunDir(run_dir))
         assert Plan.load(RunDir(run_dir)) == stack.plan
         assert stack.plan.models["half"].base_path == str(base.resolve() / "model/half")
-        for name in ("supervisord.conf", "nginx.conf", "router.js", "routes.js", "models/half.conf"):
+        for name in ("supervisord.conf", "nginx.conf", "router.js", "models/half.conf"):
             assert (run_dir / name).is_file()
         assert tree(base) == before
 
