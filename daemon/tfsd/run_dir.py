@@ -124,12 +124,20 @@ class RunDir:
 
     @property
     def slots(self) -> Path:
-        """A directory for each slot, for links to lead to."""
+        """A file for each slot, for links to lead to."""
         return self.path / "slots"
 
     def slot(self, number: int) -> Path:
-        """The directory that has the name of the slot's upstream in nginx.conf."""
+        """The file that has the name of the slot's upstream in nginx.conf."""
         return self.slots / f"slot_{number}"
+
+    def pool_slot(self, number: int) -> Path:
+        """The same of a slot for a pool of workers."""
+        return self.slots / f"pool_{number}"
+
+    def slot_socket(self, number: int, worker: int) -> Path:
+        """The socket of a worker of a slot's pool. Raises RunDirError when the path is too long for one."""
+        return _checked(self.sockets / f"slot-{number}-{worker}.sock")
 
     @property
     def nginx_socket(self) -> Path:
@@ -233,7 +241,7 @@ class RunDir:
         return self.path / "pools"
 
     def pool_mark(self, model_id: str) -> Path:
-        """The file whose presence tells nginx that a model has workers of its own."""
+        """The file or link whose presence tells nginx that a model has workers of its own."""
         return self.pools / model_id
 
     @property

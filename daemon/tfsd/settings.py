@@ -255,8 +255,8 @@ class Settings:
         "SAGEMAKER_TFS_MODEL_SLOTS",
         _integer(0, 1024),
         128,
-        "Places for model servers that nginx reaches without a worker (multi-model mode); never more than "
-        "`SAGEMAKER_SAFE_PORT_RANGE` has pairs of ports. Models beyond them are served too, through a worker.",
+        "Model servers that nginx reaches without a worker, never more than `SAGEMAKER_SAFE_PORT_RANGE` has pairs of "
+        "ports, and models with code whose workers it keeps connections to (multi-model mode). Those beyond cost more.",
     )
     memory_limit_mb: int | None = _variable(
         "SAGEMAKER_TFS_MEMORY_LIMIT_MB",

@@ -20,6 +20,12 @@ from support.multi_model import MultiModelStack
 from support.nginx_choice import environ_for
 
 HANDLER = "def handler(data, context):\n    return 'coded', 'text/plain'\n"
+PASSES_ON = """
+import requests
+
+def handler(data, context):
+    return requests.post(context.rest_uri, data=data.read()).content, "application/json"
+"""
 BODY = '{"instances": [1.0]}'
 ATTRIBUTES = "X_Amzn_SageMaker_Custom_Attributes"
 OLD, NEW = b"2.5", b"3.5"  # what half_plus_two answers to BODY in versions 123 and 124
@@ -59,9 +65,9 @@ def stack(one_slot: MultiModelStack) -> Iterator[MultiModelStack]:
     assert one_slot.traces() == before
 
 
-def lay(stack: MultiModelStack, models: Path, place: str, versions: tuple[str, ...] = ("123", "124")) -> str:
+def lay(stack: MultiModelStack, models: Path, place: str, versions: tuple[str, ...], coded: bool) -> str:
     """Lay half_plus_two in some of its versions; returns its url."""
-    url = stack.lay(place, models / "half_plus_two")
+    url = stack.lay(place, models / "half_plus_two", PASSES_ON if coded else None)
     for version in (Path(url) / "half_plus_two").iterdir():
         if version.name.lstrip("0") not in versions:
             version.rename(stack.models_dir / f"{place}-{version.name}")
@@ -125,6 +131,12 @@ def test_who_has_no_slot_is_served_through_a_worker(stack: MultiModelStack, mode
         stack.loaded(name, url)
     assert [route_of(stack, name) for name in ("coded", "first", "second")] == ["worker", "direct", "worker"]
 
+    stack.loaded("beyond", stack.lay("served/beyond", models / "half_plus_two", HANDLER))
+    pools = stack.plan().pools
+    sockets = {name: {worker.socket for worker in pools[name].workers} for name in ("coded", "beyond")}
+    assert [len(each) for each in sockets.values()] == [len(pools["coded"].workers), 1]
+    assert [stack.ask(name).text for name in sockets] == ["coded"] * 2
+
     stack.unload("first")
     stack.unload("second")
     stack.loaded("second", urls["second"])
@@ -163,14 +175,16 @@ def test_no_path_leads_around_the_names(stack: MultiModelStack, models: Path, pa
         assert (answer.status_code in (400, 404, 405), "error" in answer.json()) == (True, True), answer.text
 
 
+@pytest.mark.parametrize("coded", [False, True], ids=["servers", "workers"])
 def test_a_slot_that_changes_hands_under_load_answers_for_nobody_else(
-    stack: MultiModelStack, models: Path
+    stack: MultiModelStack, models: Path, coded: bool
 ) -> None:
     """Three models in turn, one of them with other contents each time, have the only slot."""
+    place, route, kind = ("own", "worker", "pool_0") if coded else ("hands", "direct", "slot_0")
     urls = {
-        ("a", OLD): lay(stack, models, "hands/old", ("123",)),
-        ("a", NEW): lay(stack, models, "hands/new", ("124",)),
-        ("b", OLD): lay(stack, models, "hands/b", ("123",)),
+        ("a", OLD): lay(stack, models, f"{place}/old", ("123",), coded),
+        ("a", NEW): lay(stack, models, f"{place}/new", ("124",), coded),
+        ("b", OLD): lay(stack, models, f"{place}/b", ("123",), coded),
     }
     right: dict[str, bytes | None] = {"a": None, "b": None}
     outcomes: collections.Counter[tuple[str, str]] = collections.Counter()
@@ -206,7 +220,9 @@ def test_a_slot_that_changes_hands_under_load_answers_for_nobody_else(
             right[name] = b"changing"
             stack.loaded(name, urls[name, content])
             right[name] = content
-            stack.wait_for(lambda name=name: route_of(stack, name) == "direct", 20, "direct")
+            stack.wait_for(lambda name=name: route_of(stack, name) == route, 20, route)
+            link = stack.run_dir / ("pools" if coded else "links") / name
+            assert link.resolve().name == kind
             seen = outcomes[name, "right"]
             stack.wait_for(lambda name=name, seen=seen: outcomes[name, "right"] > seen + 20, 60, "asked")
             right[name] = b"changing"

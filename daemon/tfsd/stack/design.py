@@ -86,7 +86,10 @@ class Stack:
         for path, text in self.files().items():
             replace(path, text)
         for number in range(len(self.plan.slots)):
-            self.run_dir.slot(number).mkdir(exist_ok=True)
+            self.run_dir.slot(number).touch()
+        if self.settings.multi_model:
+            for number in range(self.settings.model_slots):
+                self.run_dir.pool_slot(number).touch()
         self.plan.save(self.run_dir)
 
     def _supervisord(self) -> str:
@@ -157,6 +160,7 @@ class Stack:
             default_upstream=upstreams[self._default_pool()],
             default_direct=self._default_direct(),
             slots=self.plan.slots,
+            pool_slots=slots.pool_sockets(self.settings, self.run_dir) if self.settings.multi_model else (),
             link_name=slots.LINK_NAME.pattern,
             request_id_prefix=secrets.token_hex(4),
             keep_direct=model_server_flags.is_embedded(self.model_server_command),

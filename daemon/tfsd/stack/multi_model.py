@@ -45,33 +45,50 @@ def own_pool_name(model: str) -> str:
     return program_names("worker", pool_name(model), 1)[0].removeprefix("worker-")
 
 
-def own_pool(run_dir: RunDir, model: str, code: Code, workers: int) -> Pool:
-    """The pool of a model that has code of its own."""
-    name, socket = own_pool_name(model), str(run_dir.pool_socket(socket_id(model)))
+def own_pool(run_dir: RunDir, model: str, code: Code, workers: int, slot: int | None) -> Pool:
+    """The pool of a model that has code of its own: a socket for each worker in a slot, else one that all share."""
+    name = own_pool_name(model)
     programs = program_names("worker", name, workers)
+    if slot is None:
+        sockets = [run_dir.pool_socket(socket_id(model))] * workers
+    else:
+        sockets = [run_dir.slot_socket(slot, worker) for worker in range(workers)]
     return Pool(
         name,
         code.python,
-        tuple(Worker(program, socket) for program in programs),
+        tuple(Worker(program, str(socket)) for program, socket in zip(programs, sockets, strict=True)),
         str(code.user_code.script),
         code.user_code.python_path,
     )
 
 
-def pool_group(pool: Pool) -> str:
-    """supervisord's name for a pool's workers together."""
+def pool_stem(pool: Pool) -> str:
+    """The name of what belongs to a pool's workers together."""
     return program_names("worker", pool.name, 1)[0]
 
 
-def pool_program(settings: Settings, run_dir: RunDir, pool: Pool) -> str:
-    """The section of supervisord's configuration that runs a pool's workers on one socket."""
-    worker = {
-        "program": pool_group(pool),
-        "socket": pool.workers[0].socket,
-        "command": worker_command(run_dir, pool),
-        "processes": len(pool.workers),
-    }
-    return render("programs.conf", stops=stop_times(settings), model_servers=[], workers=[worker])
+def pool_groups(pool: Pool) -> dict[str, list[Worker]]:
+    """supervisord's groups of a pool's workers: those that share a socket are one."""
+    shared = len({worker.socket for worker in pool.workers}) < len(pool.workers)
+    return (
+        {pool_stem(pool): [*pool.workers]}
+        if shared
+        else {worker.program: [worker] for worker in pool.workers}
+    )
+
+
+def pool_programs(settings: Settings, run_dir: RunDir, pool: Pool) -> str:
+    """The sections of supervisord's configuration that run a pool's workers."""
+    workers = [
+        {
+            "program": group,
+            "socket": members[0].socket,
+            "command": worker_command(run_dir, pool),
+            "processes": len(members),
+        }
+        for group, members in pool_groups(pool).items()
+    ]
+    return render("programs.conf", stops=stop_times(settings), model_servers=[], workers=workers)
 
 
 def server_programs(

@@ -2,7 +2,8 @@
 
 nginx reads its upstreams at start only, so each slot has the REST ports of a host's model servers beforehand. A host
 has a slot when its model servers have exactly these ports; nginx finds a model's slot by a link under the model's name
-(conf/multi_model.conf). Owns which ports those are and which models have a link.
+(conf/multi_model.conf). So it is with the workers of a model with code: a slot has a socket for each of them, which
+nginx can choose among. Owns which ports and sockets those are and which models have a link.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 
 from tfsd.plan import Plan
+from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
 from tfsd.stack import ports
 
@@ -50,3 +52,20 @@ def marks(plan: Plan) -> dict[str, str]:
     if plan.slots:
         return {name: name for name in links(plan)}
     return {name: f"model_{index}" for index, name in enumerate(plan.models)}
+
+
+def pool_sockets(settings: Settings, run_dir: RunDir) -> list[tuple[str, ...]]:
+    """The sockets of each slot for a pool of workers, one for each worker. Raises RunDirError."""
+    return [
+        tuple(str(run_dir.slot_socket(number, worker)) for worker in range(settings.workers))
+        for number in range(settings.model_slots)
+    ]
+
+
+def free_pool_slot(settings: Settings, run_dir: RunDir, plan: Plan) -> int | None:
+    """The number of a slot whose sockets no pool has; None when there is none left."""
+    used = {worker.socket for pool in plan.pools.values() for worker in pool.workers}
+    for number, sockets in enumerate(pool_sockets(settings, run_dir)):
+        if used.isdisjoint(sockets):
+            return number
+    return None

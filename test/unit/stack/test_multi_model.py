@@ -84,12 +84,12 @@ def test_a_run_directory_that_is_too_long_for_a_socket_is_refused() -> None:
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_programs_are_read_back(design: Callable[..., Stack], name: str, workers: int) -> None:
     stack = design({}, {"SAGEMAKER_MULTI_MODEL": "true", "SAGEMAKER_TFS_INSTANCE_COUNT": "2"})
-    pool = multi_model.own_pool(stack.run_dir, name, own_code("m"), workers)
+    pool = multi_model.own_pool(stack.run_dir, name, own_code("m"), workers, None)
     servers = (ModelServer("model-a", 1, 2), ModelServer("model-b", 3, 4))
     settings = Settings.from_environ({}, cpus=2)
     stack.write()
     programs = stack.run_dir.path / "programs"
-    (programs / "a.conf").write_text(multi_model.pool_program(settings, stack.run_dir, pool))
+    (programs / "a.conf").write_text(multi_model.pool_programs(settings, stack.run_dir, pool))
     (programs / "b.conf").write_text(
         multi_model.server_programs(settings, stack.run_dir, ["server"], servers, ["0", "1"])
     )
@@ -97,7 +97,7 @@ def test_programs_are_read_back(design: Callable[..., Stack], name: str, workers
     options.realize(["-c", str(stack.run_dir.path / "supervisord.conf")])
     groups = {group.name: group for group in options.process_group_configs}
 
-    group = groups[multi_model.pool_group(pool)]
+    group = groups[multi_model.pool_stem(pool)]
     assert [process.name for process in group.process_configs] == [w.program for w in pool.workers]
     assert {worker.socket for worker in pool.workers} == {group.socket_config.path}
     for process in group.process_configs:

@@ -13,8 +13,9 @@ import pytest
 
 from support.designs import ODD_NAMES, design_stack, own_code
 from tfsd.plan import DEFAULT_POOL, Model, ModelServer, Plan, Pool
+from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
-from tfsd.stack import slots
+from tfsd.stack import multi_model, slots
 from tfsd.stack.design import Stack
 from tfsd.stack.nginx import Nginx
 
@@ -104,7 +105,8 @@ class TestDesign:
         stack.write()
         assert Plan.load(stack.run_dir) == stack.plan
         assert len(stack.plan.slots) == 2
-        assert sorted(path.name for path in stack.run_dir.slots.iterdir()) == ["slot_0", "slot_1"]
+        names = sorted(path.name for path in stack.run_dir.slots.iterdir())
+        assert names == ["pool_0", "pool_1", "slot_0", "slot_1"]
 
     def test_there_are_none_where_no_request_could_take_them(self, design: Callable[..., Stack]) -> None:
         blind = Nginx("nginx", njs=False, joins_lines=False)
@@ -196,3 +198,31 @@ class TestSuffix:
             return str(connection.getresponse().read().decode())
 
         return ask
+
+
+class TestPools:
+    def test_a_slot_has_a_socket_for_each_worker_and_one_pool(self, short_dir: Path) -> None:
+        environ = MULTI | {"SAGEMAKER_TFS_MODEL_SLOTS": "2", "SAGEMAKER_MODEL_SERVER_WORKERS": "3"}
+        settings, run_dir = Settings.from_environ(environ, cpus=2), RunDir(short_dir)
+        pools: dict[str, Pool] = {}
+        for name, expected in (("a", 0), ("b", 1), ("c", None)):
+            slot = slots.free_pool_slot(settings, run_dir, Plan({}, pools))
+            pools[name] = multi_model.own_pool(run_dir, name, own_code("m"), settings.workers, slot)
+            assert slot == expected
+        own = [tuple(worker.socket for worker in pools[name].workers) for name in "ab"]
+        assert own == slots.pool_sockets(settings, run_dir)
+        assert [len(set(sockets)) for sockets in own] == [3, 3]
+        assert len({worker.socket for worker in pools["c"].workers}) == 1
+        del pools["a"]
+        assert slots.free_pool_slot(settings, run_dir, Plan({}, pools)) == 0
+
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_each_socket_is_a_group_of_supervisord_s(
+        self, design: Callable[..., Stack], workers: int
+    ) -> None:
+        stack = design({}, MULTI)
+        pool = multi_model.own_pool(stack.run_dir, "m", own_code("m"), workers, 5)
+        text = multi_model.pool_programs(stack.settings, stack.run_dir, pool)
+        found = re.findall(r"\[fcgi-program:(.*)\]", text)
+        assert found == [*multi_model.pool_groups(pool)] == [worker.program for worker in pool.workers]
+        assert re.findall(r"socket=unix://(.*)", text) == [worker.socket for worker in pool.workers]

@@ -48,6 +48,15 @@ class Links:
             if made.get(name) != target:
                 self._link(name, target)
 
+    def mark_pool(self, model_id: str, slot: int | None) -> None:
+        """Have nginx find the workers of a model with code, in a slot or, without one, by the model's own socket."""
+        mark = self._run_dir.pool_mark(model_id)
+        mark.unlink(missing_ok=True)
+        if slot is None:
+            mark.touch()
+        else:
+            mark.symlink_to(os.path.relpath(self._run_dir.pool_slot(slot), self._run_dir.pools))
+
     def wait_until_idle(self, name: str, plan: Plan, limit: float) -> bool:
         """Wait until no request is on its way to the model server of a model that has no link any more.
 

@@ -36,7 +36,7 @@ from tfsd.model_directory import CODE_DIRECTORY, FoundModel, ModelError, UserCod
 from tfsd.plan import DEFAULT_POOL, Model, Plan, Pool
 from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
-from tfsd.stack import multi_model
+from tfsd.stack import multi_model, slots
 from tfsd.stack.design import environment_directory
 from tfsd.stack.ports import PortError
 from tfsd.start import user_code
@@ -227,7 +227,7 @@ class Models:
         return model
 
     def _start_workers(self, entry: Entry, code: UserCode) -> None:
-        """Prepare the code and start its worker pool; returns when a worker answers."""
+        """Prepare the code and start its worker pool; returns when its workers answer."""
         name = entry.model.name
         ready = code_preparation.prepare(
             code,
@@ -235,12 +235,13 @@ class Models:
             self._run_dir,
             lambda group: self._journal.write(dataclasses.replace(entry, helper=group)),
         )
-        pool = multi_model.own_pool(self._run_dir, name, ready, self._settings.workers)
+        slot = slots.free_pool_slot(self._settings, self._run_dir, self._plan)
+        pool = multi_model.own_pool(self._run_dir, name, ready, self._settings.workers, slot)
         self._change_plan(pool=pool)  # the workers find themselves there
-        group = multi_model.pool_group(pool)
-        self._programs.add(group, multi_model.pool_program(self._settings, self._run_dir, pool), [group])
+        sections = multi_model.pool_programs(self._settings, self._run_dir, pool)
+        self._programs.add(multi_model.pool_stem(pool), sections, [*multi_model.pool_groups(pool)])
         wait_for_pool(pool, self._programs)
-        self._run_dir.pool_mark(multi_model.socket_id(name)).touch()
+        self._links.mark_pool(multi_model.socket_id(name), slot)
 
     # Going
 
@@ -300,7 +301,7 @@ class Models:
         stem = environment_directory(self._run_dir, name).name
         pool = self._plan.pools.get(name)
         programs = [worker.program for worker in pool.workers] if pool else []
-        self._programs.remove(stem, [stem], programs)
+        self._programs.remove(stem, [*multi_model.pool_groups(pool)] if pool else [stem], programs)
         if pool:
             self._change_plan(remove_pool=name)
         for program in programs:

@@ -23,11 +23,13 @@ class PoolDied(Exception):
 
 
 def wait_for_pool(pool: Pool, programs: Programs) -> None:
-    """Return when a worker of the pool answers on its socket. Raises PoolDied."""
-    while True:
+    """Return when each socket of the pool has a worker that answers on it. Raises PoolDied."""
+    waiting = list(dict.fromkeys(worker.socket for worker in pool.workers))
+    while waiting:
         try:
-            fetch(UnixConnection(Path(pool.workers[0].socket), ANSWER_SECONDS), "/ready")
-            return
+            fetch(UnixConnection(Path(waiting[0]), ANSWER_SECONDS), "/ready")
+            waiting.pop(0)
+            continue
         except (OSError, http.client.HTTPException):  # nobody has taken the connection from the backlog yet
             gevent.sleep(PAUSE_SECONDS)
         for worker in pool.workers:
