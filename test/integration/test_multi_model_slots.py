@@ -274,11 +274,11 @@ def in_flight(stack: MultiModelStack, name: str) -> bool:
 def test_killing_a_model_server_or_control_loses_no_request(stack: MultiModelStack, models: Path) -> None:
     stack.loaded("m", stack.lay("killing", models / "half_plus_two"))
     with Load(stack.invoke_url("m"), BODY, clients=4) as load:
-        for program in ("control:control", "model-m"):
+        for program in ("control", "model-m"):
             before = stack.kill(program)
             stack.wait_for(lambda: stack.pid(program) not in (0, before), 30, f"restarted: {program}")  # noqa: B023
             load.wait_for_more()
-            if program == "control:control":
+            if program == "control":
                 (stack.run_dir / "links" / "junk").symlink_to("../slots/slot_0")
                 (stack.run_dir / "links" / "m").unlink()
                 stack.kill(program)
@@ -287,8 +287,8 @@ def test_killing_a_model_server_or_control_loses_no_request(stack: MultiModelSta
             stack.wait_for(lambda: route_of(stack, "m") == "direct", 30, "direct again")
     assert set(load.outcomes) <= {200, 503}, load.failures[:5]
     assert all("No model server of 'm' answered" in text for text in load.failures), load.failures
-    kill_nginx = stack.kill("nginx:nginx")  # its socket stays behind
-    stack.wait_for(lambda: stack.pid("nginx:nginx") not in (0, kill_nginx), 30, "nginx is restarted")
+    kill_nginx = stack.kill("nginx")  # its socket stays behind
+    stack.wait_for(lambda: stack.pid("nginx") not in (0, kill_nginx), 30, "nginx is restarted")
     assert stack.ask("m").status_code == 200
     assert stack.unload("m").status_code == 200
 

@@ -185,12 +185,16 @@ class RunningStack:
         return status
 
     def processes(self) -> dict[int, str]:
-        """Command lines of all processes of the stack's session, by process id."""
+        """Command lines of all processes of the stack's session, by process id, but for those that have ended and whose
+        parent has, too: they are for init to reap."""
         assert self.process is not None
         found = {}
         for directory in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError, ValueError):
                 if os.getsid(int(directory.name)) == self.process.pid:
+                    state, parent = (directory / "stat").read_text().rpartition(") ")[2].split()[:2]
+                    if (state, parent) == ("Z", "1"):
+                        continue
                     words = (directory / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
                     found[int(directory.name)] = " ".join(words)
         return found

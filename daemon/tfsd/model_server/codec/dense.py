@@ -55,7 +55,7 @@ def collector_at_rest(size: int) -> Iterator[None]:
 
 def refuse_empty_containers(body: bytes | bytearray) -> None:
     """Raises ServingError: there are more than MAX_EMPTY empty arrays and objects."""
-    if body.count(b"[") + body.count(b"{") <= MAX_EMPTY:
+    if len(body) <= 2 * MAX_EMPTY or body.count(b"[") + body.count(b"{") <= MAX_EMPTY:
         return
     if _count_empty(body) > MAX_EMPTY and _count_empty(blank_strings(bytes(body))) > MAX_EMPTY:
         raise invalid(f"JSON Parse error: there are more than {MAX_EMPTY} empty arrays and objects")

@@ -63,7 +63,7 @@ _ODD_NAME, _SHORT_NAME = re.compile(rb"-NaN|Inf(?!inity)"), re.compile(rb"(-?)(N
 _LONE_HIGH = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})")
 _FLOAT = re.compile(rb"(?<![0-9])[0-9]++(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)")
 _LONG = re.compile(rb"(?<![0-9.eE])(?<![eE][+-])[0-9]{%d,}+(?!\.[0-9]|[eE][+-]?[0-9])" % MAX_DIGITS)
-_BIG_EXPONENTS = re.compile(rb"e\+?[0-9]{3}"), re.compile(rb"E\+?[0-9]{3}")
+_BIG_EXPONENTS = {letter: re.compile(letter + rb"\+?[0-9]{3}") for letter in (b"e", b"E")}
 #: A whole number may be too big for a double from 210 digits on, with an exponent of two: twice this and more.
 _DIGITS = 100
 #: Depths up to this need no look at the scanner's stack, of which so much more than `MAX_DEPTH` is for the rest.
@@ -212,7 +212,7 @@ def _members(value: JsonValue, objects: int) -> int:
 
 def _may_be_big(blanked: bytes) -> bool:
     """Whether there may be a number that no double holds, or that RapidJSON takes for one."""
-    if any(pattern.search(blanked) for pattern in _BIG_EXPONENTS):
+    if any(letter in blanked and pattern.search(blanked) for letter, pattern in _BIG_EXPONENTS.items()):
         return True
     return any(map(bytes.isdigit, [blanked[at : at + _DIGITS] for at in range(0, len(blanked), _DIGITS)]))
 
