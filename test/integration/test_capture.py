@@ -188,7 +188,7 @@ def test_a_replay_against_the_same_stack_is_equal(
     copy = tmp_path / "capture.jsonl"  # the replay is captured as well
     copy.write_text("".join(path.read_text() for path in captured.rglob("*.jsonl")))
     done = run_local("replay", copy, "--url", stack.url(""))
-    assert done.stdout == "bin/local: 4 requests sent: 4 responses are equal, 0 differ.\n", done.stderr
+    assert done.stdout == "bin/local: 4 requests sent; responses: 4 equal, 0 different.\n", done.stderr
     assert done.returncode == 0
     copy.write_text(copy.read_text().replace("3.5", "3.6"))
     done = run_local("replay", copy, "--url", stack.url(""))
@@ -211,7 +211,7 @@ def test_warm_up_requests_are_replayed_by_the_model_server(
     assert (
         "plain: 3 warm-up requests in" in done.stdout
     )  # batches of 1, 2 and 4; 2 is the request that was sent
-    assert "1 are refused by the model" in done.stdout
+    assert "the model refuses 1: " in done.stdout
     assert "requests skipped" in done.stdout
     warmed = start_stack(model_dir, **environ)
     assert "tf_serving_warmup_requests: 3 records" in warmed.log_text()
@@ -273,7 +273,7 @@ def test_models_of_a_multi_model_endpoint_are_captured_and_replayed_by_name(
         assert coded == Body(f"{NATIVE}!".encode(), "text/csv")
 
         done = run_local("replay", copy, "--url", stack.url(""))
-        assert done.stdout == "bin/local: 3 requests sent: 3 responses are equal, 0 differ.\n", done.stderr
+        assert done.stdout == "bin/local: 3 requests sent; responses: 3 equal, 0 different.\n", done.stderr
         stack.unload("coded")
         done = run_local("replay", copy, "--url", stack.url(""))
         assert (done.returncode, "1 differ" in done.stdout) == (1, True), done.stdout

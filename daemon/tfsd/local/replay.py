@@ -16,6 +16,7 @@ from tfsd.capture_format import Body, Invocation
 from tfsd.errors import StartError
 from tfsd.local.captures import invocations
 from tfsd.local.comparison import diff, equal
+from tfsd.words import counted
 
 TIMEOUT_SECONDS = 120
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
@@ -35,9 +36,9 @@ class Tally:
     first_difference: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.equal + self.different + self.unknown} requests sent: {self.equal} responses are equal"
-        text += f", {self.different} differ"
-        return text + (f", {self.unknown} have no captured response" if self.unknown else "")
+        sent = counted(self.equal + self.different + self.unknown, "request")
+        unknown = f", {self.unknown} to be compared with none" if self.unknown else ""
+        return f"{sent} sent; responses: {self.equal} equal, {self.different} different{unknown}"
 
 
 def main(words: Sequence[str]) -> int:

@@ -21,6 +21,7 @@ from tfsd.errors import HttpError, StartError, sentence
 from tfsd.local.captures import invocations
 from tfsd.model_directory import FoundModel, find_models, version_of
 from tfsd.settings import Settings
+from tfsd.words import counted
 
 MAX_REQUESTS = 1000  # TensorFlow Serving refuses a file with more
 
@@ -115,8 +116,8 @@ def _write(model: FoundModel, bodies: list[str], sizes: Sequence[int], limit: in
         raise WarmupError(f"{model.name}: the model server ended with status {done.returncode}") from None
     if "error" in told:
         raise WarmupError(f"{model.name}: {told['error']}")
-    refused = f"; {told['refused']} are refused by the model: {told['refusal']}" if told["refused"] else ""
-    _say(f"{model.name}: {told['written']} warm-up requests in {directory}{refused}")
+    refused = f"; the model refuses {told['refused']}: {told['refusal']}" if told["refused"] else ""
+    _say(f"{model.name}: {counted(told['written'], 'warm-up request')} in {directory}{refused}")
     return int(told["written"])
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from tfsd.errors import StartError
 from tfsd.local.captures import CaptureError, invocations
 from tfsd.tuner.load import Request
-from tfsd.tuner.words import counted
+from tfsd.words import counted
 
 JSON, LINES, CSV = "application/json", "application/jsonlines", "text/csv"
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"

@@ -6,7 +6,7 @@ import dataclasses
 from bisect import bisect_left
 
 from tfsd.settings import Settings
-from tfsd.tuner.words import counted
+from tfsd.words import counted
 
 PREFIX = "SAGEMAKER_TFS_"
 

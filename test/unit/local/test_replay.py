@@ -61,7 +61,7 @@ def test_requests_are_sent_as_they_came(tmp_path: Path, endpoint: Any, capsys: A
     )
     assert replay.main([str(tmp_path), "--url", endpoint.url + "/", "--rate", "1000"]) == 0
     assert capsys.readouterr().out == (
-        "bin/local: 3 requests sent: 2 responses are equal, 0 differ, 1 have no captured response.\n"
+        "bin/local: 3 requests sent; responses: 2 equal, 0 different, 1 to be compared with none.\n"
     )
     (path, headers, body), (_, bare, _), (named, encoded, picture_sent) = endpoint.seen
     assert (path, body) == ("/invocations", SAME.data)
@@ -78,7 +78,7 @@ def test_the_first_difference_is_shown(tmp_path: Path, endpoint: Any, capsys: An
     out = capsys.readouterr().out
     assert "request 2, id an-id, status 200:" in out
     assert "-  2.0\n+  1.0\n" in out
-    assert out.endswith("bin/local: 2 requests sent: 1 responses are equal, 1 differ.\n")
+    assert out.endswith("bin/local: 2 requests sent; responses: 1 equal, 1 different.\n")
     assert replay.main([str(capture), "--url", endpoint.url, "--tolerance", "0.6"]) == 0
 
 
