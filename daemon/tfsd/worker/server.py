@@ -11,6 +11,7 @@ import http.client
 import json
 import logging
 import socket as flags
+import sys
 import time
 from typing import Any
 
@@ -50,7 +51,12 @@ class Handler(wsgi.Handler):
 
     def _reply(self) -> bool:
         """Answer a request that has come whole past WSGI, in one write; False leaves the answer to pywsgi."""
-        reply = self.server.application.reply(self.environ)
+        self.headers_sent = False
+        try:
+            reply = self.server.application.reply(self.environ)
+        except Exception:
+            self.handle_error(*sys.exc_info())
+            return True
         if reply is None:
             return False
         if isinstance(reply.body, bytes) and len(reply.body) <= ONE_WRITE_BYTES:

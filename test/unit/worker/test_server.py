@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from gevent import socket
 
-from tfsd.worker.server import ONE_WRITE_BYTES, inherited_listener
+from tfsd.worker.app import Invocations
+from tfsd.worker.server import INTERNAL_ERROR, ONE_WRITE_BYTES, inherited_listener
 from tfsd.wsgi import MAX_HEADERS, READ_BYTES
 
 
@@ -65,6 +66,14 @@ def test_requests_of_any_size_on_one_connection(serve: Callable[..., Any], size:
             "b",
             "x/y",
         )
+
+
+def test_a_defect_of_ours_is_a_500(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    client = serve(lambda data, context: "fine")
+    assert client.invoke().body == b"fine"
+    monkeypatch.setattr(Invocations, "reply", lambda *_: 1 / 0)
+    response = client.invoke()
+    assert (response.status, response.json()) == (500, {"error": INTERNAL_ERROR})
 
 
 def test_query_strings_are_no_part_of_the_path(serve: Callable[..., Any]) -> None:
