@@ -14,6 +14,7 @@ import pytest
 
 from support import preloaded_model_server
 from support.models import built_models
+from support.multi_model import MultiModelStack, StartMultiModelStack
 from support.stack import RunningStack
 from tfsd.stack.model_server_flags import EMBEDDED
 
@@ -106,3 +107,20 @@ def linked(directory: Path, models: Path, *names: str) -> Path:
     for name in names:
         (directory / name).symlink_to(models / name)
     return directory
+
+
+@pytest.fixture(scope="module")
+def start_multi_model(
+    quick_model_server: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[StartMultiModelStack]:
+    """`start_multi_model(**variables)`: a stack that is stopped, and checked, at the module's end."""
+    running: list[MultiModelStack] = []
+
+    def start(**environ: str) -> MultiModelStack:
+        environ.setdefault("SAGEMAKER_TFS_BINARY", str(quick_model_server))
+        running.append(MultiModelStack(tmp_path_factory.mktemp("stack"), environ))
+        return running[-1].__enter__()
+
+    yield start
+    for stack in running:
+        stack.__exit__()

@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from support.load import Load
-from support.multi_model import MultiModelStack
+from support.multi_model import MultiModelStack, StartMultiModelStack
 from tfsd.control.models.reload import reload
 from tfsd.stack.multi_model import models_text
 
@@ -41,27 +41,10 @@ esac
 exec {binary} "$@"
 """
 
-StartStack = Callable[..., MultiModelStack]
-
 
 @pytest.fixture(scope="module")
-def start(quick_model_server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartStack]:
-    """`start(**variables)`: a stack that is stopped, and checked, at the module's end."""
-    running: list[MultiModelStack] = []
-
-    def start_stack(**environ: str) -> MultiModelStack:
-        environ.setdefault("SAGEMAKER_TFS_BINARY", str(quick_model_server))
-        running.append(MultiModelStack(tmp_path_factory.mktemp("stack"), environ))
-        return running[-1].__enter__()
-
-    yield start_stack
-    for stack in running:
-        stack.__exit__()
-
-
-@pytest.fixture(scope="module")
-def stack(start: StartStack) -> MultiModelStack:
-    return start()
+def stack(start_multi_model: StartMultiModelStack) -> MultiModelStack:
+    return start_multi_model()
 
 
 @pytest.fixture
@@ -206,13 +189,13 @@ def test_control_restarted_during_an_unload(two: MultiModelStack, models: Path) 
 
 
 def test_too_few_ports_and_a_model_server_that_the_kernel_kills(
-    start: StartStack, models: Path, quick_model_server: Path, tmp_path: Path
+    start_multi_model: StartMultiModelStack, models: Path, quick_model_server: Path, tmp_path: Path
 ) -> None:
     low = _free_range(4)
     binary = tmp_path / "model_server"
     binary.write_text(KILLED.format(binary=quick_model_server))
     binary.chmod(0o755)
-    stack = start(SAGEMAKER_SAFE_PORT_RANGE=f"{low}-{low + 3}", SAGEMAKER_TFS_BINARY=str(binary))
+    stack = start_multi_model(SAGEMAKER_SAFE_PORT_RANGE=f"{low}-{low + 3}", SAGEMAKER_TFS_BINARY=str(binary))
     before = stack.traces()
     url = stack.lay("m", models / "half_plus_two")
 
@@ -230,10 +213,12 @@ def test_too_few_ports_and_a_model_server_that_the_kernel_kills(
     assert stack.names() == ["b", "c"]
 
 
-def test_a_port_that_is_lost_before_the_first_start(start: StartStack, models: Path) -> None:
+def test_a_port_that_is_lost_before_the_first_start(
+    start_multi_model: StartMultiModelStack, models: Path
+) -> None:
     """supervisord is stopped for a moment, so that the port can be taken between its choice and the start."""
     low = _free_range(6)
-    stack = start(SAGEMAKER_SAFE_PORT_RANGE=f"{low}-{low + 5}")
+    stack = start_multi_model(SAGEMAKER_SAFE_PORT_RANGE=f"{low}-{low + 5}")
     url = stack.lay("m", models / "half_plus_two")
     assert stack.process
     os.kill(stack.process.pid, signal.SIGSTOP)
@@ -265,8 +250,8 @@ def _taken(port: int) -> bool:
     return False
 
 
-def test_too_little_memory(start: StartStack, models: Path) -> None:
-    stack = start(SAGEMAKER_TFS_MEMORY_LIMIT_MB="50")
+def test_too_little_memory(start_multi_model: StartMultiModelStack, models: Path) -> None:
+    stack = start_multi_model(SAGEMAKER_TFS_MEMORY_LIMIT_MB="50")
     before = stack.traces()
 
     answer = stack.load("m", stack.lay("m", models / "half_plus_two"))
@@ -276,8 +261,8 @@ def test_too_little_memory(start: StartStack, models: Path) -> None:
     assert stack.names() == []
 
 
-def test_models_that_share_model_servers(start: StartStack, models: Path) -> None:
-    stack = start(SAGEMAKER_TFS_MODELS_PER_PROCESS="3")
+def test_models_that_share_model_servers(start_multi_model: StartMultiModelStack, models: Path) -> None:
+    stack = start_multi_model(SAGEMAKER_TFS_MODELS_PER_PROCESS="3")
     before = stack.traces()
     urls = {f"m{number}": stack.lay(f"m{number}", models / "half_plus_two") for number in range(7)}
     urls["m3"] = stack.lay("coded", models / "half_plus_three", HANDLER)
@@ -329,8 +314,8 @@ def test_universal_code_serves_models_without_their_own(
         assert "code" not in stack.names()
 
 
-def test_a_hung_worker_of_a_model_is_restarted(start: StartStack, models: Path) -> None:
-    stack = start(SAGEMAKER_MODEL_SERVER_TIMEOUT="1", SAGEMAKER_MODEL_SERVER_WORKERS="1")
+def test_a_hung_worker_of_a_model_is_restarted(start_multi_model: StartMultiModelStack, models: Path) -> None:
+    stack = start_multi_model(SAGEMAKER_MODEL_SERVER_TIMEOUT="1", SAGEMAKER_MODEL_SERVER_WORKERS="1")
     stack.loaded("m", stack.lay("m", models / "half_plus_two", HANDLER))
     worker, beat = stack.pid("worker-m"), stack.run_dir / "heartbeats" / "worker-m"
     loaded = time.time()
@@ -340,9 +325,11 @@ def test_a_hung_worker_of_a_model_is_restarted(start: StartStack, models: Path) 
     stack.wait_for(lambda: stack.ask("m").status_code == 200, 20, "back")
 
 
-def test_a_model_server_that_runs_and_serves_nothing_is_restarted(start: StartStack, models: Path) -> None:
+def test_a_model_server_that_runs_and_serves_nothing_is_restarted(
+    start_multi_model: StartMultiModelStack, models: Path
+) -> None:
     """Two models on one process: one is taken away from outside, then the process is stopped."""
-    stack = start(
+    stack = start_multi_model(
         SAGEMAKER_TFS_MODELS_PER_PROCESS="2",
         SAGEMAKER_MODEL_SERVER_TIMEOUT="1",
         SAGEMAKER_TFS_BINARY="",  # one of its own: a fork that is stopped would keep its ports

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from support.load import Load
-from support.multi_model import MultiModelStack
+from support.multi_model import MultiModelStack, StartMultiModelStack
 from support.nginx_choice import environ_for
 
 HANDLER = "def handler(data, context):\n    return 'coded', 'text/plain'\n"
@@ -30,27 +30,10 @@ BODY = '{"instances": [1.0]}'
 ATTRIBUTES = "X_Amzn_SageMaker_Custom_Attributes"
 OLD, NEW = b"2.5", b"3.5"  # what half_plus_two answers to BODY in versions 123 and 124
 
-StartStack = Callable[..., MultiModelStack]
-
 
 @pytest.fixture(scope="module")
-def start(quick_model_server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartStack]:
-    """`start(**variables)`: a stack that is stopped, and checked, at the module's end."""
-    running: list[MultiModelStack] = []
-
-    def start_stack(**environ: str) -> MultiModelStack:
-        environ.setdefault("SAGEMAKER_TFS_BINARY", str(quick_model_server))
-        running.append(MultiModelStack(tmp_path_factory.mktemp("stack"), environ))
-        return running[-1].__enter__()
-
-    yield start_stack
-    for stack in running:
-        stack.__exit__()
-
-
-@pytest.fixture(scope="module")
-def one_slot(start: StartStack) -> MultiModelStack:
-    stack = start(SAGEMAKER_TFS_MODEL_SLOTS="1")
+def one_slot(start_multi_model: StartMultiModelStack) -> MultiModelStack:
+    stack = start_multi_model(SAGEMAKER_TFS_MODEL_SLOTS="1")
     stack.wait_for((stack.run_dir / "healthy").exists, 30, "seen healthy")
     return stack
 
@@ -238,10 +221,10 @@ def test_a_slot_that_changes_hands_under_load_answers_for_nobody_else(
 
 
 def test_a_request_at_the_model_server_is_finished_before_the_model_goes(
-    start: StartStack, models: Path
+    start_multi_model: StartMultiModelStack, models: Path
 ) -> None:
     """The model server is stopped, so that the request is in flight for as long as the test wants."""
-    stack = start(SAGEMAKER_TFS_BINARY="")  # the process itself, not one that another forks
+    stack = start_multi_model(SAGEMAKER_TFS_BINARY="")  # the process itself, not one that another forks
     stack.loaded("m", stack.lay("finished", models / "half_plus_two"))
     assert route_of(stack, "m") == "direct"
     server = stack.pid("model-m")
@@ -293,9 +276,11 @@ def test_killing_a_model_server_or_control_loses_no_request(stack: MultiModelSta
     assert stack.unload("m").status_code == 200
 
 
-def test_a_server_without_its_port_gives_its_slot_up(start: StartStack, models: Path) -> None:
+def test_a_server_without_its_port_gives_its_slot_up(
+    start_multi_model: StartMultiModelStack, models: Path
+) -> None:
     """Two instances of each model, and two models to a server: a slot is a host's."""
-    stack = start(SAGEMAKER_TFS_INSTANCE_COUNT="2", SAGEMAKER_TFS_MODELS_PER_PROCESS="2")
+    stack = start_multi_model(SAGEMAKER_TFS_INSTANCE_COUNT="2", SAGEMAKER_TFS_MODELS_PER_PROCESS="2")
     for name in ("a", "b", "c"):
         stack.loaded(name, stack.lay(name, models / "half_plus_two"))
     assert [route_of(stack, name) for name in ("a", "b", "c")] == ["direct"] * 3
@@ -308,10 +293,10 @@ def test_a_server_without_its_port_gives_its_slot_up(start: StartStack, models: 
 
 @pytest.mark.parametrize("kind", ["wheel", "none"])
 def test_other_nginx(
-    start: StartStack, models: Path, tmp_path_factory: pytest.TempPathFactory, kind: str
+    start_multi_model: StartMultiModelStack, models: Path, tmp_path_factory: pytest.TempPathFactory, kind: str
 ) -> None:
     """Without njs none before 1.23 sees enough of a request."""
-    stack = start(**environ_for(kind, tmp_path_factory.mktemp("nginx")))
+    stack = start_multi_model(**environ_for(kind, tmp_path_factory.mktemp("nginx")))
     stack.loaded("m", stack.lay("m", models / "half_plus_two"))
     slots = stack.plan().slots
     assert len(slots) == (128 if kind == "wheel" else len(slots))
@@ -321,8 +306,10 @@ def test_other_nginx(
     assert stack.ask("m").status_code == 404
 
 
-def test_what_is_captured_goes_through_a_worker(start: StartStack, models: Path, tmp_path: Path) -> None:
-    stack = start(SAGEMAKER_TFS_CAPTURE_DIR=str(tmp_path), SAGEMAKER_TFS_CAPTURE_PERCENT="100")
+def test_what_is_captured_goes_through_a_worker(
+    start_multi_model: StartMultiModelStack, models: Path, tmp_path: Path
+) -> None:
+    stack = start_multi_model(SAGEMAKER_TFS_CAPTURE_DIR=str(tmp_path), SAGEMAKER_TFS_CAPTURE_PERCENT="100")
     stack.loaded("m", stack.lay("m", models / "half_plus_two"))
     assert route_of(stack, "m") == "worker"
     stack.wait_for(lambda: any(tmp_path.rglob("*.jsonl")), 20, "captured")

@@ -6,7 +6,7 @@ import http.client
 import json
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -115,3 +115,6 @@ def make_wheel(directory: Path, name: str, version: str, source: str) -> None:
     with zipfile.ZipFile(directory / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
         for path, text in files.items():
             wheel.writestr(path, text)
+
+
+StartMultiModelStack = Callable[..., MultiModelStack]

@@ -124,9 +124,8 @@ def run(binary: str, run_dir: RunDir) -> None:
     of its workers would otherwise race for a connection and the loser would hang in accept().
     """
     os.set_blocking(0, False)
-    run_dir.nginx_socket.unlink(
-        missing_ok=True
-    )  # a master that was killed leaves it, and nginx would not start
+    # a master that was killed leaves it, and nginx would not start
+    run_dir.nginx_socket.unlink(missing_ok=True)
     with contextlib.suppress(OSError, ValueError):
         master = int(run_dir.nginx_pid.read_text())
         if not Path(f"/proc/{master}").exists():

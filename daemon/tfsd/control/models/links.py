@@ -1,4 +1,5 @@
-"""The links by which nginx finds the model servers of models without code, and the wait until nothing uses one.
+"""The links by which nginx finds the model servers of models without code, and the workers of those with code, and the
+wait until nothing is on its way to a model server.
 
 Owns the links in the run directory and the question to nginx. Which models have one is `stack.slots`' to say. nginx
 looks at a link for each request, without a cache, after it has counted the request: a link that is gone leads nobody
