@@ -1,8 +1,8 @@
 """`python -m tfsd.sagemaker`: the server of local SageMaker; the verb `sagemaker` of bin/local."""
 
-from gevent import monkey
+from tfsd.cooperative import patch_all
 
-monkey.patch_all()
+patch_all()
 
 import sys  # noqa: E402
 

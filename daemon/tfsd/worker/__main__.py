@@ -5,9 +5,9 @@ Patches the standard library for gevent before anything imports ssl; `main` does
 
 import sys
 
-from gevent import monkey
+from tfsd.cooperative import patch_all
 
-monkey.patch_all()
+patch_all()
 
 from tfsd.worker.main import main  # noqa: E402
 
