@@ -23,7 +23,7 @@ from tfsd.worker import script
 from tfsd.worker.app import Application, Invocations
 from tfsd.worker.modes import mode_of
 from tfsd.worker.targets import Targets
-from tfsd.worker.upstream import grpc_gevent, requests_patch
+from tfsd.worker.upstream import grpc_gevent
 from tfsd.worker.upstream.client import ModelServers
 
 MAX_DETAILS = 12  # lines of a traceback; its end says what is wrong
@@ -68,14 +68,16 @@ def _verdict(path: Path, python_path: Sequence[str]) -> dict[str, object]:
 
 
 def _build(loaded: script.Script) -> None:
-    """All that a worker has, but for models to reach and a socket to serve."""
+    """All that a worker has, but for models to reach and a socket to serve, and what user code may import later."""
+    import grpc
+
+    from tfsd.worker.upstream import requests_patch
+
     settings = Settings.from_environ(os.environ)
     servers, plan = ModelServers({}), Plan({}, {})
     requests_patch.install(servers, settings.request_timeout)
     mode = mode_of(loaded, settings)
     Application(Invocations(Targets(plan, "", servers), mode, settings.request_timeout), settings.multi_model)
-    import grpc
-
     grpc.insecure_channel("unix:/dev/null").close()
 
 

@@ -33,7 +33,7 @@ from tfsd.worker.live_targets import LiveTargets
 from tfsd.worker.modes import mode_of
 from tfsd.worker.rest_api import RestApi
 from tfsd.worker.server import Server, inherited_listener
-from tfsd.worker.upstream import grpc_gevent, requests_patch
+from tfsd.worker.upstream import grpc_gevent, requests_import
 from tfsd.worker.upstream.client import ModelServers
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: RunDir, settings: Setti
     stop = stop_on_sigterm(drain + KILL_MARGIN)
     listener = inherited_listener(_take_stdin())
     servers = ModelServers(plan.models, patience=0 if settings.multi_model else None)
-    requests_patch.install(servers, settings.request_timeout)
+    requests_import.install(servers, settings.request_timeout)
     sys.dont_write_bytecode = True  # nothing is written beside the user's modules
     packages.install(pool.python_path)
     grpc_gevent.install()

@@ -33,7 +33,6 @@ from tfsd.worker.script import Script
 from tfsd.worker.turns import Turns
 from tfsd.worker.upstream.connection import Answer
 from tfsd.worker.upstream.last_answer import last_answer
-from tfsd.worker.upstream.response import ModelServerResponse
 
 
 def mode_of(script: Script | None, settings: Settings, inflater: Inflater | None = None) -> Mode:
@@ -126,6 +125,9 @@ class HandlerPair:
     def __init__(
         self, input_handler: Callable[..., Any], output_handler: Callable[..., Any], default_accept: str
     ) -> None:
+        from tfsd.worker.upstream.response import ModelServerResponse  # with requests, for this mode alone
+
+        self._response = ModelServerResponse
         self._input_handler = input_handler
         self._output_handler = output_handler
         self._default_accept = default_accept
@@ -137,7 +139,7 @@ class HandlerPair:
         body = _model_server_request(self._input_handler(call.data, context))
         started = time.monotonic()
         answer = call.post(body)
-        response = ModelServerResponse(answer, "POST", context.rest_uri, time.monotonic() - started)
+        response = self._response(answer, "POST", context.rest_uri, time.monotonic() - started)
         return _with_status_kept(self._output_handler(response, context), answer)
 
 
