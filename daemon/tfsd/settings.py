@@ -603,6 +603,11 @@ class Settings:
         return self.base_dir / "models"
 
     @property
+    def gateway_timeout(self) -> float:
+        """Seconds that nginx waits for a worker at least."""
+        return self.request_timeout + GATEWAY_MARGIN_SECONDS
+
+    @property
     def captures(self) -> bool:
         """Whether any request is captured."""
         return self.capture_dir is not None and self.capture_percent > 0

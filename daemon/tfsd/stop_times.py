@@ -8,8 +8,10 @@ requests too. All times are in seconds.
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
-from tfsd.settings import GATEWAY_MARGIN_SECONDS, Settings
+if TYPE_CHECKING:  # supervisord takes a number from here, and has no use for the settings
+    from tfsd.settings import Settings
 
 AFTER_NGINX = 2  # for each of the workers, control and the model servers, when the whole stack stops
 KILL_MARGIN = 1  # a process says itself that it could not finish, before it is killed
@@ -32,7 +34,7 @@ class StopTimes:
 
 def stop_times(settings: Settings) -> StopTimes:
     """The times of a stack with these settings."""
-    request = int(settings.request_timeout) + GATEWAY_MARGIN_SECONDS
+    request = int(settings.gateway_timeout)
     most = int(settings.stop_time) - SPARE - 3 * AFTER_NGINX - KILL_MARGIN
     drain = max(SHORTEST, min(request, most))
     return StopTimes(

@@ -1,20 +1,22 @@
 """From settings and models to the processes of one stack: their plan, ports, sockets and rendered files.
 
-`design` decides, `Stack.files` renders; nothing here starts a process or reads the environment.
+`design` decides, `Stack.files` renders; nothing here starts a process or reads os.environ.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import re
+import resource
 import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from tfsd import attributes
+from tfsd import attributes, machine
 from tfsd.errors import StartError
 from tfsd.model_directory import Code, FoundModel
 from tfsd.plan import DEFAULT_POOL, Model, ModelServer, Plan, Pool, Worker
@@ -26,6 +28,7 @@ from tfsd.stack.templates import render
 from tfsd.stop_times import stop_times
 
 LONE_SOCKET_COPIES = 3
+MAX_OPEN_FILES = 65_536
 MAX_CAPTURE_LOG_BYTES = 128 << 20  # more than control lets wait, so that it decides as long as it runs
 
 
@@ -41,6 +44,13 @@ class Machine:
     gpus: tuple[str, ...] = ()
     open_files: int = 1024
     root: bool = False
+
+
+def this_machine(environ: Mapping[str, str]) -> Machine:
+    """What a stack may use of this machine; GPUs are as `environ` restricts them."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+    return Machine(machine.available_cpus(), machine.gpus(environ), limit, root=os.geteuid() == 0)
 
 
 @dataclasses.dataclass(frozen=True)

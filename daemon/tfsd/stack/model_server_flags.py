@@ -95,12 +95,6 @@ def flags(
     return given
 
 
-def ports_of(words: Sequence[str]) -> list[int]:
-    """The ports that a model server with this command line opens; none for another program."""
-    named = (word.partition("=") for word in words if word.startswith(("--port=", "--rest_api_port=")))
-    return [int(value) for _, _, value in named if value.isdigit() and int(value)]
-
-
 def _batching(run_dir: RunDir, model: Model | None) -> list[str]:
     """The flags of batching: by the settings, unless the model brings parameters of its own."""
     parameters, own = run_dir.batching_conf, []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import random
 import socket
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from tfsd.errors import StartError
 
@@ -85,3 +85,9 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def ports_of(words: Sequence[str]) -> list[int]:
+    """The ports that a model server with this command line opens; none for another program."""
+    named = (word.partition("=") for word in words if word.startswith(("--port=", "--rest_api_port=")))
+    return [int(value) for _, _, value in named if value.isdigit() and int(value)]

@@ -32,9 +32,8 @@ from supervisor.socket_manager import SocketManager
 from supervisor.states import ProcessStates, SupervisorStates
 
 from tfsd.run_dir import RunDir, replace
-from tfsd.stack.model_server_flags import ports_of
 from tfsd.stack.outlet import Outlet
-from tfsd.stack.ports import LISTENER, PORT_TAKEN, is_free
+from tfsd.stack.ports import LISTENER, PORT_TAKEN, is_free, ports_of
 from tfsd.stop_times import AFTER_NGINX
 
 NGINX = "nginx"

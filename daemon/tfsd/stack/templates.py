@@ -8,14 +8,14 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 DIRECTORY = Path(__file__).parents[1] / "conf"
 PLAIN_IN_PATHS = "-._~"  # and letters and digits: RFC 3986, section 2.3
 
 
 def render(template: str, **values: object) -> str:
     """The text of `conf/<template>` with `values`. Raises jinja2.UndefinedError for a value that is missing."""
+    import jinja2  # control renders nothing before a model is loaded or moved
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(DIRECTORY),
         undefined=jinja2.StrictUndefined,

@@ -10,7 +10,6 @@ import argparse
 import dataclasses
 import logging
 import os
-import resource
 import socket
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from tfsd import logs, machine
+from tfsd import logs
 from tfsd.errors import StartError, os_problem, sentence
 from tfsd.model_directory import (
     CODE_DIRECTORY,
@@ -34,7 +33,7 @@ from tfsd.plan import DEFAULT_POOL
 from tfsd.run_dir import RunDir, remove
 from tfsd.settings import Settings, SettingsError
 from tfsd.stack import multi_model, nginx, ports
-from tfsd.stack.design import Machine, Stack, design, environment_directory, pool_name
+from tfsd.stack.design import Stack, design, environment_directory, pool_name, this_machine
 from tfsd.stack.model_server_flags import find_command, is_embedded
 from tfsd.start import notices, s3, source_archive, user_code
 from tfsd.start.drain import drain
@@ -42,7 +41,6 @@ from tfsd.start.s3 import S3Error
 from tfsd.start.source_archive import SourceError
 
 DEFAULT_RUN_DIR = Path("/run/tfsd")  # of root; see default_run_dir for others
-MAX_OPEN_FILES = 65_536
 
 log = logging.getLogger(__name__)
 
@@ -216,13 +214,6 @@ def _ready(model: str | None, code: UserCode, run_dir: RunDir) -> Code:
     """Install the code's requirements and check its script. Raises RequirementsError, ScriptError."""
     pool = DEFAULT_POOL if model is None else pool_name(model)
     return user_code.prepare(code, environment_directory(run_dir, pool), run_dir.path)
-
-
-def this_machine(environ: Mapping[str, str]) -> Machine:
-    """What the stack may use of this machine."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limit = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
-    return Machine(machine.available_cpus(), machine.gpus(environ), limit, root=os.geteuid() == 0)
 
 
 if __name__ == "__main__":

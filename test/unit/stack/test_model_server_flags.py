@@ -10,6 +10,7 @@ from tfsd.plan import MAX_GRPC_CALLS, Model, ModelServer
 from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
 from tfsd.stack import model_server_flags
+from tfsd.stack.ports import ports_of
 
 RUN_DIR = RunDir(Path("/run/tfsd"))
 SERVER = ModelServer("model-m", 1, 2)
@@ -69,8 +70,8 @@ def test_the_ports_of_a_command_line_are_found_again(model: Model) -> None:
     words = model_server_flags.flags(
         Settings.from_environ({}, cpus=2), RUN_DIR, SERVER, Path("/m.conf"), model
     )
-    assert model_server_flags.ports_of(words) == [SERVER.grpc_port, SERVER.rest_port]
-    assert model_server_flags.ports_of(["nginx", "-p", "--port=", "--porter=1"]) == []
+    assert ports_of(words) == [SERVER.grpc_port, SERVER.rest_port]
+    assert ports_of(["nginx", "-p", "--port=", "--porter=1"]) == []
 
 
 def test_a_thread_for_each_grpc_call_of_the_workers() -> None:

@@ -14,9 +14,8 @@ from tfsd.plan import Plan
 from tfsd.run_dir import RunDir, replace
 from tfsd.settings import Settings
 from tfsd.stack import nginx, ports
-from tfsd.stack.design import Stack
+from tfsd.stack.design import Stack, this_machine
 from tfsd.stack.model_server_flags import find_command
-from tfsd.start.serve import this_machine
 
 
 def move_server(settings: Settings, run_dir: RunDir, supervisor: SupervisorClient, program: str) -> None:
