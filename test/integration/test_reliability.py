@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -194,6 +195,33 @@ def test_two_instances_share_the_load_and_either_may_die(two_instances: RunningS
             stack.wait_for(lambda server=server: answers(server.rest_port), 60, f"{server.program} back")
     for load in (direct, converted, row):
         load.assert_none_failed()
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process, as of `stat` in proc(5)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_waiting_for_a_stop_takes_no_cpu(two_instances: RunningStack) -> None:
+    stack = two_instances
+    assert stack.process
+    program = stack.plan().models["half_plus_two"].servers[0].program
+    pid = stack.pid(program)
+    os.kill(pid, signal.SIGSTOP)
+    waiting = threading.Thread(target=stack.ctl, args=("restart", program))
+    waiting.start()
+    try:
+        stack.wait_for(lambda: stack.state(program) == "STOPPING", 30, "stopping")
+        began, before = time.monotonic(), cpu_seconds(stack.process.pid)
+        with Load(stack.url("/invocations"), JSON) as load:
+            load.wait_for_more(200)
+        used, passed = cpu_seconds(stack.process.pid) - before, time.monotonic() - began
+    finally:
+        os.kill(pid, signal.SIGCONT)
+        waiting.join()
+    assert used < passed / 4, f"supervisord took {used} s of CPU in {passed} s"
+    stack.wait_for(lambda: stack.state(program) == "RUNNING" and stack.ping().ok, 60, "back")
 
 
 def test_requests_wait_while_both_instances_are_gone(

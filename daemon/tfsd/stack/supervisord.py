@@ -7,7 +7,7 @@ itself stops, or its group is removed, so they wait. The endpoint's own may be o
 supervisor opens `/dev/fd/1` anew for every program's log, which fails where that is a socket (systemd's journal) or a
 pipe of another user (`su`). Here the descriptor itself is written to, and nobody waits for who reads it (`outlet`).
 
-supervisor waits for a second before it starts anything, which here it does not.
+supervisor waits for a second before it starts anything, and between what it does: here it does not (`PromptPoller`).
 
 Owns nothing else; the configuration is `stack`'s.
 """
@@ -25,7 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from supervisor import dispatchers, loggers, process, supervisord
+from supervisor import dispatchers, loggers, poller, process, supervisord, xmlrpc
 from supervisor.datatypes import InetStreamSocketConfig
 from supervisor.options import FastCGIGroupConfig, ProcessException, ServerOptions
 from supervisor.socket_manager import SocketManager
@@ -34,6 +34,7 @@ from supervisor.states import ProcessStates, SupervisorStates
 from tfsd.run_dir import RunDir, replace
 from tfsd.stack.outlet import Outlet
 from tfsd.stack.ports import LISTENER, PORT_TAKEN, is_free, ports_of
+from tfsd.stack.prompt_poller import PatientResponse, PromptPoller
 from tfsd.stop_times import AFTER_NGINX
 
 NGINX = "nginx"
@@ -279,6 +280,8 @@ def main() -> None:
     process.ProcessGroup = OrderlyGroup
     ServerOptions.fork = fork
     supervisord.Supervisor = PromptSupervisor
+    poller.Poller = PromptPoller
+    xmlrpc.DeferredXMLRPCResponse = PatientResponse
     try:
         supervisord.main()
     finally:
