@@ -125,7 +125,9 @@ class HandlerPair:
     def __init__(
         self, input_handler: Callable[..., Any], output_handler: Callable[..., Any], default_accept: str
     ) -> None:
-        from tfsd.worker.upstream.response import ModelServerResponse  # with requests, for this mode alone
+        import requests  # noqa: F401  for this mode alone; and first, since what patches it needs the next one, too
+
+        from tfsd.worker.upstream.response import ModelServerResponse
 
         self._response = ModelServerResponse
         self._input_handler = input_handler
