@@ -84,10 +84,6 @@ class Probe:
         """Whether no more requests than allowed were late."""
         return not self.stopped and self.late(goal) <= goal.allowed(self.planned)
 
-    def clearly_breaks(self, goal: Goal) -> bool:
-        """Whether so many were late that chance or a hiccup of the machine is no explanation."""
-        return self.late(goal) > max(5 * goal.allowed(self.due), 5)
-
     def generator_was_slow(self, goal: Goal) -> bool:
         """Whether the goal may be broken by the generator instead of the server."""
         if self.keeps(goal):

@@ -1,10 +1,16 @@
-"""The race of the candidates: each has to beat the best so far, or ends with the run in which it did not."""
+"""The race of the candidates: each has to beat the best so far, or ends where it did not.
+
+Runs are short and machines noisy: before a candidate takes the place of the best, the best may show that it serves as
+much. Its stack runs on for that, beside the one that is tried.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import math
+import dataclasses
 from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Self
 
 from tfsd.errors import StartError
 from tfsd.tuner import trials
@@ -14,10 +20,9 @@ from tfsd.tuner.prediction import Prediction, Predictor
 from tfsd.tuner.trials import GeneratorWasSlow, Server, Trial
 
 MARGIN = 1.04  # by which a candidate must serve more than the best so far
-CAUTION = 0.75  # of a prediction: where a candidate is tried that has beaten the best
-SMALLEST_STEP = 1.3
-LEAP = 4.0  # but no farther from the best so far
-ABOVE_DOUBT = 8.0  # where so many times the best is hoped for, a candidate begins between both
+CAUTION = 0.85  # of a prediction: where a search begins
+STEP = 1.15  # of a search that begins near what is expected
+LONGEST_STEP = 1.5  # of one that begins where the best would be beaten
 DEFAULT_SHARE, RACE_SHARE = 0.35, 0.6  # of the time have passed when the default, and all, must be known
 UNBEATEN_SHARE = 0.85  # as long as nothing beats the default there is nothing to compare in pairs
 MOST_NEIGHBOURS = 6
@@ -27,7 +32,7 @@ Start = Callable[[Candidate], contextlib.AbstractContextManager[Server]]
 
 class Race:
     """Measures candidates one after the other. `trials` and `best` are true at any moment, for whoever is interrupted.
-    `cut_short` says that there was no time for a candidate that was worth it.
+    `cut_short` says that there was no time for a candidate that was worth it; `best_server` runs until `with` ends.
 
     Args:
         start: gives a server that has a candidate's settings.
@@ -55,11 +60,22 @@ class Race:
         self._seconds = seconds
         self._more = more
         self._tell = tell
+        self._running = contextlib.ExitStack()
+        self.best_server: Server | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._running.close()
 
     def measure_default(self, server: Server) -> None:
         """Where the default stands. Raises GeneratorWasSlow."""
         self.default.predicted = self._predictor.rate(self.default.candidate)
         guess = CAUTION * self.default.predicted if self.default.predicted else 10.0
+        self.best_server = server
         self._tell("default settings")
         trials.measure(
             self.default,
@@ -67,8 +83,9 @@ class Race:
             self._goal,
             guess,
             self._seconds,
-            step=SMALLEST_STEP,
+            step=STEP,
             tolerance=0.05,
+            again=False,
             more=lambda: self._more(DEFAULT_SHARE),
         )
         if not self.default.rate:
@@ -84,7 +101,8 @@ class Race:
         self._climb(lambda: self._predictor.neighbours(self.best.candidate))
 
     def _try_batching(self) -> None:
-        """One candidate of each way to form batches; what the first has shown tells which sizes the others have."""
+        """One candidate of each way to form batches; what the first has shown tells which sizes they have, its own way
+        among them."""
         predictions = self._predictor.batching(self.default.candidate)
         if not predictions:
             return
@@ -93,7 +111,7 @@ class Race:
         if first.rate and self._predictor.learn(first.candidate, first.rate):
             predictions = self._predictor.batching(self.default.candidate)
         for prediction in predictions:
-            if _way(prediction.candidate) == _way(first.candidate):
+            if self._was_tried(prediction.candidate):
                 continue
             if not self._is_time():
                 self.cut_short = True
@@ -112,10 +130,10 @@ class Race:
         return self._more(UNBEATEN_SHARE if self.best is self.default else RACE_SHARE)
 
     def _was_tried(self, candidate: Candidate) -> bool:
-        return any(trial.candidate.variables() == candidate.variables() for trial in self.trials)
+        return any(_but_queues(trial.candidate) == _but_queues(candidate) for trial in self.trials)
 
     def _try(self, prediction: Prediction) -> None:
-        """Measure a candidate; it is stopped with the first run that does not beat the best."""
+        """Measure a candidate; it is stopped with the first rate at which it does not beat the best."""
         if self._was_tried(prediction.candidate):
             return
         to_beat = MARGIN * (self.best.rate or 0.0)
@@ -124,44 +142,63 @@ class Race:
         if prediction.rate is not None and prediction.rate < 0.8 * to_beat:
             trial.ended = "not measured: predicted to be slower than the best"
             return
-        label = trial.candidate.label(self.default.candidate)
-        self._tell(label)
-        try:
-            with self._start(trial.candidate) as server:
+        self._tell(trial.candidate.label(self.default.candidate))
+        with contextlib.ExitStack() as started:
+            try:
+                server = started.enter_context(self._start(trial.candidate))
                 self._measure(trial, server, to_beat)
-        except (StartError, GeneratorWasSlow) as error:
-            trial.ended = str(error)
-            return
-        if trial.rate and trial.rate > (self.best.rate or 0.0):
-            self.best = trial
-        elif not trial.ended:
-            trial.ended = f"stopped: does not keep the goal at {to_beat:.4g} requests a second"
+            except (StartError, GeneratorWasSlow) as error:
+                trial.ended = str(error)
+                return
+            if not trial.rate or trial.rate < to_beat:
+                trial.ended = f"stopped: does not keep the goal at {to_beat:.4g} requests a second"
+            elif self._best_serves(trial.rate):
+                trial.ended = "stopped: the best so far serves as much"
+            else:
+                self._running.close()
+                self._running = started.pop_all()
+                self.best, self.best_server = trial, server
+
+    def _best_serves(self, rate: float) -> bool:
+        """Whether the best so far keeps the goal at a rate that another has kept it at, when it is asked again."""
+        if not self.best.rate or self.best_server is None:
+            return False
+        try:
+            serves = trials.probed(self.best, self.best_server, self._goal, rate, self._seconds)
+        except GeneratorWasSlow:
+            return False
+        if serves:
+            self.best.rate = rate
+        return serves
 
     def _measure(self, trial: Trial, server: Server, to_beat: float) -> None:
+        """Begin near what is promised; where that fails, or little is promised, where the best would be beaten."""
         hope = CAUTION * (trial.predicted or 0.0)
-        lowest = to_beat
-        guess = to_beat or min(hope or 1.0, LEAP * (self.default.predicted or 1.0))
-        step = min(max(hope / to_beat, SMALLEST_STEP), LEAP) if to_beat else SMALLEST_STEP
-        if to_beat and hope > ABOVE_DOUBT * to_beat:
-            between = math.sqrt(hope * to_beat)
-            once = trials.measure(
-                trial, server, self._goal, between, self._seconds, lowest=between, more=lambda: False
+        if hope > STEP * to_beat:
+            trials.measure(
+                trial,
+                server,
+                self._goal,
+                hope,
+                self._seconds,
+                step=STEP,
+                lowest=max(hope / STEP**2, to_beat),
+                more=self._is_time,
             )
-            if once.rate:
-                lowest, guess, step = once.rate, hope, SMALLEST_STEP
-        trials.measure(
-            trial,
-            server,
-            self._goal,
-            guess,
-            self._seconds,
-            step=step,
-            lowest=lowest or None,
-            more=self._is_time,
-        )
+        if not trial.rate:
+            trials.measure(
+                trial,
+                server,
+                self._goal,
+                to_beat or 1.0,
+                self._seconds,
+                step=min(max(hope / to_beat, STEP), LONGEST_STEP) if to_beat else LONGEST_STEP,
+                lowest=to_beat or None,
+                more=self._is_time,
+            )
 
 
-def _way(candidate: Candidate) -> tuple[int, bool] | None:
-    """How it forms batches of whatever size: threads, and whether they wait."""
+def _but_queues(candidate: Candidate) -> Candidate:
+    """It without the length of its queues, which follows from what is predicted."""
     batching = candidate.batching
-    return (batching.threads, batching.timeout_micros > 0) if batching else None
+    return candidate.with_batching(dataclasses.replace(batching, enqueued=0)) if batching else candidate

@@ -11,7 +11,7 @@ from tfsd.tuner.candidate import Candidate
 from tfsd.tuner.goal import Goal
 from tfsd.tuner.load import Probe
 
-MOST_PROBES = 12
+MOST_RATES = 12
 
 
 class GeneratorWasSlow(Exception):
@@ -55,8 +55,11 @@ class Trial:
         return max(kept, key=lambda probe: probe.rate).quantile(goal.quantile) if kept else None
 
 
-def probed(trial: Trial, server: Server, goal: Goal, rate: float, seconds: float) -> bool:
-    """Whether `server` keeps the goal at `rate`. What breaks it by a hair, or by the generator, is tried again.
+def probed(
+    trial: Trial, server: Server, goal: Goal, rate: float, seconds: float, *, again: bool = True
+) -> bool:
+    """Whether `server` keeps the goal at `rate`. What breaks it is tried `again`, since a hiccup of the machine does so
+    as well, and a search never comes back to a rate; what breaks it by the generator is tried again in any case.
 
     Raises GeneratorWasSlow.
     """
@@ -68,7 +71,7 @@ def probed(trial: Trial, server: Server, goal: Goal, rate: float, seconds: float
         slow = probe.generator_was_slow(goal)
         if slow and attempt:
             raise GeneratorWasSlow(probe)
-        if not slow and probe.clearly_breaks(goal):
+        if not slow and not again:
             return False
     return False
 
@@ -83,20 +86,23 @@ def measure(
     step: float = 1.5,
     tolerance: float = 0.08,
     lowest: float | None = None,
+    again: bool = True,
+    most: int = MOST_RATES,
     more: Callable[[], bool] = lambda: True,
 ) -> Capacity:
-    """Find the highest rate by runs of `seconds`, and note it in the trial; below `lowest` nothing is tried.
+    """Find the highest rate by runs of `seconds` at no more than `most` rates, and note it in the trial; below `lowest`
+    nothing is tried, and what breaks the goal is tried `again`.
 
     Raises GeneratorWasSlow: not even one rate could be judged.
     """
-    left = MOST_PROBES
+    left = most
     slow: GeneratorWasSlow | None = None
 
     def keeps(rate: float) -> bool:
         nonlocal left, slow
         left -= 1
         try:
-            return probed(trial, server, goal, rate, seconds)
+            return probed(trial, server, goal, rate, seconds, again=again)
         except GeneratorWasSlow as error:
             slow = error
             return False

@@ -32,7 +32,7 @@ CURVE_SHARE = 0.1  # of the time
 SHORTEST_CURVE = 6.0
 SHORTEST_RUN, LONGEST_RUN = 1.0, 5.0
 RUNS = 120  # of load that a tuning is expected to consist of
-FEWEST_REQUESTS = 300  # in a run, which is prolonged for them: a queue takes time to show that it grows
+MAY_BE_LATE = 3  # a run is prolonged until its goal allows for so many late requests
 LONGEST_FACTOR = 3
 GOALS_LONG = (
     8  # a run takes so many times the goal's latency at least: a queue of that length is seen as growing
@@ -84,8 +84,9 @@ class LoadedStack:
 
     def probe(self, rate: float, seconds: float) -> Probe:
         self._stack.settle(self._request, self._goal.seconds)
+        requests = MAY_BE_LATE / (1 - self._goal.quantile)
         seconds = max(
-            seconds, GOALS_LONG * self._goal.seconds, min(LONGEST_FACTOR * seconds, FEWEST_REQUESTS / rate)
+            seconds, GOALS_LONG * self._goal.seconds, min(LONGEST_FACTOR * seconds, requests / rate)
         )
         return self._generator.run(self._stack.port, rate, seconds, next(self._seeds), self._goal)
 
@@ -165,17 +166,20 @@ class Tuning:
 
             @contextlib.contextmanager
             def start(candidate: Candidate) -> Iterator[LoadedStack]:
-                with self._stack(candidate, "trial") as trial:
+                with self._stack(candidate, f"trial-{next(numbers)}") as trial:
                     yield loaded(trial)
 
-            race = Race(
-                findings.default,
-                goal,
-                Predictor(findings.curve, goal, available_cpus()),
-                start,
-                self._run_seconds,
-                lambda share: self._progress.left() > (1 - share) * self._seconds,
-                self._progress.tell,
+            numbers = itertools.count(1)
+            race = running.enter_context(
+                Race(
+                    findings.default,
+                    goal,
+                    Predictor(findings.curve, goal, available_cpus()),
+                    start,
+                    self._run_seconds,
+                    lambda share: self._progress.left() > (1 - share) * self._seconds,
+                    self._progress.tell,
+                )
             )
             findings.trials = race.trials
             try:
@@ -194,8 +198,9 @@ class Tuning:
                     "There was no time for all that was worth trying: more of it (--time) may find better settings."
                 )
             if race.best is not race.default:
-                best = running.enter_context(self._stack(race.best.candidate, "best"))
-                self._compare(race, loaded(stack), loaded(best), goal)
+                best = race.best_server
+                assert isinstance(best, LoadedStack)
+                self._compare(race, loaded(stack), best, goal)
 
     def _compare(self, race: Race, default: LoadedStack, best: LoadedStack, goal: Goal) -> None:
         """Pairs, then both at one rate for the picture of their latencies."""

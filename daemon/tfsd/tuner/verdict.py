@@ -18,6 +18,7 @@ WORTH = 1.03  # a gain below it is none that one would change settings for
 STEP, TOLERANCE = 1.12, 0.06  # so that a search that begins right is over after three runs
 FAR = 2.0  # where one serves so many times as much as the other, coarser searches of two runs tell as well
 COARSE_STEP, COARSE_TOLERANCE = 1.2, 0.21
+MOST_RUNS = 5  # of a search, on a machine that hiccups
 JITTER = 0.05
 
 CLOSE = 1.15  # an interval that ends below it is narrow enough to say that there is nothing to gain
@@ -65,6 +66,8 @@ def pair(
             step=step,
             tolerance=tolerance,
             lowest=known / 3,
+            again=False,
+            most=MOST_RUNS,
         )
         trial.probes += once.probes
         trial.rate = rates[name] = found.rate or known / 3

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import random
 from collections.abc import Iterator
 
 import numpy as np
@@ -24,8 +26,8 @@ CPUS = 2
 SECONDS = 30.0
 
 
-def raced(machine: Machine, more: int = 1000) -> Race:
-    """A race with time for so many runs."""
+def raced(machine: Machine, more: int = 1000, seconds: float = SECONDS) -> Race:
+    """A race with time for so many runs of so many seconds."""
     left = [more]
 
     def is_time(share: float) -> bool:
@@ -37,14 +39,49 @@ def raced(machine: Machine, more: int = 1000) -> Race:
         GOAL,
         Predictor(machine.curve(), GOAL, CPUS),
         machine.start,
-        SECONDS,
+        seconds,
         is_time,
         lambda text: None,
     )
-    with machine.start(DEFAULT) as server:
+    with race, machine.start(DEFAULT) as server:
         race.measure_default(server)
-    race.run(has_code=False)
+        race.run(has_code=False)
     return race
+
+
+def capacities(machine: Machine, sizes: tuple[int, ...]) -> dict[tuple[int, int, int], float]:
+    """The highest rate of each cell of a grid: of batch size, timeout in microseconds and threads."""
+    return {
+        (size, micros, threads): predicted_rate(machine.costs, Batching(size, micros, threads, 1000), GOAL)
+        for size in sizes
+        for micros in (0, 20_000)
+        for threads in (1, 2)
+    }
+
+
+class Hiccups(Machine):
+    """It hiccups: that run breaks the goal at any rate. `share` of all runs are such."""
+
+    def __init__(self, share: float, seed: int, *costs: float) -> None:
+        super().__init__(*costs)
+        self._share = share
+        self._chance = random.Random(seed)
+
+    @contextlib.contextmanager
+    def start(self, candidate: Candidate) -> Iterator[SimulatedServer]:
+        machine = self
+
+        class Server(SimulatedServer):
+            def probe(self, rate: float, seconds: float) -> Probe:
+                probe = super().probe(rate, seconds)
+                return _broken(probe) if machine._chance.random() < machine._share else probe
+
+        with super().start(candidate):
+            yield Server(self.costs, candidate)
+
+
+def _broken(probe: Probe) -> Probe:
+    return dataclasses.replace(probe, latencies=np.full(probe.due, np.inf), stopped=True)
 
 
 def judged(race: Race, machine: Machine) -> verdict.Verdict:
@@ -93,12 +130,10 @@ def test_where_calls_cost_the_same_batching_is_on_and_near_the_best_of_a_grid(
 
 
 def test_a_candidate_that_promises_far_more_than_the_best_is_not_tried_at_the_bests_rate_first() -> None:
-    race = raced(Machine(a=0.02, b=0.0))
-    default, first, *_ = race.trials
-    assert default.rate
-    assert first.probes[0].rate > 3 * default.rate
+    race = raced(Machine(a=0.02, b=0.0), seconds=2)
+    first = race.trials[1]
     assert first.predicted is not None
-    assert max(probe.rate for probe in first.probes) < 2 * first.predicted
+    assert 0.8 * first.predicted < first.probes[0].rate < first.predicted
 
 
 def test_a_promise_that_fails_is_tried_where_it_would_beat_the_best() -> None:
@@ -108,11 +143,57 @@ def test_a_promise_that_fails_is_tried_where_it_would_beat_the_best() -> None:
             with super().start(candidate if candidate.batching is None else DEFAULT) as server:
                 yield server
 
-    race = raced(Broken(a=0.02, b=0.0))
+    race = raced(Broken(a=0.02, b=0.0), seconds=2)
     first = next(trial for trial in race.trials if trial.candidate.batching)
     assert race.best.candidate.batching is None
     assert "stopped" in first.ended
-    assert len(first.probes) <= 4
+    assert len({probe.rate for probe in first.probes}) <= 8
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_runs_in_which_the_machine_hiccups_do_not_decide(seed: int) -> None:
+    """What a search has broken by a hiccup it never tries again: the best was taken for slower than a lucky other."""
+    machine = Hiccups(0.15, seed, 0.0165, 0.002, 1.0, 0.0007)
+    batching = raced(machine, seconds=2).best.candidate.batching
+    assert batching is not None
+    best = max(capacities(machine, (8, 16, 32)).values())
+    assert predicted_rate(machine.costs, batching, GOAL) >= 0.95 * best
+
+
+def test_the_best_may_show_that_it_serves_as_much_as_what_would_take_its_place() -> None:
+    class Recovering(Machine):
+        """The first stack with batching hiccups until another is tried."""
+
+        @contextlib.contextmanager
+        def start(self, candidate: Candidate) -> Iterator[SimulatedServer]:
+            machine, number = self, len(self.started)
+
+            class Server(SimulatedServer):
+                def probe(self, rate: float, seconds: float) -> Probe:
+                    probe = super().probe(rate, seconds)
+                    hiccups = number == 1 and len(machine.started) == 2 and rate > 250
+                    return _broken(probe) if hiccups else probe
+
+            with super().start(candidate):
+                yield Server(self.costs, candidate)
+
+    machine = Recovering(0.0165, 0.002, 1.0, 0.0007)
+    race = raced(machine)
+    first = race.trials[1]
+    assert race.best.candidate.batching == first.candidate.batching
+    assert "stopped: the best so far serves as much" in {trial.ended for trial in race.trials}
+
+
+def test_what_the_first_has_taught_is_tried_in_its_own_way_to_form_batches_too() -> None:
+    """Batches of 128 that are never full: those of 32 are less under way."""
+    race = raced(Machine(0.02, 0.0, 1.0, 0.0007), seconds=2)
+    batchings = [one.candidate.batching for one in race.trials if one.candidate.batching]
+    assert batchings[0].max_batch_size == 128
+    assert 32 in {
+        one.max_batch_size
+        for one in batchings
+        if (one.threads, one.timeout_micros) == (batchings[0].threads, batchings[0].timeout_micros)
+    }
 
 
 def test_where_requests_cost_the_same_batching_is_off_and_never_tried() -> None:
@@ -124,8 +205,16 @@ def test_where_requests_cost_the_same_batching_is_off_and_never_tried() -> None:
     assert "batching cannot help" in " ".join(found.sentences).lower()
 
 
-def test_losers_are_stopped_with_the_run_that_they_lose() -> None:
-    race = raced(Machine(a=0.0, b=0.02))
+def test_losers_are_stopped_with_the_rate_at_which_they_lose() -> None:
+    class Slower(Machine):
+        @contextlib.contextmanager
+        def start(self, candidate: Candidate) -> Iterator[SimulatedServer]:
+            with super().start(candidate):
+                factor = 1.0 if candidate == DEFAULT else 1.2
+                costs = dataclasses.replace(self.costs, seconds=lambda n: factor * self.costs.seconds(n))
+                yield SimulatedServer(costs, candidate)
+
+    race = raced(Slower(a=0.0, b=0.02))
     losers = [trial for trial in race.trials if trial.ended]
     assert losers
     assert all("stopped" in trial.ended for trial in losers)
