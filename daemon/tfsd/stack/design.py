@@ -90,10 +90,12 @@ class Stack:
             files[models_conf(self.run_dir, model.name)] = render("models.conf", models=[model])
         return files
 
-    def write(self) -> None:
-        """Write the plan and the rendered files into the run directory and make the directories they name."""
+    def write(self) -> dict[Path, str]:
+        """Write the plan and the rendered files, which are returned, into the run directory, and make the directories
+        they name."""
         self.run_dir.make(multi_model=self.settings.multi_model)
-        for path, text in self.files().items():
+        files = self.files()
+        for path, text in files.items():
             replace(path, text)
         for number in range(len(self.plan.slots)):
             self.run_dir.slot(number).touch()
@@ -101,6 +103,7 @@ class Stack:
             for number in range(self.settings.model_slots):
                 self.run_dir.pool_slot(number).touch()
         self.plan.save(self.run_dir)
+        return files
 
     def _supervisord(self) -> str:
         return render(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shlex
@@ -14,6 +15,12 @@ PLAIN_IN_PATHS = "-._~"  # and letters and digits: RFC 3986, section 2.3
 
 def render(template: str, **values: object) -> str:
     """The text of `conf/<template>` with `values`. Raises jinja2.UndefinedError for a value that is missing."""
+    return str(_environment().get_template(template).render(**values))
+
+
+@functools.cache
+def _environment() -> Any:
+    """The jinja2.Environment that keeps the templates which this process has compiled."""
     import jinja2  # control renders nothing before a model is loaded or moved
 
     environment = jinja2.Environment(
@@ -33,7 +40,7 @@ def render(template: str, **values: object) -> str:
         ini=ini,
         shell=shell,
     )
-    return environment.get_template(template).render(**values)
+    return environment
 
 
 def textproto(value: object) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tfsd import settings
-from tfsd.stack.design import Stack
+from tfsd.run_dir import RunDir
 
 OURS = "SAGEMAKER_TFS_"
 LIKENESS = 0.7  # of the parts after the prefix, as difflib measures it: below it names are different
@@ -39,11 +39,10 @@ def other_scripts(directories: Sequence[Path], program: str) -> Iterator[str]:
             )
 
 
-def rendered(stack: Stack) -> Iterator[str]:
-    """The batching parameters, and nginx's lines on its error log and its patience, as they were rendered."""
-    files = stack.files()
-    batching = files.get(stack.run_dir.batching_conf, "")
+def rendered(run_dir: RunDir, files: Mapping[Path, str]) -> Iterator[str]:
+    """The batching parameters, and nginx's lines on its error log and its patience, as they are in a stack's files."""
+    batching = files.get(run_dir.batching_conf, "")
     yield from (line for line in batching.splitlines() if line.strip() and not line.startswith("#"))
-    nginx = [line.strip() for line in files[stack.run_dir.nginx_conf].splitlines()]
+    nginx = [line.strip() for line in files[run_dir.nginx_conf].splitlines()]
     for directive in NGINX_DIRECTIVES:
         yield next(line for line in nginx if line.startswith(f"{directive} "))

@@ -122,8 +122,8 @@ def prepare(settings: Settings, environ: Mapping[str, str], run_dir: RunDir) -> 
         nginx.find(),
         command,
     )
-    stack.write()
-    for line in notices.rendered(stack):
+    files = stack.write()
+    for line in notices.rendered(run_dir, files):
         log.info("%s", line)
     for model in models:
         log.info(

@@ -134,3 +134,19 @@ class TestNginx:
 def test_a_value_that_is_missing_is_an_error() -> None:
     with pytest.raises(jinja2.UndefinedError):
         templates.render("batching.conf")
+
+
+def test_a_template_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str | None] = []
+    original = jinja2.Environment.compile
+
+    def note(self: jinja2.Environment, source: Any, name: str | None = None, *more: Any) -> Any:
+        compiled.append(name)
+        return original(self, source, name, *more)
+
+    monkeypatch.setattr(jinja2.Environment, "compile", note)
+    templates._environment.cache_clear()
+
+    assert templates.render("monitoring.conf") == templates.render("monitoring.conf")
+
+    assert compiled == ["monitoring.conf"]

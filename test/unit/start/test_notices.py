@@ -49,6 +49,6 @@ def test_what_was_rendered(design: Callable[..., Stack]) -> None:
     stack = design(
         {"half": (1,)}, {"SAGEMAKER_TFS_ENABLE_BATCHING": "true", "SAGEMAKER_TFS_MAX_BATCH_SIZE": "16"}
     )
-    lines = list(notices.rendered(stack))
+    lines = list(notices.rendered(stack.run_dir, stack.files()))
     assert "max_batch_size { value: 16 }" in lines
     assert lines[-2:] == ["error_log stderr error;", "proxy_read_timeout 62s;"]
