@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
 from schemathesis.core.result import Ok
 
@@ -62,9 +61,8 @@ def statuses_of(operation: Any, mode: GenerationMode, examples: int) -> set[tupl
     described = operation.definition.raw["responses"]
 
     @settings(max_examples=examples, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
-    @given(st.data())
-    def ask(data: st.DataObject) -> None:
-        case: Case[Any] = data.draw(operation.as_strategy(generation_mode=mode))
+    @given(operation.as_strategy(generation_mode=mode))
+    def ask(case: Case[Any]) -> None:
         response = case.call(timeout=60)
         found.add((operation.path, response.status_code))
         assert str(response.status_code) in described, f"{case.as_curl_command()}\n{response.text}"

@@ -45,16 +45,53 @@ class Raw:
         return b"".join(self._pieces)
 
 
+class Clients:
+    """boto3's clients, each made once for all tests: that takes longer than most of what they are asked.
+
+    Their requests go to `send`, which belongs to the test that runs.
+    """
+
+    def __init__(self) -> None:
+        self.send: Callable[[AWSPreparedRequest], AWSResponse] | None = None
+        self._session = boto3.Session()
+        self._made: dict[str, Any] = {}
+
+    def get(self, service: str, **config: Any) -> Any:
+        key = f"{service} {config}"
+        if key not in self._made:
+            self._made[key] = self._make(service, **config)
+        return self._made[key]
+
+    def _make(self, service: str, **config: Any) -> Any:
+        client = self._session.client(
+            service,
+            region_name="us-west-2",
+            endpoint_url="http://localhost:4566",
+            aws_access_key_id="local",
+            aws_secret_access_key="local",
+            config=Config(retries={"total_max_attempts": 1}, **config),
+        )
+        client.meta.events.register("before-send.*.*", self._send)
+        return client
+
+    def _send(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
+        assert self.send is not None
+        return self.send(request)
+
+
+CLIENTS = Clients()
+
+
 class Api:
-    """Clients of an emulator whose containers are stubs."""
+    """Clients of an emulator whose containers are stubs. One at a time: the clients are shared."""
 
     def __init__(self, directory: Path, everything_by_docker: bool = False) -> None:
         self.everything_by_docker = everything_by_docker
         self.directory = directory
         self.engine = directory / "docker-engine"  # runs once this is there
-        self._clients: dict[str, Any] = {}
         self.emulator = self._emulator()
         self.application = Application(self.emulator)
+        CLIENTS.send = self._send
 
     def _emulator(self) -> Emulator:
         command = [sys.executable, "-S", stub_container.__file__]
@@ -67,24 +104,9 @@ class Api:
         )
 
     def client(self, service: str, **config: Any) -> Any:
-        key = f"{service} {config}"
-        if key not in self._clients:
-            self._clients[key] = self._make_client(service, **config)
-        return self._clients[key]
+        return CLIENTS.get(service, **config)
 
-    def _make_client(self, service: str, **config: Any) -> Any:
-        client = boto3.client(
-            service,
-            region_name="us-west-2",
-            endpoint_url="http://localhost:4566",
-            aws_access_key_id="local",
-            aws_secret_access_key="local",
-            config=Config(retries={"total_max_attempts": 1}, **config),
-        )
-        client.meta.events.register("before-send.*.*", self._send)
-        return client
-
-    def _send(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
+    def _send(self, request: AWSPreparedRequest) -> AWSResponse:
         url = urlsplit(request.url)
         body = request.body or b""
         body = body.read() if hasattr(body, "read") else body
