@@ -9,19 +9,20 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Mapping
-from itertools import compress, count, repeat
+from itertools import chain, compress, count, repeat
 from operator import contains, itemgetter, ne
-from typing import NoReturn
+from typing import Any, NoReturn, cast
 
 import numpy as np
 
-from tfsd.model_server.codec.parse import JsonObject, JsonValue, RepeatedNames, encode, find, members_of
+from tfsd.model_server.codec.parse import OBJECTS, JsonObject, JsonValue, encode, find, is_object, members_of
 from tfsd.model_server.codec.text import quoted_value
 from tfsd.model_server.codec.values import (
     Misfit,
     build_array,
     check_rank,
     dense_shape,
+    first_other,
     flatten,
     format_error,
     is_base64,
@@ -29,6 +30,9 @@ from tfsd.model_server.codec.values import (
 )
 from tfsd.model_server.errors import ServingError, invalid
 
+#: Rows that are looked at together.
+_BLOCK = 4096
+_DICT: frozenset[type] = frozenset((dict,))
 #: Input name -> number of its TensorFlow dtype (`DataType` in types.proto).
 Inputs = Mapping[str, int]
 #: Signature name (empty: the default one) -> its inputs; raises ServingError for what cannot be served.
@@ -37,9 +41,9 @@ FindInputs = Callable[[str], Inputs]
 
 def top_level(value: JsonValue) -> JsonObject:
     """The body's object. Raises ServingError if it is something else."""
-    if not isinstance(value, dict):
+    if not is_object(value):
         raise format_error(value, "Is not object")
-    return value
+    return cast(JsonObject, value)
 
 
 def signature_name(body: JsonObject) -> str:
@@ -81,7 +85,7 @@ def decode_predict(body: JsonValue, find_inputs: FindInputs) -> tuple[str, bool,
 
 
 def _decode_columns(value: JsonValue, inputs: Inputs) -> dict[str, np.ndarray]:
-    if isinstance(value, dict) and not is_base64(value):
+    if is_object(value) and not is_base64(value):
         arrays = {}
         for name, dtype in inputs.items():
             member = find(value, name)
@@ -108,7 +112,7 @@ def _decode_tensor(value: JsonValue, dtype: int, name: str) -> np.ndarray:
 
 
 def _decode_rows(rows: list[JsonValue], inputs: Inputs) -> dict[str, np.ndarray]:
-    if len(inputs) > 1 and not isinstance(rows[0], dict):
+    if len(inputs) > 1 and not is_object(rows[0]):
         raise invalid(
             "instances is a plain list, but expecting list of objects as multiple input tensors required "
             "as per tensorinfo_map"
@@ -132,14 +136,16 @@ def _decode_rows(rows: list[JsonValue], inputs: Inputs) -> dict[str, np.ndarray]
 
 def _is_named(row: JsonValue) -> bool:
     """Whether a row is an object of inputs."""
-    return isinstance(row, dict) and not is_base64(row)
+    return is_object(row) and not is_base64(row)
 
 
 def _rows_alike(rows: list[JsonValue]) -> int:
     """How many rows, from the first on, are objects of inputs."""
-    kinds = map(type, rows)
-    objects = next((at for at, kind in enumerate(kinds) if kind not in (dict, RepeatedNames)), len(rows))
-    if not any(map(contains, rows[:objects], repeat("b64"))):
+    plain = first_other(type, rows, _DICT)
+    objects = plain if plain == len(rows) else first_other(type, rows, OBJECTS)
+    alike = rows[:objects]
+    given = chain.from_iterable([row for row in alike if type(row) is tuple] if plain < objects else ())
+    if "b64" not in map(itemgetter(0), given) and not any(map(contains, alike, repeat("b64"))):
         return objects
     return next((index for index, row in enumerate(rows) if not _is_named(row)), len(rows))
 
@@ -161,45 +167,99 @@ def _plain_column(rows: list[JsonValue], inputs: Inputs) -> tuple[_Columns, int]
 
 def _named_columns(rows: list[JsonObject], inputs: Inputs) -> tuple[_Columns, int]:
     """What each input gets, and the first row that is wrong (the number of rows when none is)."""
-    given, wrong = _given(rows, inputs)
+    given, wrong = _given(rows, set(inputs))
     columns = {}
-    for name, values in given.items():
+    for name, (values, places) in given.items():
         shape = dense_shape(values[0]) if values else ()
         check_rank(1 + len(shape), name)
         try:
             columns[name] = shape, flatten(values, shape, inputs[name])
         except Misfit as misfit:
-            one_each = len(values) == wrong
-            wrong = min(wrong, misfit.root if one_each else _row_of(rows, name, misfit.root))
+            wrong = min(wrong, int(places[misfit.root]))
     return columns, wrong
 
 
-def _given(rows: list[JsonObject], inputs: Inputs) -> tuple[dict[str, list[JsonValue]], int]:
-    """Input name -> the values that rows have for it, up to the first row with other names, and which that is."""
-    names = set(inputs)
-    kinds = list(map(type, rows))
-    plain = kinds.index(RepeatedNames) if RepeatedNames in kinds else len(rows)
-    if plain == len(rows) and set(map(len, rows)) == {len(names)}:
+#: Input name -> the values that rows have for it, and the row of each.
+_Given = dict[str, tuple[list[JsonValue], range | np.ndarray]]
+
+
+def _given(rows: list[JsonObject], names: set[str]) -> tuple[_Given, int]:
+    """What rows have up to the first with other names, and which that is (the number of rows when none is)."""
+    plain = first_other(type, rows, _DICT)
+    dicts = cast(list[dict[str, JsonValue]], rows if plain == len(rows) else rows[:plain])
+    if plain == first_other(len, dicts, {len(names)}):
         with contextlib.suppress(KeyError):
-            return {name: list(map(itemgetter(name), rows)) for name in names}, plain
-    same = next(compress(count(), map(ne, map(dict.keys, rows[:plain]), repeat(names))), plain)
-    given: dict[str, list[JsonValue]] = {name: list(map(itemgetter(name), rows[:same])) for name in names}
-    for index in range(same, len(rows)):
-        row = rows[index]
-        if row.keys() != names and set(map(name_of, row)) != names:
-            return given, index
-        for key, value in members_of(row):
-            given[key if key in names else name_of(key)].append(value)
-    return given, len(rows)
+            return _with_rest(_by_name(dicts, names), rows, plain, names)
+    same = _named_alike(dicts, names)
+    return _with_rest(_by_name(dicts[:same], names), rows, same, names)
 
 
-def _row_of(rows: list[JsonObject], name: str, at: int) -> int:
-    """The row that the value of a name comes from, when all rows' values stand in a list."""
-    for index, row in enumerate(rows):
-        at -= sum(name_of(key) == name for key, _ in members_of(row))
-        if at < 0:
-            return index
+def _named_alike(rows: list[dict[str, JsonValue]], names: set[str]) -> int:
+    """How many rows, from the first on, have just those names."""
+    for start in range(0, len(rows), _BLOCK):
+        block = rows[start : start + _BLOCK]
+        if not {len(names)}.issuperset(map(len, block)) or not all(
+            all(map(contains, block, repeat(name))) for name in names
+        ):
+            return start + next(compress(count(), map(ne, map(dict.keys, block), repeat(names))))
     return len(rows)
+
+
+def _by_name(rows: list[dict[str, JsonValue]], names: set[str]) -> _Given:
+    """As `_given`, of rows with just those names. Raises KeyError."""
+    return {name: (list(map(itemgetter(name), rows)), range(len(rows))) for name in names}
+
+
+def _with_rest(given: _Given, rows: list[JsonObject], same: int, names: set[str]) -> tuple[_Given, int]:
+    """As `_given`, when what the first `same` rows have is known."""
+    if same == len(rows) or {_input_of(key, names) for key in dict(rows[same])} != names:
+        return given, same
+    rest, wrong = _by_member(rows[same:], names)
+    both: _Given = {
+        name: (values + rest[name][0], np.concatenate((places, same + rest[name][1])))
+        for name, (values, places) in given.items()
+    }
+    return both, same + wrong
+
+
+def _by_member(
+    rows: list[JsonObject], names: set[str]
+) -> tuple[dict[str, tuple[list[JsonValue], np.ndarray]], int]:
+    """As `_given`, for names that are repeated or that stand for others (`values.name_of`)."""
+    sizes = np.fromiter(map(len, rows), np.intp, len(rows))
+    alike = _first(sizes < len(names))
+    in_order: list[Any] = rows[:alike]
+    if not {tuple}.issuperset(map(type, in_order)):
+        in_order = [row.items() if type(row) is dict else row for row in in_order]
+    members = list(chain.from_iterable(in_order))
+    keys = list(map(itemgetter(0), members))
+    order = list(names)
+    known = {key: _input_of(key, names) for key in set(keys)}
+    numbers = {name: number for number, name in enumerate(order)}
+    numbers = {key: numbers.get(name, -1) for key, name in known.items()}
+    inputs = np.fromiter(map(numbers.__getitem__, keys), np.intp, len(keys))
+    places = np.repeat(np.arange(alike), sizes[:alike])
+    found = np.zeros((alike, len(order) + 1), bool)  # the last column is for names that no input has
+    found[places, inputs] = True
+    wrong = _first(~found[:, :-1].all(axis=1) | found[:, -1])
+    end = int(sizes[:wrong].sum())
+    values = np.fromiter(map(itemgetter(1), members[:end]), object, end)
+    by_input = np.argsort(inputs[:end], kind="stable")
+    ends = np.cumsum(np.bincount(inputs[:end], minlength=len(order)))[:-1]
+    pieces = zip(np.split(values[by_input], ends), np.split(places[:end][by_input], ends), strict=True)
+    return {
+        name: (piece.tolist(), owners) for name, (piece, owners) in zip(order, pieces, strict=True)
+    }, wrong
+
+
+def _input_of(key: str, names: set[str]) -> str:
+    """The input that a member is for, if there is one of that name."""
+    return key if key in names else name_of(key)
+
+
+def _first(condition: np.ndarray) -> int:
+    """The index of the first True; that after the last element when there is none."""
+    return int(condition.argmax()) if condition.any() else len(condition)
 
 
 def _refuse_row(rows: list[JsonValue], index: int, inputs: Inputs, named: bool) -> NoReturn:

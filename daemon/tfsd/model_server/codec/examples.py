@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from tfsd.model_server.codec.decode import signature_name, top_level
-from tfsd.model_server.codec.parse import JsonValue, encode, find, is_integer, members_of
+from tfsd.model_server.codec.parse import JsonValue, encode, find, is_integer, is_object, members_of
 from tfsd.model_server.codec.values import decode_base64, format_error, is_base64, name_of, narrow, type_word
 from tfsd.model_server.errors import invalid
 from tfsd.model_server.varint import varint
@@ -61,7 +61,7 @@ def decode_examples(body: JsonValue) -> tuple[str, list[bytes]]:
 
 def _features(value: JsonValue) -> dict[bytes, bytes]:
     """Feature name -> serialized `Feature`; of a name given twice the last one counts."""
-    if not isinstance(value, dict):
+    if not is_object(value):
         raise invalid(f"Example must be JSON object but got JSON {type_word(value)}")
     features = {}
     for key, content in members_of(value):

@@ -2,8 +2,9 @@
 
 orjson reads what it plainly sees as RapidJSON does. All else is read by the standard library's C scanner, and before
 it passes over the bytes that find what those two see differently (`Inf`, numbers that are too big, halves of
-surrogate pairs). Neither makes a call for each value, so that no body costs much more per byte than another. Where a
-body is wrong `parse_errors` says why. What follows the first value is ignored. Never knows what the values mean.
+surrogate pairs). Neither makes a call for each value, and each reads a body once, so that no body costs much more per
+byte than another. Where a body is wrong `parse_errors` says why. What follows the first value is ignored. Never knows
+what the values mean.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ import math
 import re
 import sys
 from collections.abc import Callable, Reversible
-from itertools import chain
+from itertools import compress, repeat
+from operator import eq, itemgetter
 from typing import Any
 
 import numpy as np
 import orjson
 
 from tfsd.model_server.codec.parse_errors import check, is_too_big, parse_error
-from tfsd.model_server.codec.structure import blank_strings, depth
+from tfsd.model_server.codec.repeats import members_kept, restore
+from tfsd.model_server.codec.structure import blank_strings, count, depth
 from tfsd.model_server.errors import invalid
 
 #: Arrays and objects within each other; a tensor has at most 254 dimensions.
@@ -31,26 +34,27 @@ MAX_DIGITS = 309
 
 #: None, bool, int (see `is_integer`; a larger one may be a float), float, str (see `encode`), list, JsonObject.
 JsonValue = Any
-JsonObject = dict[str, JsonValue]
+#: Values by name, or a tuple of members, names and values: always where a name is repeated.
+JsonObject = dict[str, JsonValue] | tuple[tuple[str, JsonValue], ...]
+OBJECTS: frozenset[type] = frozenset((dict, tuple))
 
 
-class RepeatedNames(JsonObject):
-    """An object in which a name is repeated: it has the first value of each."""
-
-    def __init__(self, members: list[tuple[str, JsonValue]]) -> None:
-        super().__init__(reversed(members))
-        self.members = members
+def is_object(value: JsonValue) -> bool:
+    """Whether a value is a JsonObject."""
+    return type(value) in OBJECTS
 
 
 def members_of(value: JsonObject) -> Reversible[tuple[str, JsonValue]]:
     """Names and values in order; a repeated name is kept."""
-    return value.members if isinstance(value, RepeatedNames) else value.items()
+    return value.items() if isinstance(value, dict) else value
 
 
 def find(value: JsonObject, name: str) -> tuple[str, JsonValue] | None:
     """The first member of that name, or None."""
     if name.isascii():
-        return (name, value[name]) if name in value else None
+        if isinstance(value, dict):
+            return (name, value[name]) if name in value else None
+        return next(compress(value, map(eq, map(itemgetter(0), value), repeat(name))), None)
     wanted = name.encode("utf-8", "surrogateescape")
     return next((member for member in members_of(value) if encode(member[0]) == wanted), None)
 
@@ -59,6 +63,10 @@ _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
 _BYTES = "".join(chr(byte if byte < 0x80 else 0xD800 + byte) for byte in range(256))
 _SPACE = re.compile(rb"[ \n\r\t]*")
 _BYTE_ORDER_MARK = re.compile(rb"\xef?\xbb?\xbf?")
+_NAMED = {
+    b"NaN": re.compile(rb"NaN[ \n\r\t]*+[\]},]"),
+    b"Inf": re.compile(rb"Inf(?:inity)?+[ \n\r\t]*+[\]},]"),
+}
 _ODD_NAME, _SHORT_NAME = re.compile(rb"-NaN|Inf(?!inity)"), re.compile(rb"(-?)(NaN|Inf(?!inity))")
 _LONE_HIGH = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})")
 _FLOAT = re.compile(rb"(?<![0-9])[0-9]++(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)")
@@ -66,6 +74,9 @@ _LONG = re.compile(rb"(?<![0-9.eE])(?<![eE][+-])[0-9]{%d,}+(?!\.[0-9]|[eE][+-]?[
 _BIG_EXPONENTS = {letter: re.compile(letter + rb"\+?[0-9]{3}") for letter in (b"e", b"E")}
 #: A whole number may be too big for a double from 210 digits on, with an exponent of two: twice this and more.
 _DIGITS = 100
+#: From this size on only each `_STRIDE`th byte is looked at: so many of them in turn are within so long a number.
+_SAMPLED, _STRIDE = 4096, 17
+_ALL_DIGITS = b"\1" * (2 * _DIGITS // _STRIDE)
 #: Depths up to this need no look at the scanner's stack, of which so much more than `MAX_DEPTH` is for the rest.
 _SHALLOW, _STACK = 256, 1000
 
@@ -127,7 +138,7 @@ def parse(body: bytes) -> JsonValue:
 
     Raises ServingError: INVALID_ARGUMENT, `JSON Parse error: ...` in RapidJSON's words.
     """
-    if b"\\" in body or _may_be_big(body):
+    if _names_numbers(body) or _may_be_big(body):
         return _read(body)
     try:
         value = orjson.loads(body)
@@ -136,18 +147,15 @@ def parse(body: bytes) -> JsonValue:
     if type(value) is not dict and type(value) is not list:
         return _read(body)
     # colons and brackets in strings may be counted as well: only equality says something
-    if _members(value, body.count(b"{")) != body.count(b":") and _repeats(value, blank_strings(body)):
-        del value
-        return _read(body, object_pairs_hook=_object)
-    return value
+    kept = members_kept(value, count(body, b"{"))
+    if kept == count(body, b":"):
+        return value
+    blanked = blank_strings(body)
+    return value if kept == count(blanked, b":") else restore(value, body, blanked, parse, _read)
 
 
-def _read(body: bytes, object_pairs_hook: Callable[[Any], JsonObject] | None = None) -> JsonValue:
-    """As `parse`, whatever the body.
-
-    Args:
-        object_pairs_hook: the scanner's, where a name is known to be repeated.
-    """
+def _read(body: bytes) -> JsonValue:
+    """As `parse`, whatever the body; objects are tuples of their members."""
     if not body:
         raise invalid("JSON Parse error: The document is empty")
     mark = _BYTE_ORDER_MARK.match(body).end()  # type: ignore[union-attr]  # each byte is skipped by itself
@@ -163,7 +171,7 @@ def _read(body: bytes, object_pairs_hook: Callable[[Any], JsonObject] | None = N
     floats = _Floats()
     constants, standard = _named_numbers(body, blanked)
     decoder = json.JSONDecoder(
-        parse_float=floats if big else None, parse_constant=constants, object_pairs_hook=object_pairs_hook
+        parse_float=floats if big else None, parse_constant=constants, object_pairs_hook=tuple
     )
     text, value = _decode(standard), None
     try:
@@ -177,43 +185,26 @@ def _read(body: bytes, object_pairs_hook: Callable[[Any], JsonObject] | None = N
     else:
         size = _size(text, end)
         wrong = wrong and [offset for offset in wrong if offset < size]
-        if not isinstance(value, list | dict):
+        if type(value) is not list and type(value) is not tuple:
             wrong.append(start)  # the scanner takes the `1` of `1.`
-        elif not (wrong or object_pairs_hook) and _repeats(value, blanked[:size]):
-            return _read(body, object_pairs_hook=_object)
     if wrong:
         check(body, blanked, min(wrong))
     return value
 
 
-def _object(members: list[tuple[str, JsonValue]]) -> JsonObject:
-    found = dict(members)
-    return found if len(found) == len(members) else RepeatedNames(members)
-
-
-def _repeats(value: JsonValue, blanked: bytes) -> bool:
-    """Whether the text of a value has more members than were kept."""
-    return _members(value, blanked.count(b"{")) != blanked.count(b":")
-
-
-def _members(value: JsonValue, objects: int) -> int:
-    """How many members `objects` objects have that are in a value, or as many as there are."""
-    count, level = 0, [value]
-    while level:
-        found = [one for one in level if type(one) is dict]
-        count += sum(map(len, found))
-        objects -= len(found)
-        if objects <= 0:
-            break
-        lists = [one for one in level if type(one) is list]
-        level = list(chain(chain.from_iterable(lists), chain.from_iterable(map(dict.values, found))))
-    return count
+def _names_numbers(body: bytes) -> bool:
+    """Whether a name of a number seems to be a value; perhaps it is in a string."""
+    return any(name in body and pattern.search(body) is not None for name, pattern in _NAMED.items())
 
 
 def _may_be_big(blanked: bytes) -> bool:
     """Whether there may be a number that no double holds, or that RapidJSON takes for one."""
     if any(letter in blanked and pattern.search(blanked) for letter, pattern in _BIG_EXPONENTS.items()):
         return True
+    if len(blanked) > _SAMPLED:
+        samples = np.frombuffer(blanked, np.uint8)[::_STRIDE] - np.uint8(ord("0")) < 10
+        if _ALL_DIGITS not in samples.tobytes():
+            return False
     return any(map(bytes.isdigit, [blanked[at : at + _DIGITS] for at in range(0, len(blanked), _DIGITS)]))
 
 
@@ -222,7 +213,7 @@ def _skip_space(body: bytes, at: int) -> int:
 
 
 def _check_depth(blanked: bytes) -> None:
-    if blanked.count(b"[") + blanked.count(b"{") <= _SHALLOW:
+    if count(blanked, b"[") + count(blanked, b"{") <= _SHALLOW:
         return
     deepest = depth(blanked)
     if deepest > MAX_DEPTH:

@@ -11,7 +11,7 @@ import re
 import struct
 from functools import cache
 
-from tfsd.model_server.codec.parse import JsonValue, encode, is_integer, members_of
+from tfsd.model_server.codec.parse import JsonValue, encode, is_integer, is_object, members_of
 
 #: A value quoted in a message is cut after the token with which it grows beyond this, in bytes.
 QUOTE_LIMIT = 256
@@ -131,7 +131,7 @@ def quoted_value(value: JsonValue) -> str:
 
 
 def _write(writer: PrettyWriter, value: JsonValue) -> None:
-    if isinstance(value, dict):
+    if is_object(value):
         writer.start(array=False)
         for name, member in members_of(value):
             writer.key(encode(name))

@@ -9,26 +9,30 @@ from __future__ import annotations
 import contextlib
 import re
 from binascii import a2b_base64
-from itertools import chain, compress, count, repeat
-from operator import ne
+from collections.abc import Callable
+from itertools import chain
+from typing import Any
 
 import numpy as np
 
 from tfsd.model_server.codec.dtypes import BOOL, FLOATS, INTEGERS, STRING, dtype_name, numpy_dtype
-from tfsd.model_server.codec.parse import JsonObject, JsonValue, RepeatedNames, encode
+from tfsd.model_server.codec.parse import JsonObject, JsonValue, encode, is_object, members_of
 from tfsd.model_server.codec.text import quoted_value
 from tfsd.model_server.errors import Code, ServingError, invalid
 
 #: Dimensions of an array in NumPy; a tensor may have 254.
 MAX_RANK = 64
 _SMALLEST = {dtype: np.finfo(dtype).tiny for dtype in map(numpy_dtype, FLOATS)}
-_WORDS = {type(None): "Null", dict: "Object", RepeatedNames: "Object", list: "Array", str: "String"}
+_WORDS = {type(None): "Null", dict: "Object", tuple: "Object", list: "Array", str: "String"}
 #: The types of the values of a dtype's tensors.
 _FITTING = (
     dict.fromkeys(FLOATS, frozenset((int, float)))
     | dict.fromkeys(INTEGERS, frozenset((int,)))
     | {STRING: frozenset((str,)), BOOL: frozenset((bool,))}
 )
+_LIST = frozenset((list,))
+#: Values that are looked at together.
+_BLOCK = 4096
 _BASE64_SPACE = re.compile(rb"[ \t\n\v\f\r]+")
 _BASE64 = re.compile(rb"([A-Za-z0-9+/]*)([=.]*)")
 
@@ -54,14 +58,17 @@ def format_error(value: JsonValue, what: str) -> ServingError:
 
 def is_base64(value: JsonValue) -> bool:
     """Whether a value is `{"b64": "..."}`, with that key alone."""
-    return type(value) is dict and len(value) == 1 and isinstance(value.get("b64"), str)
+    if type(value) is dict:
+        return len(value) == 1 and isinstance(value.get("b64"), str)
+    return type(value) is tuple and len(value) == 1 and value[0][0] == "b64" and isinstance(value[0][1], str)
 
 
 def decode_base64(value: JsonObject) -> bytes:
     """The bytes of a base64 object. Raises ServingError if it is none, or its text is not base64."""
     if not is_base64(value):
         raise format_error(value, "not formatted correctly for base64 data")
-    return base64_bytes(encode(value["b64"]))
+    ((_, text),) = members_of(value)
+    return base64_bytes(encode(text))
 
 
 def base64_bytes(encoded: bytes) -> bytes:
@@ -101,6 +108,17 @@ class Misfit(Exception):
         self.error = error
 
 
+def first_other(
+    measure: Callable[[JsonValue], object], values: list[JsonValue], wanted: set[Any] | frozenset[Any]
+) -> int:
+    """The index of the first value of another type, or length, than those wanted; that after the last if none is."""
+    for start in range(0, len(values), _BLOCK):
+        block = values[start : start + _BLOCK]
+        if not wanted.issuperset(map(measure, block)):
+            return start + next(at for at, value in enumerate(block) if measure(value) not in wanted)
+    return len(values)
+
+
 def flatten(roots: list[JsonValue], shape: tuple[int, ...], dtype: int) -> list[JsonValue]:
     """The scalars, in order and as `build_array` takes them, of nested lists that all have a shape.
 
@@ -108,14 +126,12 @@ def flatten(roots: list[JsonValue], shape: tuple[int, ...], dtype: int) -> list[
     """
     level, misfit, per_root = roots, None, 1
     for depth, size in enumerate(shape):
-        lists = {list}.issuperset(map(type, level))
-        if lists and {size}.issuperset(map(len, level)):
-            level = list(chain.from_iterable(level))
-        else:  # what comes before it in the text may be wrong deeper down
-            at = len(level) if lists else next(i for i, value in enumerate(level) if type(value) is not list)
-            at = next(compress(count(), map(ne, map(len, level[:at]), repeat(size))), at)
+        at = first_other(type, level, _LIST)
+        at = first_other(len, level if at == len(level) else level[:at], {size})
+        if at < len(level):  # what comes before it in the text may be wrong deeper down
             misfit = Misfit(at // per_root, _shape_error(level[at], depth, shape))
-            level = list(chain.from_iterable(level[:at]))
+            level = level[:at]
+        level = list(chain.from_iterable(level))
         per_root *= size
     try:
         values = scalars(level, dtype)
@@ -159,7 +175,7 @@ def scalars(values: list[JsonValue], dtype: int) -> list[JsonValue]:
         low, high = INTEGERS[dtype]
         at = next(i for i, value in enumerate(values) if type(value) is not int or not low <= value <= high)
     else:
-        at = next(i for i, kind in enumerate(map(type, values)) if kind not in fitting)
+        at = first_other(type, values, fitting)
     raise Misfit(at, _type_error(values[at], dtype))
 
 
@@ -172,7 +188,7 @@ def _encoded(values: list[str]) -> list[bytes]:
 
 def _strings(values: list[JsonValue]) -> list[bytes]:
     """Strings and base64 objects as bytes. Raises Misfit."""
-    if all(map(is_base64, values)):
+    if {dict}.issuperset(map(type, values)) and all(map(is_base64, values)):
         with contextlib.suppress(ValueError):  # of what is plainly right nothing needs to be looked at
             return [a2b_base64(value["b64"], strict_mode=True) for value in values]
     encoded = []
@@ -180,7 +196,7 @@ def _strings(values: list[JsonValue]) -> list[bytes]:
         try:
             if isinstance(value, str):
                 encoded.append(encode(value))
-            elif isinstance(value, dict):
+            elif is_object(value):
                 encoded.append(decode_base64(value))
             else:
                 raise _type_error(value, STRING)
@@ -190,7 +206,7 @@ def _strings(values: list[JsonValue]) -> list[bytes]:
 
 
 def _type_error(value: JsonValue, dtype: int) -> ServingError:
-    if dtype not in _FITTING and not isinstance(value, dict):
+    if dtype not in _FITTING and not is_object(value):
         what = f"Conversion of JSON Value: {quoted_value(value)} to type: {dtype_name(dtype)}"
         return ServingError(Code.UNIMPLEMENTED, what)
     return format_error(value, f"Type: {type_word(value)} is not of expected type: {dtype_name(dtype)}")

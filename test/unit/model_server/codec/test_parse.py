@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfsd.model_server.codec.parse import MAX_DEPTH, MAX_DIGITS, encode, find, members_of, parse
+from tfsd.model_server.codec import parse as parse_module
+from tfsd.model_server.codec.parse import MAX_DEPTH, MAX_DIGITS, encode, find, is_object, members_of, parse
 from tfsd.model_server.errors import Code, ServingError
 
 VALUES = st.recursive(
@@ -28,9 +31,26 @@ VALUES = st.recursive(
 
 def plain(value: Any) -> Any:
     """A parsed value as the standard library would give it."""
-    if isinstance(value, dict):
+    if is_object(value):
         return {name: plain(member) for name, member in members_of(value)}
     return [plain(element) for element in value] if isinstance(value, list) else value
+
+
+def written_array(elements: list[str]) -> str:
+    return f"[{','.join(elements)}]"
+
+
+def members(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    """Objects as text, names repeated at will."""
+    pairs = st.tuples(st.sampled_from("abc"), inner).map(lambda pair: f'"{pair[0]}":{pair[1]}')
+    return st.lists(pairs, max_size=4).map(lambda given: f"{{{','.join(given)}}}")
+
+
+def in_order(value: Any) -> Any:
+    """A value whose objects are all tuples of members."""
+    if is_object(value):
+        return tuple((name, in_order(member)) for name, member in members_of(value))
+    return [in_order(element) for element in value] if isinstance(value, list) else value
 
 
 @given(VALUES, st.booleans(), st.sampled_from((None, 1)))
@@ -187,7 +207,7 @@ def test_depth_has_a_limit(opening: str, closing: str) -> None:
 
     value = parse(nested(MAX_DEPTH))
     for _ in range(MAX_DEPTH):
-        value = value[0] if isinstance(value, list) else value["a"]
+        value = value[0] if isinstance(value, list) else dict(value)["a"]
     assert value == 1
 
     with pytest.raises(
@@ -230,3 +250,66 @@ BODIES = {
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
 def test_no_body_is_read_value_by_value(body: bytes) -> None:
     assert python_calls(lambda: parse(body)) < MANY / 10
+
+
+ROWS, TWICE = (",".join([row] * 5000) for row in ('{"x":1}', '{"x":1,"x":2}'))
+
+
+@pytest.mark.parametrize(
+    ("body", "fast", "slow"),
+    [
+        pytest.param('{"instances":[ROWS]}', 1, 0, id="plain"),
+        pytest.param('{"instances":[ROWS,{"\\u0078":1}]}', 1, 0, id="an-escape"),
+        pytest.param('{"instances":["a: {b}",ROWS]}', 1, 0, id="marks-in-a-string"),
+        pytest.param('{"instances":[ROWS,{"x":1,"x":2}]}', 1, 0.01, id="a-name-twice"),
+        pytest.param('{"instances":[{"x":1,"x":2},ROWS]}', 1, 0.01, id="a-name-twice-at-first"),
+        pytest.param('{"inputs":{"y":[1],"x":[ROWS,{"x":{"y":[],"y":2}}]}}', 1, 0.01, id="a-name-twice-deep"),
+        pytest.param('{"instances":[ROWS],"a":1,"a":2}', 2.1, 0, id="a-name-of-the-body-twice"),
+        pytest.param('{"instances":[TWICE]}', 1, 1, id="names-twice"),
+        pytest.param('{"instances":[ROWS,{"x":NaN}]}', 0, 1, id="nan"),
+        pytest.param('{"instances":[ROWS,{"x":1e400}]}', 0, 1, id="too-big"),
+        pytest.param('{"instances":[ROWS', 1, 1, id="cut-short"),
+    ],
+)
+def test_no_body_is_read_more_than_once_by_each(
+    monkeypatch: pytest.MonkeyPatch, body: str, fast: float, slow: float
+) -> None:
+    body = body.replace("ROWS", ROWS).replace("TWICE", TWICE)
+    read: dict[str, int] = {"fast": 0, "slow": 0}
+
+    def counted(which: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(text: bytes) -> Any:
+            read[which] += len(text)
+            return function(text)
+
+        return call
+
+    monkeypatch.setattr("tfsd.model_server.codec.parse.orjson.loads", counted("fast", orjson.loads))
+    monkeypatch.setattr("tfsd.model_server.codec.parse._read", counted("slow", parse_module._read))
+    with contextlib.suppress(ServingError):
+        parse(body.encode())
+
+    assert read["fast"] <= fast * len(body)
+    assert read["slow"] <= slow * len(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ('{"a":1,"b":2,"a":3}', (("a", 1), ("b", 2), ("a", 3))),
+        ('{"a":[{"b":1,"b":2},{"b":3}]}', {"a": [(("b", 1), ("b", 2)), {"b": 3}]}),
+        ('[[{"a":{}}],[{"a":[],"a":{"c":1}},1]]', [[{"a": {}}], [(("a", []), ("a", (("c", 1),))), 1]]),
+        ('{"a":"x:{","b":{"c":1,"c":":"},"d":[0]}', {"a": "x:{", "b": (("c", 1), ("c", ":")), "d": [0]}),
+    ],
+)
+def test_repeated_names_are_kept_where_they_are(body: str, expected: Any) -> None:
+    assert parse(body.encode()) == expected
+
+
+@given(
+    st.recursive(
+        st.just("1"), lambda inner: st.lists(inner).map(written_array) | members(inner), max_leaves=30
+    )
+)
+def test_whatever_name_is_repeated_all_members_are_kept(body: str) -> None:
+    assert in_order(parse(f"[{body}]".encode())) == in_order(json.loads(f"[{body}]", object_pairs_hook=tuple))
