@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -207,6 +208,7 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
     build.start()
     gevent.spawn(keep_going).link_exception(lambda _: ended.set(1))
     gevent.spawn(_follow, request_log, memory, look).link_exception(lambda _: ended.set(1))
+    gc.freeze()  # what has been imported stays: no later collection, the last one included, looks at it again
     code: int = ended.get()
     server.stop(timeout=0.5)
     if captures:
