@@ -152,3 +152,21 @@ def test_what_the_system_refuses_is_one_line(
         capsys.readouterr().err
         == f"bin/local: {environment}: Permission denied; look at its permissions; this is user id {os.geteuid()}.\n"
     )
+
+
+@pytest.mark.parametrize("keeps_nothing", [False, True])
+def test_modules_are_compiled_when_they_are_imported_where_that_is_kept(
+    environment: Path, monkeypatch: pytest.MonkeyPatch, keeps_nothing: bool
+) -> None:
+    commands: list[list[str]] = []
+
+    def run(command: list[str], progress: Progress) -> int:
+        commands.append(command)
+        return 0
+
+    monkeypatch.setattr(set_up, "run", run)
+    monkeypatch.setattr(sys, "dont_write_bytecode", keeps_nothing)
+
+    set_up.pip(Progress("installing", io.StringIO()), "a-package")
+
+    assert ["--no-compile" in command for command in commands] == [not keeps_nothing]
