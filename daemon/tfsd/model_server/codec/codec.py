@@ -15,6 +15,7 @@ from tfsd.model_server.codec.examples import decode_examples
 from tfsd.model_server.codec.parse import JsonValue
 from tfsd.model_server.codec.parse import parse as parse_bytes
 from tfsd.model_server.codec.text import error_body
+from tfsd.model_server.errors import ServingError
 
 __all__ = [
     "FindInputs",
@@ -51,5 +52,11 @@ def decode_predict(
     """
     refuse_empty_containers(body)
     with collector_at_rest(len(body)):
-        flat = read_flat(body, find_inputs) if is_dense(body) else None
-        return flat or decode.decode_predict(parse_bytes(bytes(body)), find_inputs)
+        try:
+            flat = read_flat(body, find_inputs) if is_dense(body) else None
+            return flat or decode.decode_predict(parse_bytes(bytes(body)), find_inputs)
+        except ServingError as error:
+            # its frames hold the body's values, which the collector would look at as soon as it is back
+            error.__context__ = None
+            refused = error.with_traceback(None)
+    raise refused

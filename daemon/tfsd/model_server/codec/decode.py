@@ -118,8 +118,14 @@ def _decode_rows(rows: list[JsonValue], inputs: Inputs) -> dict[str, np.ndarray]
             "as per tensorinfo_map"
         )
     named = _is_named(rows[0])
-    alike = _rows_alike(rows) if named else len(rows)
-    columns, wrong = (_named_columns if named else _plain_column)(rows[:alike], inputs)
+    given = _plainly_given(rows, inputs) if named else None
+    alike = _rows_alike(rows, inputs) if named and given is None else len(rows)
+    if named:
+        given = given or _given(rows[:alike], set(inputs))
+        alike = given[1] if given[1] < alike and not _is_named(rows[given[1]]) else alike
+        columns, wrong = _named_columns(*given, inputs)
+    else:
+        columns, wrong = _plain_column(rows, inputs)
     if wrong < alike and (named or not _is_named(rows[wrong])):
         _refuse_row(rows, wrong, inputs, named)
     alike = min(alike, wrong)
@@ -139,15 +145,12 @@ def _is_named(row: JsonValue) -> bool:
     return is_object(row) and not is_base64(row)
 
 
-def _rows_alike(rows: list[JsonValue]) -> int:
-    """How many rows, from the first on, are objects of inputs."""
-    plain = first_other(type, rows, _DICT)
-    objects = plain if plain == len(rows) else first_other(type, rows, OBJECTS)
-    alike = rows[:objects]
-    given = chain.from_iterable([row for row in alike if type(row) is tuple] if plain < objects else ())
-    if "b64" not in map(itemgetter(0), given) and not any(map(contains, alike, repeat("b64"))):
-        return objects
-    return next((index for index, row in enumerate(rows) if not _is_named(row)), len(rows))
+def _rows_alike(rows: list[JsonValue], inputs: Inputs) -> int:
+    """How many rows, from the first on, are objects of inputs; one that is base64 may be counted if its name is not an
+    input's."""
+    if inputs.keys() == {"b64"}:
+        return next((index for index, row in enumerate(rows) if not _is_named(row)), len(rows))
+    return first_other(type, rows, OBJECTS)
 
 
 #: Input name -> the shape of each row's value, and the scalars of all rows.
@@ -165,9 +168,12 @@ def _plain_column(rows: list[JsonValue], inputs: Inputs) -> tuple[_Columns, int]
         return {}, misfit.root
 
 
-def _named_columns(rows: list[JsonObject], inputs: Inputs) -> tuple[_Columns, int]:
+#: Input name -> the values that rows have for it, and the row of each.
+_Given = dict[str, tuple[list[JsonValue], range | np.ndarray]]
+
+
+def _named_columns(given: _Given, wrong: int, inputs: Inputs) -> tuple[_Columns, int]:
     """What each input gets, and the first row that is wrong (the number of rows when none is)."""
-    given, wrong = _given(rows, set(inputs))
     columns = {}
     for name, (values, places) in given.items():
         shape = dense_shape(values[0]) if values else ()
@@ -179,17 +185,34 @@ def _named_columns(rows: list[JsonObject], inputs: Inputs) -> tuple[_Columns, in
     return columns, wrong
 
 
-#: Input name -> the values that rows have for it, and the row of each.
-_Given = dict[str, tuple[list[JsonValue], range | np.ndarray]]
+def _plainly_given(rows: list[JsonObject], inputs: Inputs) -> tuple[_Given, int] | None:
+    """As `_given`, of rows that have each input once and in the same order, or as dicts; None of others."""
+    size = len(inputs)
+    kind = type(rows[0])
+    if (
+        inputs.keys() == {"b64"}
+        or not {kind}.issuperset(map(type, rows))
+        or not {size}.issuperset(map(len, rows))
+    ):
+        return None
+    if kind is dict:
+        with contextlib.suppress(KeyError):
+            return _by_name(cast(list[dict[str, JsonValue]], rows), set(inputs)), len(rows)
+        return None
+    members = list(chain.from_iterable(cast(list[tuple[tuple[str, JsonValue], ...]], rows)))
+    names = [name for name, _ in members[:size]]
+    keys = list(map(itemgetter(0), members))
+    if set(names) != set(inputs) or not all(
+        {name}.issuperset(keys[at::size]) for at, name in enumerate(names)
+    ):
+        return None
+    values = list(map(itemgetter(1), members))
+    return {name: (values[at::size], range(len(rows))) for at, name in enumerate(names)}, len(rows)
 
 
 def _given(rows: list[JsonObject], names: set[str]) -> tuple[_Given, int]:
     """What rows have up to the first with other names, and which that is (the number of rows when none is)."""
-    plain = first_other(type, rows, _DICT)
-    dicts = cast(list[dict[str, JsonValue]], rows if plain == len(rows) else rows[:plain])
-    if plain == first_other(len, dicts, {len(names)}):
-        with contextlib.suppress(KeyError):
-            return _with_rest(_by_name(dicts, names), rows, plain, names)
+    dicts = cast(list[dict[str, JsonValue]], rows[: first_other(type, rows, _DICT)])
     same = _named_alike(dicts, names)
     return _with_rest(_by_name(dicts[:same], names), rows, same, names)
 
@@ -216,8 +239,8 @@ def _with_rest(given: _Given, rows: list[JsonObject], same: int, names: set[str]
         return given, same
     rest, wrong = _by_member(rows[same:], names)
     both: _Given = {
-        name: (values + rest[name][0], np.concatenate((places, same + rest[name][1])))
-        for name, (values, places) in given.items()
+        name: (values + rest[name][0], np.concatenate((np.arange(same), same + rest[name][1])))
+        for name, (values, _) in given.items()
     }
     return both, same + wrong
 
@@ -237,6 +260,10 @@ def _by_member(
     known = {key: _input_of(key, names) for key in set(keys)}
     numbers = {name: number for number, name in enumerate(order)}
     numbers = {key: numbers.get(name, -1) for key, name in known.items()}
+    if len(order) == 1 and set(numbers.values()) == {0}:
+        return {
+            order[0]: (list(map(itemgetter(1), members)), np.repeat(np.arange(alike), sizes[:alike]))
+        }, alike
     inputs = np.fromiter(map(numbers.__getitem__, keys), np.intp, len(keys))
     places = np.repeat(np.arange(alike), sizes[:alike])
     found = np.zeros((alike, len(order) + 1), bool)  # the last column is for names that no input has

@@ -59,6 +59,8 @@ def find(value: JsonObject, name: str) -> tuple[str, JsonValue] | None:
     return next((member for member in members_of(value) if encode(member[0]) == wanted), None)
 
 
+#: The part of all members to be kept by a parser for the rest to be read again alone.
+_MOST = 0.75
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
 _BYTES = "".join(chr(byte if byte < 0x80 else 0xD800 + byte) for byte in range(256))
 _SPACE = re.compile(rb"[ \n\r\t]*")
@@ -151,7 +153,10 @@ def parse(body: bytes) -> JsonValue:
     if kept == count(body, b":"):
         return value
     blanked = blank_strings(body)
-    return value if kept == count(blanked, b":") else restore(value, body, blanked, parse, _read)
+    given = count(blanked, b":")
+    if kept == given:
+        return value
+    return restore(value, body, blanked, parse, _read) if kept > _MOST * given else _read(body)
 
 
 def _read(body: bytes) -> JsonValue:

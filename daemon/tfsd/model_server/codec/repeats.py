@@ -100,7 +100,7 @@ class _Restorer:
         elif type(value) is dict:
             return self.read(self._text(first, last + 1))
         else:
-            pieces = [self._between(bounds, at) for at in lost]
+            pieces = self._between(bounds, lost)
             for at, child in zip(lost, self.read(b"[" + b",".join(pieces) + b"]"), strict=True):
                 value[at] = child
         return value
@@ -118,11 +118,12 @@ class _Restorer:
         """An object with repeated names; a whole body's few members may be large, so each is read as fast as it can."""
         if level > 1 or len(bounds) > _FEW_MEMBERS:
             return self.read(self._text(bounds[0], bounds[-1] + 1))
-        pieces = [self._between(bounds, at) for at in range(len(bounds) - 1)]
+        pieces = self._between(bounds, list(range(len(bounds) - 1)))
         return tuple(chain.from_iterable(_members(self.parse(b"{" + piece + b"}")) for piece in pieces))
 
-    def _between(self, bounds: np.ndarray, at: int) -> bytes:
-        return self.body[self.offsets[bounds[at]] + 1 : self.offsets[bounds[at + 1]]]
+    def _between(self, bounds: np.ndarray, children: list[int]) -> list[bytes]:
+        starts, ends = self.offsets[bounds[:-1][children]] + 1, self.offsets[bounds[1:][children]]
+        return [self.body[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 
     def _text(self, first: int, end: int) -> bytes:
         return self.body[self.offsets[first] : self.offsets[end - 1] + 1]

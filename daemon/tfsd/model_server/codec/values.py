@@ -124,12 +124,12 @@ def flatten(roots: list[JsonValue], shape: tuple[int, ...], dtype: int) -> list[
 
     Raises Misfit: the first value, in the order of the text, that is not as it should be.
     """
-    level, misfit, per_root = roots, None, 1
+    level, misfit, per_root = roots, None, 1  # no exception in a variable: its frames would hold themselves
     for depth, size in enumerate(shape):
         at = first_other(type, level, _LIST)
         at = first_other(len, level if at == len(level) else level[:at], {size})
         if at < len(level):  # what comes before it in the text may be wrong deeper down
-            misfit = Misfit(at // per_root, _shape_error(level[at], depth, shape))
+            misfit = at // per_root, _shape_error(level[at], depth, shape)
             level = level[:at]
         level = list(chain.from_iterable(level))
         per_root *= size
@@ -141,7 +141,7 @@ def flatten(roots: list[JsonValue], shape: tuple[int, ...], dtype: int) -> list[
             error = invalid(f"Encountered list at unexpected level: {len(shape)} expected < {len(shape)}")
         raise Misfit(deeper.root // per_root, error) from None
     if misfit is not None:
-        raise misfit
+        raise Misfit(*misfit)
     return values
 
 
