@@ -111,8 +111,8 @@ def test_killing_workers_loses_no_request(two: MultiModelStack, name: str) -> No
 def test_unload_and_reload_under_load(two: MultiModelStack) -> None:
     urls = {name: two.get(name).json()["modelUrl"] for name in ("plain", "coded")}
     with (
-        Load(two.invoke_url("plain"), BODY, clients=2) as plain,
-        Load(two.invoke_url("coded"), BODY, clients=2) as coded,
+        Load(two.invoke_url("plain"), BODY, clients=2, pause=0.01) as plain,
+        Load(two.invoke_url("coded"), BODY, clients=2, pause=0.01) as coded,
     ):
         for _ in range(3):
             for name, url in urls.items():

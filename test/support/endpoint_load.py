@@ -9,7 +9,7 @@ from support.local_sagemaker import LocalSageMaker
 
 
 class Load:
-    """Requests without a pause, from two clients; `answers` are the predictions, `failures` what else came."""
+    """A hundred requests a second at most, by two clients. `answers` are the predictions, `failures` what else came."""
 
     def __init__(self, sagemaker: LocalSageMaker, name: str) -> None:
         self.answers: list[float] = []
@@ -35,7 +35,7 @@ class Load:
             "Body": b'{"instances": [2.0]}',
             "ContentType": "application/json",
         }
-        while not self._ended.is_set():
+        while not self._ended.wait(0.02):
             try:
                 answer = client.invoke_endpoint(**body)
                 self.answers += json.loads(answer["Body"].read())["predictions"]

@@ -14,7 +14,8 @@ class Load:
     """A context manager: `clients` threads post the same request again and again, each over its own connection.
 
     `outcomes` counts answers by status, and requests without an answer by the exception's name. `url` may be a function
-    that chooses one for each request.
+    that chooses one for each request. A client waits for `pause` seconds before it asks again, where what happens takes
+    long and the machine has other tests to run.
     """
 
     def __init__(
@@ -23,9 +24,11 @@ class Load:
         body: str,
         content_type: str = "application/json",
         clients: int = 8,
+        pause: float = 0.0,
     ):
         self.url = url
         self.body = body
+        self._pause = pause
         self.headers = {"Content-Type": content_type}
         self.outcomes: collections.Counter[int | str] = collections.Counter()
         self.failures: list[str] = []
@@ -69,3 +72,4 @@ class Load:
                 self.outcomes[outcome] += 1
                 if outcome != 200:
                     self.failures.append(f"{outcome}: {text[:300]}")
+            self._stop.wait(self._pause)
