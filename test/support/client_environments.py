@@ -25,11 +25,15 @@ def programs(name: str, requirements: Path, *options: str) -> Path:
     with directory.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (directory / "complete").exists():
-            subprocess.run([sys.executable, "-m", "venv", "--clear", directory], check=True)
+            # our pip installs: one of its own would be unpacked and compiled first
+            subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", directory], check=True)
+            pip = [sys.executable, "-m", "pip", "--python", str(directory / "bin/python"), "install"]
             # Most of what is installed is never imported, and compiling it takes the longest.
-            pip = [str(directory / "bin/python"), "-m", "pip", "install", "--quiet", "--no-compile", *options]
             done = subprocess.run(
-                [*pip, "--requirement", requirements], capture_output=True, text=True, timeout=INSTALL_SECONDS
+                [*pip, "--quiet", "--no-compile", *options, "--requirement", requirements],
+                capture_output=True,
+                text=True,
+                timeout=INSTALL_SECONDS,
             )
             if done.returncode:
                 pytest.skip(f"the clients cannot be installed here: {done.stderr.strip()[-300:]}")
