@@ -175,16 +175,18 @@ class Race:
         """Begin near what is promised; where that fails, or little is promised, where the best would be beaten."""
         hope = CAUTION * (trial.predicted or 0.0)
         if hope > STEP * to_beat:
-            trials.measure(
-                trial,
-                server,
-                self._goal,
-                hope,
-                self._seconds,
-                step=STEP,
-                lowest=max(hope / STEP**2, to_beat),
-                more=self._is_time,
-            )
+            # what is promised may be too much for the generator, and less be enough to tell
+            with contextlib.suppress(GeneratorWasSlow):
+                trials.measure(
+                    trial,
+                    server,
+                    self._goal,
+                    hope,
+                    self._seconds,
+                    step=STEP,
+                    lowest=max(hope / STEP**2, to_beat),
+                    more=self._is_time,
+                )
         if not trial.rate:
             trials.measure(
                 trial,

@@ -118,6 +118,26 @@ def test_a_promise_that_fails_is_tried_where_it_would_beat_the_best() -> None:
     assert len({probe.rate for probe in first.probes}) <= 8
 
 
+def test_a_promise_that_the_generator_cannot_send_is_tried_where_it_would_beat_the_best() -> None:
+    class Starved(Machine):
+        @contextlib.contextmanager
+        def start(self, candidate: Candidate) -> Iterator[SimulatedServer]:
+            class Server(SimulatedServer):
+                def probe(self, rate: float, seconds: float) -> Probe:
+                    probe = super().probe(rate, seconds)
+                    return probe if rate < 300 else dataclasses.replace(_broken(probe), cpu_share=0.97)
+
+            with super().start(candidate):
+                yield Server(self.costs, candidate)
+
+    race = raced(Starved(a=0.02, b=0.0), seconds=2)
+    assert race.trials[1].predicted is not None
+    assert race.trials[1].predicted > 1000
+    assert race.best.candidate.batching is not None
+    assert race.best.rate is not None
+    assert 200 < race.best.rate < 300
+
+
 def test_a_run_in_which_the_machine_hiccups_does_not_decide() -> None:
     class Server(SimulatedServer):
         def probe(self, rate: float, seconds: float) -> Probe:
