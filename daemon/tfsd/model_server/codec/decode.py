@@ -6,11 +6,10 @@ text (`parse`) and never sees a model: it is told the inputs' names and dtypes.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Mapping
 from itertools import chain, compress, count, repeat
-from operator import contains, itemgetter, ne
+from operator import itemgetter, ne
 from typing import Any, NoReturn, cast
 
 import numpy as np
@@ -33,6 +32,7 @@ from tfsd.model_server.errors import ServingError, invalid
 #: Rows that are looked at together.
 _BLOCK = 4096
 _DICT: frozenset[type] = frozenset((dict,))
+_TUPLE: frozenset[type] = frozenset((tuple,))
 #: Input name -> number of its TensorFlow dtype (`DataType` in types.proto).
 Inputs = Mapping[str, int]
 #: Signature name (empty: the default one) -> its inputs; raises ServingError for what cannot be served.
@@ -118,12 +118,12 @@ def _decode_rows(rows: list[JsonValue], inputs: Inputs) -> dict[str, np.ndarray]
             "as per tensorinfo_map"
         )
     named = _is_named(rows[0])
-    given = _plainly_given(rows, inputs) if named else None
-    alike = _rows_alike(rows, inputs) if named and given is None else len(rows)
+    alike = len(rows)
     if named:
-        given = given or _given(rows[:alike], set(inputs))
-        alike = given[1] if given[1] < alike and not _is_named(rows[given[1]]) else alike
-        columns, wrong = _named_columns(*given, inputs)
+        plain, alike = _rows_alike(rows, inputs)
+        given, wrong = _given(rows[:alike], plain, set(inputs))
+        alike = wrong if wrong < alike and not _is_named(rows[wrong]) else alike
+        columns, wrong = _named_columns(given, wrong, inputs)
     else:
         columns, wrong = _plain_column(rows, inputs)
     if wrong < alike and (named or not _is_named(rows[wrong])):
@@ -145,12 +145,14 @@ def _is_named(row: JsonValue) -> bool:
     return is_object(row) and not is_base64(row)
 
 
-def _rows_alike(rows: list[JsonValue], inputs: Inputs) -> int:
-    """How many rows, from the first on, are objects of inputs; one that is base64 may be counted if its name is not an
-    input's."""
+def _rows_alike(rows: list[JsonValue], inputs: Inputs) -> tuple[int, int]:
+    """How many rows, from the first on, are dicts, and how many are objects of inputs; one that is base64 may be among
+    them if its name is not an input's."""
+    plain = first_other(type, rows, _DICT)
     if inputs.keys() == {"b64"}:
-        return next((index for index, row in enumerate(rows) if not _is_named(row)), len(rows))
-    return first_other(type, rows, OBJECTS)
+        alike = next((index for index, row in enumerate(rows) if not _is_named(row)), len(rows))
+        return min(plain, alike), alike
+    return plain, plain + first_other(type, rows[plain:], OBJECTS)
 
 
 #: Input name -> the shape of each row's value, and the scalars of all rows.
@@ -185,52 +187,31 @@ def _named_columns(given: _Given, wrong: int, inputs: Inputs) -> tuple[_Columns,
     return columns, wrong
 
 
-def _plainly_given(rows: list[JsonObject], inputs: Inputs) -> tuple[_Given, int] | None:
-    """As `_given`, of rows that have each input once and in the same order, or as dicts; None of others."""
-    size = len(inputs)
-    kind = type(rows[0])
-    if (
-        inputs.keys() == {"b64"}
-        or not {kind}.issuperset(map(type, rows))
-        or not {size}.issuperset(map(len, rows))
-    ):
-        return None
-    if kind is dict:
-        with contextlib.suppress(KeyError):
-            return _by_name(cast(list[dict[str, JsonValue]], rows), set(inputs)), len(rows)
-        return None
-    members = list(chain.from_iterable(cast(list[tuple[tuple[str, JsonValue], ...]], rows)))
-    names = [name for name, _ in members[:size]]
-    keys = list(map(itemgetter(0), members))
-    if set(names) != set(inputs) or not all(
-        {name}.issuperset(keys[at::size]) for at, name in enumerate(names)
-    ):
-        return None
-    values = list(map(itemgetter(1), members))
-    return {name: (values[at::size], range(len(rows))) for at, name in enumerate(names)}, len(rows)
+def _given(rows: list[JsonObject], plain: int, names: set[str]) -> tuple[_Given, int]:
+    """What rows, of which the first `plain` are dicts, have up to the first with other names, and which that is (the
+    number of rows when none is)."""
+    columns, same = _by_name(cast(list[dict[str, JsonValue]], rows[:plain]), names)
+    return _with_rest({name: (values, range(same)) for name, values in columns.items()}, rows, same, names)
 
 
-def _given(rows: list[JsonObject], names: set[str]) -> tuple[_Given, int]:
-    """What rows have up to the first with other names, and which that is (the number of rows when none is)."""
-    dicts = cast(list[dict[str, JsonValue]], rows[: first_other(type, rows, _DICT)])
-    same = _named_alike(dicts, names)
-    return _with_rest(_by_name(dicts[:same], names), rows, same, names)
-
-
-def _named_alike(rows: list[dict[str, JsonValue]], names: set[str]) -> int:
-    """How many rows, from the first on, have just those names."""
+def _by_name(rows: list[dict[str, JsonValue]], names: set[str]) -> tuple[dict[str, list[JsonValue]], int]:
+    """The values of the rows, from the first on, that have just those names, and how many these are."""
+    columns: dict[str, list[JsonValue]] = {name: [] for name in names}
     for start in range(0, len(rows), _BLOCK):
         block = rows[start : start + _BLOCK]
-        if not {len(names)}.issuperset(map(len, block)) or not all(
-            all(map(contains, block, repeat(name))) for name in names
-        ):
-            return start + next(compress(count(), map(ne, map(dict.keys, block), repeat(names))))
-    return len(rows)
-
-
-def _by_name(rows: list[dict[str, JsonValue]], names: set[str]) -> _Given:
-    """As `_given`, of rows with just those names. Raises KeyError."""
-    return {name: (list(map(itemgetter(name), rows)), range(len(rows))) for name in names}
+        alike = {len(names)}.issuperset(map(len, block))
+        try:
+            found = [list(map(itemgetter(name), block)) for name in names] if alike else []
+        except KeyError:
+            alike = False
+        if not alike:
+            same = next(compress(count(), map(ne, map(dict.keys, block), repeat(names))))
+            found = [list(map(itemgetter(name), block[:same])) for name in names]
+        for name, values in zip(names, found, strict=True):
+            columns[name] += values
+        if not alike:
+            return columns, start + same
+    return columns, len(rows)
 
 
 def _with_rest(given: _Given, rows: list[JsonObject], same: int, names: set[str]) -> tuple[_Given, int]:
@@ -252,7 +233,7 @@ def _by_member(
     sizes = np.fromiter(map(len, rows), np.intp, len(rows))
     alike = _first(sizes < len(names))
     in_order: list[Any] = rows[:alike]
-    if not {tuple}.issuperset(map(type, in_order)):
+    if not _TUPLE.issuperset(map(type, in_order)):
         in_order = [row.items() if type(row) is dict else row for row in in_order]
     members = list(chain.from_iterable(in_order))
     keys = list(map(itemgetter(0), members))

@@ -15,15 +15,14 @@ import math
 import re
 import sys
 from collections.abc import Callable, Reversible
-from itertools import compress, repeat
-from operator import eq, itemgetter
+from itertools import chain, compress, repeat
+from operator import eq, is_, itemgetter
 from typing import Any
 
 import numpy as np
 import orjson
 
 from tfsd.model_server.codec.parse_errors import check, is_too_big, parse_error
-from tfsd.model_server.codec.repeats import members_kept, restore
 from tfsd.model_server.codec.structure import blank_strings, count, depth
 from tfsd.model_server.errors import invalid
 
@@ -31,10 +30,12 @@ from tfsd.model_server.errors import invalid
 MAX_DEPTH = 1024
 #: Digits of a whole number; with more it is too big for a double.
 MAX_DIGITS = 309
+#: Bytes of a body in whose objects names are repeated.
+MAX_REPEATED = 16 << 10
 
 #: None, bool, int (see `is_integer`; a larger one may be a float), float, str (see `encode`), list, JsonObject.
 JsonValue = Any
-#: Values by name, or a tuple of members, names and values: always where a name is repeated.
+#: Values by name; where a name is repeated, a tuple of members, names and values.
 JsonObject = dict[str, JsonValue] | tuple[tuple[str, JsonValue], ...]
 OBJECTS: frozenset[type] = frozenset((dict, tuple))
 
@@ -59,8 +60,6 @@ def find(value: JsonObject, name: str) -> tuple[str, JsonValue] | None:
     return next((member for member in members_of(value) if encode(member[0]) == wanted), None)
 
 
-#: The part of all members to be kept by a parser for the rest to be read again alone.
-_MOST = 0.75
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
 _BYTES = "".join(chr(byte if byte < 0x80 else 0xD800 + byte) for byte in range(256))
 _SPACE = re.compile(rb"[ \n\r\t]*")
@@ -149,18 +148,35 @@ def parse(body: bytes) -> JsonValue:
     if type(value) is not dict and type(value) is not list:
         return _read(body)
     # colons and brackets in strings may be counted as well: only equality says something
-    kept = members_kept(value, count(body, b"{"))
-    if kept == count(body, b":"):
-        return value
-    blanked = blank_strings(body)
-    given = count(blanked, b":")
-    if kept == given:
-        return value
-    return restore(value, body, blanked, parse, _read) if kept > _MOST * given else _read(body)
+    kept = _members_kept(value, count(body, b"{"))
+    return value if kept == count(body, b":") else _with_repeated(value, kept, body, blank_strings(body))
 
 
-def _read(body: bytes) -> JsonValue:
-    """As `parse`, whatever the body; objects are tuples of their members."""
+def _with_repeated(value: JsonValue, kept: int, body: bytes, blanked: bytes) -> JsonValue:
+    """A value of which a parser kept so many members, with all of them. Raises ServingError: the body is too long to be
+    read again as slowly as that takes."""
+    if kept == count(blanked, b":"):
+        return value
+    if len(body) > MAX_REPEATED:
+        raise invalid(
+            f"JSON Parse error: a name is repeated in an object, in a body of more than {MAX_REPEATED} bytes"
+        )
+    return _read(body, object_pairs_hook=_object)
+
+
+def _object(members: list[tuple[str, JsonValue]]) -> JsonObject:
+    found = dict(members)
+    return found if len(found) == len(members) else tuple(members)
+
+
+def _read(
+    body: bytes, object_pairs_hook: Callable[[list[tuple[str, JsonValue]]], JsonObject] | None = None
+) -> JsonValue:
+    """As `parse`, whatever the body.
+
+    Args:
+        object_pairs_hook: the scanner's, which it calls for each object.
+    """
     if not body:
         raise invalid("JSON Parse error: The document is empty")
     mark = _BYTE_ORDER_MARK.match(body).end()  # type: ignore[union-attr]  # each byte is skipped by itself
@@ -176,7 +192,7 @@ def _read(body: bytes) -> JsonValue:
     floats = _Floats()
     constants, standard = _named_numbers(body, blanked)
     decoder = json.JSONDecoder(
-        parse_float=floats if big else None, parse_constant=constants, object_pairs_hook=tuple
+        parse_float=floats if big else None, parse_constant=constants, object_pairs_hook=object_pairs_hook
     )
     text, value = _decode(standard), None
     try:
@@ -190,11 +206,34 @@ def _read(body: bytes) -> JsonValue:
     else:
         size = _size(text, end)
         wrong = wrong and [offset for offset in wrong if offset < size]
-        if type(value) is not list and type(value) is not tuple:
+        if type(value) is not list and not is_object(value):
             wrong.append(start)  # the scanner takes the `1` of `1.`
+        elif not wrong and object_pairs_hook is None:
+            blanked = blanked[:size]
+            value = _with_repeated(value, _members_kept(value, count(blanked, b"{")), body[:size], blanked)
     if wrong:
         check(body, blanked, min(wrong))
     return value
+
+
+def _members_kept(value: Any, objects: int) -> int:
+    """How many members `objects` objects have that are in a value, or as many as there are."""
+    count, level = 0, [value]
+    while level:
+        kinds = set(map(type, level))
+        dicts, lists = _of(dict, level, kinds), _of(list, level, kinds)
+        count += sum(map(len, dicts))
+        objects -= len(dicts)
+        if objects <= 0:
+            break
+        level = list(chain(chain.from_iterable(lists), chain.from_iterable(map(dict.values, dicts))))
+    return count
+
+
+def _of(kind: type, level: list[Any], kinds: set[type]) -> list[Any]:
+    if kind not in kinds:
+        return []
+    return level if len(kinds) == 1 else list(compress(level, map(is_, map(type, level), repeat(kind))))
 
 
 def _names_numbers(body: bytes) -> bool:

@@ -7,10 +7,12 @@ more per value than another. Owns the texts of the errors (tensorflow_model_serv
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from binascii import a2b_base64
 from collections.abc import Callable
-from itertools import chain
+from itertools import chain, compress, count, islice, repeat
+from operator import add, and_, contains, is_, itemgetter
 from typing import Any
 
 import numpy as np
@@ -30,11 +32,15 @@ _FITTING = (
     | dict.fromkeys(INTEGERS, frozenset((int,)))
     | {STRING: frozenset((str,)), BOOL: frozenset((bool,))}
 )
-_LIST = frozenset((list,))
+_LIST, _TEXT, _STRINGS = frozenset((list,)), frozenset((str,)), frozenset((str, dict))
 #: Values that are looked at together.
 _BLOCK = 4096
 _BASE64_SPACE = re.compile(rb"[ \t\n\v\f\r]+")
 _BASE64 = re.compile(rb"([A-Za-z0-9+/]*)([=.]*)")
+#: Many at once, each with a separator after it, once white space is gone and padding as usual.
+_SEPARATOR, _WHITE_SPACE, _PADDING = ",", b" \t\n\v\f\r", bytes.maketrans(b".", b"=")
+_PADS = b"", b"", b"==", b"="  # by how many characters are left over
+_BASE64_TEXTS = re.compile(rb"(?:(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}(?:==)?|[A-Za-z0-9+/]{3}=?)?,)*+")
 
 
 def name_of(key: str) -> str:
@@ -58,9 +64,7 @@ def format_error(value: JsonValue, what: str) -> ServingError:
 
 def is_base64(value: JsonValue) -> bool:
     """Whether a value is `{"b64": "..."}`, with that key alone."""
-    if type(value) is dict:
-        return len(value) == 1 and isinstance(value.get("b64"), str)
-    return type(value) is tuple and len(value) == 1 and value[0][0] == "b64" and isinstance(value[0][1], str)
+    return type(value) is dict and len(value) == 1 and isinstance(value.get("b64"), str)
 
 
 def decode_base64(value: JsonObject) -> bytes:
@@ -188,21 +192,49 @@ def _encoded(values: list[str]) -> list[bytes]:
 
 def _strings(values: list[JsonValue]) -> list[bytes]:
     """Strings and base64 objects as bytes. Raises Misfit."""
-    if {dict}.issuperset(map(type, values)) and all(map(is_base64, values)):
-        with contextlib.suppress(ValueError):  # of what is plainly right nothing needs to be looked at
-            return [a2b_base64(value["b64"], strict_mode=True) for value in values]
-    encoded = []
-    for at, value in enumerate(values):
-        try:
-            if isinstance(value, str):
-                encoded.append(encode(value))
-            elif is_object(value):
-                encoded.append(decode_base64(value))
-            else:
-                raise _type_error(value, STRING)
-        except ServingError as error:
-            raise Misfit(at, error) from None
-    return encoded
+    wrong = first_other(type, values, _STRINGS)
+    in_base64 = list(map(is_, map(type, values[:wrong]), repeat(dict)))
+    decoded = _decoded(list(compress(values, in_base64)))
+    if len(decoded) < sum(in_base64):
+        wrong = next(islice(compress(count(), in_base64), len(decoded), None))
+    if wrong < len(values):
+        raise Misfit(wrong, _string_error(values[wrong]))
+    if len(decoded) == len(values):
+        return decoded
+    encoded = iter(_encoded([value for value in values if type(value) is str]))
+    objects = iter(decoded)
+    return [next(objects) if one else next(encoded) for one in in_base64]
+
+
+def _string_error(value: JsonValue) -> ServingError:
+    if not is_object(value):
+        return _type_error(value, STRING)
+    try:
+        decode_base64(value)
+    except ServingError as error:
+        return error
+    raise AssertionError("A text that was wrong is right")
+
+
+def _decoded(values: list[dict[str, JsonValue]]) -> list[bytes]:
+    """The bytes of objects up to the first that is no base64 object, or whose text is none."""
+    values = values[: first_other(len, values, {1})]
+    named = list(map(contains, values, repeat("b64")))
+    texts = list(map(itemgetter("b64"), values[: named.index(False)] if False in named else values))
+    texts = texts[: first_other(type, texts, _TEXT)]
+    # what is plainly right; but the standard library takes `AAAA=` for it
+    with contextlib.suppress(ValueError):
+        decoded = list(map(functools.partial(a2b_base64, strict_mode=True), texts))
+        sizes = np.fromiter(map(len, decoded), np.intp, len(decoded))
+        if 4 * int(((sizes + 2) // 3).sum()) == sum(map(len, texts)):
+            return decoded
+    separated = list(map(contains, texts, repeat(_SEPARATOR)))
+    texts = texts[: separated.index(True)] if True in separated else texts
+    joined = "".join(map(add, texts, repeat(_SEPARATOR))).encode("utf-8", "surrogatepass")
+    joined = joined.translate(_PADDING, _WHITE_SPACE)
+    right = _BASE64_TEXTS.match(joined).group().split(_SEPARATOR.encode())[:-1]  # type: ignore[union-attr]
+    left = map(and_, map(len, right), repeat(3))
+    return list(map(a2b_base64, map(add, right, map(_PADS.__getitem__, left))))
 
 
 def _type_error(value: JsonValue, dtype: int) -> ServingError:

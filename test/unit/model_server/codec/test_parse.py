@@ -15,7 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfsd.model_server.codec import parse as parse_module
-from tfsd.model_server.codec.parse import MAX_DEPTH, MAX_DIGITS, encode, find, is_object, members_of, parse
+from tfsd.model_server.codec.parse import (
+    MAX_DEPTH,
+    MAX_DIGITS,
+    MAX_REPEATED,
+    encode,
+    find,
+    is_object,
+    members_of,
+    parse,
+)
 from tfsd.model_server.errors import Code, ServingError
 
 VALUES = st.recursive(
@@ -261,11 +270,11 @@ ROWS, TWICE = (",".join([row] * 5000) for row in ('{"x":1}', '{"x":1,"x":2}'))
         pytest.param('{"instances":[ROWS]}', 1, 0, id="plain"),
         pytest.param('{"instances":[ROWS,{"\\u0078":1}]}', 1, 0, id="an-escape"),
         pytest.param('{"instances":["a: {b}",ROWS]}', 1, 0, id="marks-in-a-string"),
-        pytest.param('{"instances":[ROWS,{"x":1,"x":2}]}', 1, 0.01, id="a-name-twice"),
-        pytest.param('{"instances":[{"x":1,"x":2},ROWS]}', 1, 0.01, id="a-name-twice-at-first"),
-        pytest.param('{"inputs":{"y":[1],"x":[ROWS,{"x":{"y":[],"y":2}}]}}', 1, 0.01, id="a-name-twice-deep"),
-        pytest.param('{"instances":[ROWS],"a":1,"a":2}', 2.1, 0, id="a-name-of-the-body-twice"),
-        pytest.param('{"instances":[TWICE]}', 1, 1, id="names-twice"),
+        pytest.param('{"instances":[ROWS,{"x":1,"x":2}]}', 1, 0, id="a-name-twice"),
+        pytest.param('{"instances":[ROWS,{"x":NaN,"x":2}]}', 0, 1, id="nan-and-a-name-twice"),
+        pytest.param('{"inputs":{"y":[1],"x":[ROWS,{"x":{"y":[],"y":2}}]}}', 1, 0, id="a-name-twice-deep"),
+        pytest.param('{"instances":[ROWS],"a":1,"a":2}', 1, 0, id="a-name-of-the-body-twice"),
+        pytest.param('{"instances":[TWICE]}', 1, 0, id="names-twice"),
         pytest.param('{"instances":[ROWS,{"x":NaN}]}', 0, 1, id="nan"),
         pytest.param('{"instances":[ROWS,{"x":1e400}]}', 0, 1, id="too-big"),
         pytest.param('{"instances":[ROWS', 1, 1, id="cut-short"),
@@ -278,9 +287,9 @@ def test_no_body_is_read_more_than_once_by_each(
     read: dict[str, int] = {"fast": 0, "slow": 0}
 
     def counted(which: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(text: bytes) -> Any:
+        def call(text: bytes, **more: object) -> Any:
             read[which] += len(text)
-            return function(text)
+            return function(text, **more)
 
         return call
 
@@ -291,6 +300,18 @@ def test_no_body_is_read_more_than_once_by_each(
 
     assert read["fast"] <= fast * len(body)
     assert read["slow"] <= slow * len(body)
+
+
+@pytest.mark.parametrize("last", ["1", "NaN"])
+def test_names_are_repeated_in_short_bodies_only(last: str) -> None:
+    body = f'{{"instances":[{{"x":1,"x":2}},{last}'.encode()
+    padding = b" " * (MAX_REPEATED - len(body) - 2)
+
+    assert parse(body + padding + b"]}")["instances"][0] == (("x", 1), ("x", 2))
+    with pytest.raises(
+        ServingError, match="a name is repeated in an object, in a body of more than 16384 bytes"
+    ):
+        parse(body + padding + b" ]}")
 
 
 @pytest.mark.parametrize(
