@@ -17,6 +17,7 @@ import numpy as np
 from tfsd.model_server.codec.parse import OBJECTS, JsonObject, JsonValue, encode, find, is_object, members_of
 from tfsd.model_server.codec.text import quoted_value
 from tfsd.model_server.codec.values import (
+    BLOCK,
     Misfit,
     build_array,
     check_rank,
@@ -29,8 +30,6 @@ from tfsd.model_server.codec.values import (
 )
 from tfsd.model_server.errors import ServingError, invalid
 
-#: Rows that are looked at together.
-_BLOCK = 4096
 _DICT: frozenset[type] = frozenset((dict,))
 _TUPLE: frozenset[type] = frozenset((tuple,))
 #: Input name -> number of its TensorFlow dtype (`DataType` in types.proto).
@@ -197,8 +196,8 @@ def _given(rows: list[JsonObject], plain: int, names: set[str]) -> tuple[_Given,
 def _by_name(rows: list[dict[str, JsonValue]], names: set[str]) -> tuple[dict[str, list[JsonValue]], int]:
     """The values of the rows, from the first on, that have just those names, and how many these are."""
     columns: dict[str, list[JsonValue]] = {name: [] for name in names}
-    for start in range(0, len(rows), _BLOCK):
-        block = rows[start : start + _BLOCK]
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
         alike = {len(names)}.issuperset(map(len, block))
         try:
             found = [list(map(itemgetter(name), block)) for name in names] if alike else []

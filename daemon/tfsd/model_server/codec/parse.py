@@ -3,8 +3,8 @@
 orjson reads what it plainly sees as RapidJSON does. All else is read by the standard library's C scanner, and before
 it passes over the bytes that find what those two see differently (`Inf`, numbers that are too big, halves of
 surrogate pairs). Neither makes a call for each value, and each reads a body once, so that no body costs much more per
-byte than another. Where a body is wrong `parse_errors` says why. What follows the first value is ignored. Never knows
-what the values mean.
+byte than another; but a short one in which a name is repeated is read again, with a call for each object. Where a body
+is wrong `parse_errors` says why. What follows the first value is ignored. Never knows what the values mean.
 """
 
 from __future__ import annotations
@@ -218,16 +218,16 @@ def _read(
 
 def _members_kept(value: Any, objects: int) -> int:
     """How many members `objects` objects have that are in a value, or as many as there are."""
-    count, level = 0, [value]
+    kept, level = 0, [value]
     while level:
         kinds = set(map(type, level))
         dicts, lists = _of(dict, level, kinds), _of(list, level, kinds)
-        count += sum(map(len, dicts))
+        kept += sum(map(len, dicts))
         objects -= len(dicts)
         if objects <= 0:
             break
         level = list(chain(chain.from_iterable(lists), chain.from_iterable(map(dict.values, dicts))))
-    return count
+    return kept
 
 
 def _of(kind: type, level: list[Any], kinds: set[type]) -> list[Any]:

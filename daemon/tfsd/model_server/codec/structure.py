@@ -55,9 +55,5 @@ def innermost(blanked: bytes, end: int) -> bytes:
 def _levels(blanked: bytes) -> tuple[bytes, np.ndarray]:
     """All brackets, and how many containers are open after each."""
     brackets = blanked.translate(None, _NO_BRACKETS)
-    return brackets, np.cumsum(steps(np.frombuffer(brackets, np.int8)), dtype=np.int32)
-
-
-def steps(brackets: np.ndarray) -> np.ndarray:
-    """1 for an opening bracket, -1 for a closing one; int8, as the brackets are."""
-    return 3 - (brackets & 6)  # the opening ones end in 011, the closing ones in 101
+    steps = 3 - (np.frombuffer(brackets, np.int8) & 6)  # the opening ones end in 011, the closing ones in 101
+    return brackets, np.cumsum(steps, dtype=np.int32)

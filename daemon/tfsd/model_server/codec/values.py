@@ -34,7 +34,7 @@ _FITTING = (
 )
 _LIST, _TEXT, _STRINGS = frozenset((list,)), frozenset((str,)), frozenset((str, dict))
 #: Values that are looked at together.
-_BLOCK = 4096
+BLOCK = 4096
 _BASE64_SPACE = re.compile(rb"[ \t\n\v\f\r]+")
 _BASE64 = re.compile(rb"([A-Za-z0-9+/]*)([=.]*)")
 #: Many at once, each with a separator after it, once white space is gone and padding as usual.
@@ -116,8 +116,8 @@ def first_other(
     measure: Callable[[JsonValue], object], values: list[JsonValue], wanted: set[Any] | frozenset[Any]
 ) -> int:
     """The index of the first value of another type, or length, than those wanted; that after the last if none is."""
-    for start in range(0, len(values), _BLOCK):
-        block = values[start : start + _BLOCK]
+    for start in range(0, len(values), BLOCK):
+        block = values[start : start + BLOCK]
         if not wanted.issuperset(map(measure, block)):
             return start + next(at for at, value in enumerate(block) if measure(value) not in wanted)
     return len(values)
