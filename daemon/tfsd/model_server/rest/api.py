@@ -11,7 +11,6 @@ import re
 import time
 import zlib
 from collections.abc import Callable
-from typing import Any
 from urllib.parse import unquote
 
 from tfsd.model_server.codec.codec import error_body
@@ -19,7 +18,7 @@ from tfsd.model_server.core import ServerCore
 from tfsd.model_server.errors import Code, ServingError, invalid
 from tfsd.model_server.metrics import Metrics
 from tfsd.model_server.rest.http_message import Request, Response, html_error
-from tfsd.model_server.rest.http_server import HttpServer, Turn
+from tfsd.model_server.rest.http_server import HttpServer
 from tfsd.model_server.rest.verbs import RestVerbs
 from tfsd.model_server.spec import ModelSpec
 
@@ -201,13 +200,12 @@ class RestServer:
         self._host = host
         self.port = port
         self._num_threads = num_threads
-        self._turn = Turn()
-        self._api = RestApi(core, timeout_ms, cors, prometheus_path, metrics, self._turn.leave)
-        self._server: Any = None
+        self._api = RestApi(core, timeout_ms, cors, prometheus_path, metrics, self._before_run)
+        self._server: HttpServer | None = None
 
     def start(self) -> None:
         """Open the port. Raises OSError: it is taken."""
-        self._server = HttpServer(self._api.handle, self._host, self.port, self._num_threads, self._turn)
+        self._server = HttpServer(self._api.handle, self._host, self.port, self._num_threads)
         self.port = self._server.port
         self._server.start()
 
@@ -215,3 +213,7 @@ class RestServer:
         """Refuse new connections and give the requests in flight so long to finish."""
         if self._server is not None:
             self._server.stop(grace_seconds)
+
+    def _before_run(self) -> None:
+        assert self._server is not None
+        self._server.leave()

@@ -1,8 +1,9 @@
 """The HTTP/1.1 server below the REST API: connections, and the threads that serve them.
 
-All threads wait on one epoll set; the one that wakes up reads the connection, runs the handler and writes
-the answer itself, so that a request changes threads never, idle connections cost no thread, and a client
-that sends or reads slowly holds none. Owns sockets and threads. Never looks into a request.
+One thread leads: it waits on the epoll set, reads connections, runs the handler and writes the answers itself. Before
+work that may take long it leaves the lead to another thread and ends that request as a follower. So a request changes
+threads never, threads that do short work don't fight for the interpreter lock, idle connections cost no thread, and a
+client that sends or reads slowly holds none. Owns sockets and threads. Never looks into a request.
 """
 
 from __future__ import annotations
@@ -35,8 +36,7 @@ _BACKLOG = 1024
 _LARGE_BODY = 64 * 1024
 _READ_SIZE = 256 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_READ = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLONESHOT
-_WRITE = select.EPOLLOUT | select.EPOLLONESHOT
+_MAX_EVENTS = 16
 _POLL_SECONDS = 0.02
 
 
@@ -58,64 +58,42 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-class Turn:
-    """Lets one thread at a time do the short work of a request: reading, parsing, writing.
-
-    Threads that all want the interpreter lock hand it over at every system call, which doubles the CPU time
-    of a small request. Long work is done outside of one's turn, so that nobody waits for it.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._owner = 0
-
-    def take(self) -> None:
-        """Wait for one's turn; nothing to do when one has it."""
-        if self._owner != threading.get_ident():
-            self._lock.acquire()
-            self._owner = threading.get_ident()
-
-    def leave(self) -> None:
-        """Let others have their turn; nothing to do when one has none."""
-        if self._owner == threading.get_ident():
-            self._owner = 0
-            self._lock.release()
-
-
 class _Connection:
-    """One client. Only the thread that epoll gave it to touches it."""
+    """One client. The leader's while it is watched, else of the thread that took it along when it left the lead.
+
+    `watched` has the events that epoll looks for, 0 when it is not asked to.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.reader = RequestReader()
         self.unsent = memoryview(b"")
         self.closing = False
+        self.watched = 0
 
 
 class HttpServer:
     """Serves requests until it is stopped.
 
     Args:
-        handler: called by up to `num_threads` threads at once.
+        handler: called by up to `num_threads` threads at once. It calls `leave` before what may take long.
         host: address to listen on (see `listen`).
         port: TCP port; 0 for a free one, see `port` afterwards.
         num_threads: threads that read, handle and write.
-        turn: the handler is called in a thread's turn, unless the body is large, and leaves it when what
-            it does may take long.
     Raises OSError: the port is taken.
     """
 
-    def __init__(
-        self, handler: Handler, host: str, port: int, num_threads: int, turn: Turn | None = None
-    ) -> None:
+    def __init__(self, handler: Handler, host: str, port: int, num_threads: int) -> None:
         self._handler = handler
-        self._turn = turn or Turn()
         self._listener: socket.socket | None = listen(host, port)
         self.port: int = self._listener.getsockname()[1]
         self._epoll = select.epoll()
         self._wake = os.eventfd(0)
         self._connections: dict[int, _Connection] = {}
         self._draining = False
+        self._lead = threading.Lock()
+        self._leader = 0
+        self._served: _Connection | None = None  # by the leader
         self._threads = [
             threading.Thread(target=self._serve, name=f"rest-{index}", daemon=True)
             for index in range(num_threads)
@@ -125,9 +103,18 @@ class HttpServer:
         """Begin to accept connections."""
         assert self._listener is not None
         self._epoll.register(self._wake, select.EPOLLIN)
-        self._epoll.register(self._listener, select.EPOLLIN | select.EPOLLONESHOT)
+        self._epoll.register(self._listener, select.EPOLLIN)
         for thread in self._threads:
             thread.start()
+
+    def leave(self) -> None:
+        """Let another thread lead, which serves all connections but the one that this thread is at; for a thread that
+        does not lead there is nothing to do."""
+        if self._leader == threading.get_ident():
+            if self._served is not None:
+                self._watch(self._served, 0)
+            self._leader = 0
+            self._lead.release()
 
     def stop(self, grace_seconds: float = 0.0) -> None:
         """Refuse new connections, finish the requests that have begun, then close everything.
@@ -156,23 +143,45 @@ class HttpServer:
             connection.sock.close()
 
     def _serve(self) -> None:
+        me = threading.get_ident()
         while True:
-            for fd, events in self._epoll.poll(None, 1):
-                if fd == self._wake:
-                    return
-                connection = self._connections.get(fd)
-                self._turn.take()
-                try:
-                    if connection is None:
-                        self._accept()
-                    else:
-                        self._advance(connection, events)
-                except Exception:
-                    log.exception("A connection failed: a defect of this server.")
-                    if connection is not None:
-                        self._close(connection)
-                finally:
-                    self._turn.leave()
+            self._lead.acquire()
+            self._leader = me
+            while self._leader == me:
+                for fd, events in self._epoll.poll(None, _MAX_EVENTS):
+                    if fd == self._wake:
+                        self.leave()
+                        return
+                    self._turn_to(fd)
+                    if self._leader != me:
+                        break  # what else has come is reported to the next leader as well
+
+    def _turn_to(self, fd: int) -> None:
+        """Serve a connection, or take new ones."""
+        connection = self._served = self._connections.get(fd)
+        try:
+            if connection is None:
+                self._accept()
+            else:
+                self._advance(connection)
+        except Exception:
+            log.exception("A connection failed: a defect of this server.")
+            if connection is not None:
+                self._close(connection)
+        finally:
+            if self._leader == threading.get_ident():
+                self._served = None
+
+    def _watch(self, connection: _Connection, events: int) -> None:
+        """Have epoll look for these events of a connection; the leader takes it up at once."""
+        before, connection.watched = connection.watched, events
+        with contextlib.suppress(OSError, ValueError):  # closed meanwhile
+            if not events:
+                self._epoll.unregister(connection.sock)
+            elif not before:
+                self._epoll.register(connection.sock, events)
+            elif events != before:
+                self._epoll.modify(connection.sock, events)
 
     def _accept(self) -> None:
         listener = self._listener
@@ -191,12 +200,10 @@ class HttpServer:
                     time.sleep(_POLL_SECONDS)
                     break
                 sock.setblocking(False)
-                self._connections[sock.fileno()] = _Connection(sock)
-                self._epoll.register(sock, _READ)
-        with contextlib.suppress(OSError, ValueError):  # closed meanwhile
-            self._epoll.modify(listener, select.EPOLLIN | select.EPOLLONESHOT)
+                connection = self._connections[sock.fileno()] = _Connection(sock)
+                self._watch(connection, select.EPOLLIN)
 
-    def _advance(self, connection: _Connection, events: int) -> None:
+    def _advance(self, connection: _Connection) -> None:
         """Go on with a connection as far as it goes without waiting, then hand it back to epoll."""
         try:
             if connection.unsent and not self._flush(connection):
@@ -219,7 +226,7 @@ class HttpServer:
         if self._draining and connection.reader.idle:
             self._close(connection)
             return
-        self._epoll.modify(connection.sock, _READ)
+        self._watch(connection, select.EPOLLIN)
 
     def _answer_all(self, connection: _Connection) -> bool:
         """Answer the requests that are complete; False when the connection is not to be read on now."""
@@ -244,14 +251,12 @@ class HttpServer:
 
     def _respond(self, request: Request) -> Response:
         if len(request.body) > _LARGE_BODY:
-            self._turn.leave()
+            self.leave()
         try:
             return self._handler(request)
         except Exception:
             log.exception("%s %s failed: a defect of this server.", request.method, request.uri)
             return html_error(500)
-        finally:
-            self._turn.take()
 
     def _send(self, connection: _Connection, head: bytes, body: bytes) -> bool:
         """Send an answer; False when the connection was closed, or waits until the client has read on."""
@@ -273,7 +278,7 @@ class HttpServer:
             while connection.unsent:
                 connection.unsent = connection.unsent[connection.sock.send(connection.unsent) :]
         except BlockingIOError:
-            self._epoll.modify(connection.sock, _WRITE)
+            self._watch(connection, select.EPOLLOUT)
             return False
         if connection.closing:
             self._close(connection)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import http.client
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
 
 from tfsd.model_server.rest.http_message import Request, Response
-from tfsd.model_server.rest.http_server import HttpServer, Turn
+from tfsd.model_server.rest.http_server import HttpServer
 
 TIMEOUT = 20.0
 
@@ -20,13 +20,13 @@ class Echo:
     """Answers with the request's body; /wait is answered when `release` is set, /big with 8 MB."""
 
     def __init__(self) -> None:
-        self.turn = Turn()
+        self.leave: Callable[[], None] = lambda: None
         self.entered = threading.Event()
         self.release = threading.Event()
 
     def __call__(self, request: Request) -> Response:
         if request.path == "/wait":
-            self.turn.leave()
+            self.leave()
             self.entered.set()
             assert self.release.wait(TIMEOUT)
         if request.path == "/fail":
@@ -42,7 +42,8 @@ def echo() -> Echo:
 
 @pytest.fixture
 def server(echo: Echo) -> Iterator[HttpServer]:
-    server = HttpServer(echo, "127.0.0.1", 0, num_threads=2, turn=echo.turn)
+    server = HttpServer(echo, "127.0.0.1", 0, num_threads=2)
+    echo.leave = server.leave
     server.start()
     yield server
     echo.release.set()
@@ -112,7 +113,7 @@ def test_clients_that_do_not_read_hold_no_thread(server: HttpServer) -> None:
         sock.close()
 
 
-def test_long_work_leaves_the_turn_to_others(server: HttpServer, echo: Echo) -> None:
+def test_long_work_leaves_the_lead_to_another(server: HttpServer, echo: Echo) -> None:
     answers: list[bytes] = []
     client = threading.Thread(target=lambda: answers.append(post(server, "/wait", b"late")))
     client.start()
