@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ _NUMBERS = frozenset(
 _TENSORFLOW_NAMES = {"float16": "half"}
 _NULL = b"null"
 _BYTES_SUFFIX = "_bytes"
+_TRUTH = b"false", b"true"
 
 
 def encode_predictions(
@@ -91,18 +93,16 @@ def _check_type(array: np.ndarray, dtype: int | None) -> None:
 
 def _write_rows(writer: PrettyWriter, outputs: Mapping[str, np.ndarray]) -> None:
     named = len(outputs) > 1
-    columns = [
-        (name.encode(), array.tolist(), _scalar_writer(name, array)) for name, array in outputs.items()
-    ]
+    columns = [(name.encode(), array.tolist(), _text_of(name, array)) for name, array in outputs.items()]
     writer.start(array=True)
     for row in range(len(columns[0][1])):
         if named:
             writer.start(array=False)
         writer.single_line = True
-        for key, values, write in columns:
+        for key, values, text_of in columns:
             if named:
                 writer.key(key)
-            _write_nested(writer, values[row], write)
+            _write_nested(writer, values[row], text_of)
         writer.single_line = False
         if named:
             writer.end()
@@ -115,34 +115,38 @@ def _write_columns(writer: PrettyWriter, outputs: Mapping[str, np.ndarray]) -> N
     for name, array in outputs.items():
         if len(outputs) > 1:
             writer.key(name.encode())
-        _write_nested(writer, array.tolist(), _scalar_writer(name, array))
+        _write_nested(writer, array.tolist(), _text_of(name, array))
     if len(outputs) > 1:
         writer.end()
 
 
-def _write_nested(writer: PrettyWriter, value: Any, write: Callable[[PrettyWriter, Any], None]) -> None:
+def _write_nested(writer: PrettyWriter, value: Any, text_of: Callable[[Any], bytes] | None) -> None:
+    """Write the values of an output: strings in base64 without a `text_of`."""
+    if text_of is not None and (writer.single_line or not isinstance(value, list)):
+        writer.raw(_line(value, text_of))
+    elif isinstance(value, list):
+        writer.start(array=True)
+        for element in value:
+            _write_nested(writer, element, text_of)
+        writer.end()
+    else:
+        _write_base64(writer, value)
+
+
+def _line(value: Any, text_of: Callable[[Any], bytes]) -> bytes:
     if not isinstance(value, list):
-        write(writer, value)
-        return
-    writer.start(array=True)
-    for element in value:
-        _write_nested(writer, element, write)
-    writer.end()
+        return text_of(value)
+    return b"[%b]" % b", ".join([_line(element, text_of) for element in value])
 
 
-def _scalar_writer(name: str, array: np.ndarray) -> Callable[[PrettyWriter, Any], None]:
-    """How the values of an output are written."""
+def _text_of(name: str, array: np.ndarray) -> Callable[[Any], bytes] | None:
+    """How a value of an output is written; None for base64, which is an object."""
     kind = array.dtype.kind
     if kind == "O":
-        return (
-            _write_base64 if name.endswith(_BYTES_SUFFIX) else lambda writer, value: writer.raw(quote(value))
-        )
+        return None if name.endswith(_BYTES_SUFFIX) else quote
     if kind == "f":
-        single = array.dtype == np.float32
-        return lambda writer, value: writer.raw(decimal(value, single))
-    if kind == "b":
-        return lambda writer, value: writer.raw(b"true" if value else b"false")
-    return lambda writer, value: writer.raw(b"%d" % value)
+        return partial(decimal, single=array.dtype == np.float32)
+    return _TRUTH.__getitem__ if kind == "b" else b"%d".__mod__
 
 
 def _write_base64(writer: PrettyWriter, value: bytes) -> None:

@@ -20,6 +20,7 @@ _INDENT = b"    "
 _UNSAFE = re.compile(rb'[\x00-\x1f"\\]')
 #: Smaller doubles are zero: the real server's HTTP threads run with denormals flushed.
 _MIN_NORMAL = 2.0**-1022
+_SINGLE = struct.Struct("f")
 _LITERALS = {None: b"null", True: b"true", False: b"false"}
 _SHORT_ESCAPES = {8: b"\\b", 9: b"\\t", 10: b"\\n", 12: b"\\f", 13: b"\\r", 34: b'\\"', 92: b"\\\\"}
 
@@ -52,7 +53,7 @@ def decimal(value: float, single: bool) -> bytes:
 
 def _as_single(value: float) -> float:
     try:
-        return float(struct.unpack("f", struct.pack("f", value))[0])
+        return float(_SINGLE.unpack(_SINGLE.pack(value))[0])
     except OverflowError:
         return math.copysign(math.inf, value)
 
