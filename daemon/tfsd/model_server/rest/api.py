@@ -19,6 +19,7 @@ from tfsd.model_server.errors import Code, ServingError, invalid
 from tfsd.model_server.metrics import Metrics
 from tfsd.model_server.rest.http_message import Request, Response, html_error
 from tfsd.model_server.rest.http_server import HttpServer
+from tfsd.model_server.rest.remembered import remembered
 from tfsd.model_server.rest.verbs import RestVerbs
 from tfsd.model_server.spec import ModelSpec
 
@@ -106,9 +107,9 @@ class RestApi:
         return Response(200, _TEXT, self._metrics.render().encode("utf-8", "replace"))
 
     def _answer(self, request: Request) -> bytes:
-        if request.method == "POST" and (match := _INFERENCE.fullmatch(request.uri)):
-            if match[4] in self._inference:  # the pattern takes `:PREDICT` too, the verb does not
-                return self._infer(match[4], _spec(match), request)
+        if request.method == "POST" and (asked := _asked(request.uri)):
+            if asked[0] in self._inference:  # the pattern takes `:PREDICT` too, the verb does not
+                return self._infer(*asked, request)
         elif request.method == "GET" and (match := _STATUS.fullmatch(request.uri)):
             spec = _spec(match)
             if not spec.name:
@@ -149,6 +150,13 @@ class RestApi:
             raise ServingError(code, _NO_MEMORY) from None
         finally:
             self._metrics.record(spec.name, verb, "REST", code, time.perf_counter() - started)
+
+
+@remembered
+def _asked(uri: str) -> tuple[str, ModelSpec] | None:
+    """The verb that a path asks for, and of which model; None for a path of no inference. Raises _VersionOverflow."""
+    match = _INFERENCE.fullmatch(uri)
+    return (match[4], _spec(match)) if match else None
 
 
 def _spec(match: re.Match[str]) -> ModelSpec:

@@ -13,6 +13,7 @@ from functools import lru_cache
 from http import HTTPStatus
 
 from tfsd.model_server.rest.http_uri import split_target
+from tfsd.model_server.rest.remembered import remembered
 
 #: The most that a request line and its headers may take, in bytes.
 MAX_HEAD = 1 << 20
@@ -32,7 +33,7 @@ class Request:
 
     Attributes:
         path: the target's path; `uri` is the path with query and fragment. Nothing is percent-decoded.
-        headers: name in lower case -> value of its first occurrence.
+        headers: name in lower case -> value of its first occurrence; not to be changed.
         keep_alive: whether the connection outlives the answer.
     """
 
@@ -248,6 +249,12 @@ def _body_length(request: Request) -> int:
 
 def parse_head(head: str) -> Request:
     """A request line and headers (without the empty line). Raises BadRequest 400."""
+    return Request(*_parts(head))
+
+
+@remembered
+def _parts(head: str) -> tuple[str, str, str, int, dict[str, str], bool]:
+    """The attributes of a request with that head."""
     lines = head.split("\n")
     words = lines[0].rstrip("\r").rstrip(" ").split(" ")
     method, target = words[0], " ".join(words[1:-1])
@@ -272,4 +279,4 @@ def parse_head(head: str) -> Request:
     minor = int(version[2]) if int(version[1]) == 1 else 0
     connection = headers.get("connection", "").lower()
     keep_alive = connection != "close" if minor >= 1 else connection == "keep-alive"
-    return Request(method, parts[0], parts[1], minor, headers, keep_alive)
+    return method, parts[0], parts[1], minor, headers, keep_alive

@@ -148,7 +148,7 @@ class HttpServer:
             self._lead.acquire()
             self._leader = me
             while self._leader == me:
-                for fd, events in self._epoll.poll(None, _MAX_EVENTS):
+                for fd, _ in self._epoll.poll(None, _MAX_EVENTS):
                     if fd == self._wake:
                         self.leave()
                         return
