@@ -14,7 +14,8 @@ from typing import Any, NoReturn, cast
 
 import numpy as np
 
-from tfsd.model_server.codec.parse import OBJECTS, JsonObject, JsonValue, encode, find, is_object, members_of
+from tfsd.model_server.codec.octets import encode
+from tfsd.model_server.codec.parse import OBJECTS, JsonObject, JsonValue, find, is_object, members_of
 from tfsd.model_server.codec.text import quoted_value
 from tfsd.model_server.codec.values import (
     BLOCK,
@@ -27,6 +28,7 @@ from tfsd.model_server.codec.values import (
     format_error,
     is_base64,
     name_of,
+    names_of,
 )
 from tfsd.model_server.errors import ServingError, invalid
 
@@ -237,9 +239,10 @@ def _by_member(
     members = list(chain.from_iterable(in_order))
     keys = list(map(itemgetter(0), members))
     order = list(names)
-    known = {key: _input_of(key, names) for key in set(keys)}
+    distinct = list(set(keys))
+    meant = (key if key in names else name for key, name in zip(distinct, names_of(distinct), strict=True))
     numbers = {name: number for number, name in enumerate(order)}
-    numbers = {key: numbers.get(name, -1) for key, name in known.items()}
+    numbers = {key: numbers.get(name, -1) for key, name in zip(distinct, meant, strict=True)}
     if len(order) == 1 and set(numbers.values()) == {0}:
         return {
             order[0]: (list(map(itemgetter(1), members)), np.repeat(np.arange(alike), sizes[:alike]))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from tfsd.model_server.codec.decode import signature_name, top_level
-from tfsd.model_server.codec.parse import JsonValue, encode, find, is_integer, is_object, members_of
+from tfsd.model_server.codec.octets import encode
+from tfsd.model_server.codec.parse import JsonValue, find, is_integer, is_object, members_of
 from tfsd.model_server.codec.values import decode_base64, format_error, is_base64, name_of, narrow, type_word
 from tfsd.model_server.errors import invalid
 from tfsd.model_server.varint import varint

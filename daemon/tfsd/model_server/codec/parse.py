@@ -1,15 +1,17 @@
 """JSON text to values: what RapidJSON accepts in the real server is accepted here, what it refuses is refused.
 
-orjson reads what it plainly sees as RapidJSON does. All else is read by the standard library's C scanner, and before
-it passes over the bytes that find what those two see differently (`Inf`, numbers that are too big, halves of
-surrogate pairs). Neither makes a call for each value, and each reads a body once, so that no body costs much more per
-byte than another; but a short one in which a name is repeated is read again, with a call for each object. Where a body
-is wrong `parse_errors` says why. What follows the first value is ignored. Never knows what the values mean.
+orjson reads what it plainly sees as RapidJSON does. Where it does not, it still says what is wrong and where, of a text
+of the same length in which stand-ins are for all that it need not know (NaN, infinities, bytes that are no UTF-8,
+halves of surrogate pairs): `parse_errors` has the words. Only what is right is then read by the standard library's C
+scanner. Neither makes a call for each value, and each makes the values of a body once, so that no body costs much more
+per byte than another; but a short one in which a name is repeated is read again, with a call for each object. What
+follows the first value is ignored. Never knows what the values mean.
 """
 
 from __future__ import annotations
 
-import codecs
+import contextlib
+import functools
 import json
 import math
 import re
@@ -22,18 +24,17 @@ from typing import Any
 import numpy as np
 import orjson
 
-from tfsd.model_server.codec.parse_errors import check, is_too_big, parse_error
+from tfsd.model_server.codec.octets import decode, encode
+from tfsd.model_server.codec.parse_errors import KEPT_DIGITS, MAX_EXPONENT, check, is_too_big, parse_error
 from tfsd.model_server.codec.structure import blank_strings, count, depth
 from tfsd.model_server.errors import invalid
 
 #: Arrays and objects within each other; a tensor has at most 254 dimensions.
 MAX_DEPTH = 1024
-#: Digits of a whole number; with more it is too big for a double.
-MAX_DIGITS = 309
 #: Bytes of a body in whose objects names are repeated.
 MAX_REPEATED = 16 << 10
 
-#: None, bool, int (see `is_integer`; a larger one may be a float), float, str (see `encode`), list, JsonObject.
+#: None, bool, int (see `is_integer`; a larger one may be a float), float, str (see `octets`), list, JsonObject.
 JsonValue = Any
 #: Values by name; where a name is repeated, a tuple of members, names and values.
 JsonObject = dict[str, JsonValue] | tuple[tuple[str, JsonValue], ...]
@@ -61,23 +62,23 @@ def find(value: JsonObject, name: str) -> tuple[str, JsonValue] | None:
 
 
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
-_BYTES = "".join(chr(byte if byte < 0x80 else 0xD800 + byte) for byte in range(256))
 _SPACE = re.compile(rb"[ \n\r\t]*")
 _BYTE_ORDER_MARK = re.compile(rb"\xef?\xbb?\xbf?")
 _NAMED = {
     b"NaN": re.compile(rb"NaN[ \n\r\t]*+[\]},]"),
     b"Inf": re.compile(rb"Inf(?:inity)?+[ \n\r\t]*+[\]},]"),
 }
-_ODD_NAME, _SHORT_NAME = re.compile(rb"-NaN|Inf(?!inity)"), re.compile(rb"(-?)(NaN|Inf(?!inity))")
 _LONE_HIGH = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})")
-_FLOAT = re.compile(rb"(?<![0-9])[0-9]++(?:\.[0-9]+(?:[eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)")
-_LONG = re.compile(rb"(?<![0-9.eE])(?<![eE][+-])[0-9]{%d,}+(?!\.[0-9]|[eE][+-]?[0-9])" % MAX_DIGITS)
-_BIG_EXPONENTS = {letter: re.compile(letter + rb"\+?[0-9]{3}") for letter in (b"e", b"E")}
-#: A whole number may be too big for a double from 210 digits on, with an exponent of two: twice this and more.
-_DIGITS = 100
-#: From this size on only each `_STRIDE`th byte is looked at: so many of them in turn are within so long a number.
-_SAMPLED, _STRIDE = 4096, 17
-_ALL_DIGITS = b"\1" * (2 * _DIGITS // _STRIDE)
+#: A number with an exponent of 309 or more: a double may hold it, but RapidJSON does not always see that.
+_HUGE = re.compile(rb"[0-9](?:\.([0-9]+))?[eE]\+?0*+([1-9][0-9]{3,}|3[1-9][0-9]|309|[4-9][0-9]{2})")
+#: What orjson refuses and RapidJSON may not, and texts of the same length that are no more right elsewhere.
+_STAND_INS = [
+    (sign + name, b" 1".ljust(len(sign + name)))
+    for name in (b"NaN", b"Infinity", b"Inf")
+    for sign in (b"-", b"")
+] + [(b"\\ud", b"\\u0"), (b"\\uD", b"\\u0")]
+_ASCII = bytes(byte if byte < 0x80 else ord("?") for byte in range(256))
+_AFTER_VALUE, _TRAILING_COMMA = "unexpected content after document", "trailing comma is not allowed"
 #: Depths up to this need no look at the scanner's stack, of which so much more than `MAX_DEPTH` is for the rest.
 _SHALLOW, _STACK = 256, 1000
 
@@ -87,59 +88,12 @@ def is_integer(value: JsonValue) -> bool:
     return type(value) is int and _INT64_MIN <= value <= _UINT64_MAX
 
 
-def encode(string: str) -> bytes:
-    """The bytes that a string of a body stands for: those that are no UTF-8 as they were sent, and a lone low
-    surrogate as the three bytes that RapidJSON writes."""
-    try:
-        return string.encode()
-    except UnicodeEncodeError:
-        octets = np.frombuffer(string.encode("utf-8", "surrogatepass"), np.uint8).copy()
-        raw = np.flatnonzero((octets[:-1] == 0xED) & (octets[1:] & 0xFE == 0xA2))  # U+D880 is ED A2 80
-        octets[raw + 2] += (octets[raw + 1] & 1) << 6
-        return np.delete(octets, [raw, raw + 1]).tobytes()
-
-
-def _decode(body: bytes) -> str:
-    """A body as text. In one that is no UTF-8 each byte that is not ASCII becomes the high surrogate U+D800 + byte,
-    which is in no string otherwise: as an escape without a low one it is an error."""
-    try:
-        return body.decode()
-    except UnicodeDecodeError:
-        return codecs.charmap_decode(body, "strict", _BYTES)[0]
-
-
-class _TooBig(Exception):
-    """A number does not fit into a double."""
-
-
-class _Floats:
-    """Converts numbers with a fraction or an exponent, where one may be too big.
-
-    Raises _TooBig.
-    """
-
-    def __init__(self) -> None:
-        self._count = 0
-
-    def __call__(self, text: str) -> float:
-        self._count += 1
-        value = float(text)
-        if (value == 0 or math.isinf(value)) and is_too_big(text):
-            raise _TooBig
-        return value
-
-    def offset(self, blanked: bytes) -> int:
-        """Where the last one that was converted begins in the body."""
-        numbers = enumerate(_FLOAT.finditer(blanked), 1)
-        return next(found.start() for index, found in numbers if index == self._count)
-
-
 def parse(body: bytes) -> JsonValue:
     """The first JSON value of a body.
 
     Raises ServingError: INVALID_ARGUMENT, `JSON Parse error: ...` in RapidJSON's words.
     """
-    if _names_numbers(body) or _may_be_big(body):
+    if _names_numbers(body) or _HUGE.search(body) is not None:
         return _read(body)
     try:
         value = orjson.loads(body)
@@ -187,33 +141,54 @@ def _read(
         body = b" " * mark + body[mark:]
     blanked = blank_strings(body)
     _check_depth(blanked)
-    big = _may_be_big(blanked)
-    wrong = _lone_surrogates(body) + (_long_numbers(blanked) if big else [])
-    floats = _Floats()
-    constants, standard = _named_numbers(body, blanked)
-    decoder = json.JSONDecoder(
-        parse_float=floats if big else None, parse_constant=constants, object_pairs_hook=object_pairs_hook
-    )
-    text, value = _decode(standard), None
+    size = _size(body, blanked, start)
+    body, blanked = body[:size], blanked[:size]
+    value = _values(body, blanked, start, object_pairs_hook)
+    if object_pairs_hook is None:
+        value = _with_repeated(value, _members_kept(value, count(blanked, b"{")), body, blanked)
+    return value
+
+
+def _values(
+    body: bytes,
+    blanked: bytes,
+    start: int,
+    object_pairs_hook: Callable[[list[tuple[str, JsonValue]]], JsonObject] | None,
+) -> JsonValue:
+    """The values of a body in which nothing is wrong, as `_read`."""
+    constants = None
+    if b"N" in blanked or b"I" in blanked:
+        constants, body = _named_numbers(body, blanked)
+    elif object_pairs_hook is None:
+        with contextlib.suppress(orjson.JSONDecodeError):
+            return orjson.loads(body)
+    decoder = json.JSONDecoder(parse_constant=constants, object_pairs_hook=object_pairs_hook)
+    return decoder.raw_decode(decode(body), _skip_space(body, start))[0]
+
+
+def _size(body: bytes, blanked: bytes, start: int) -> int:
+    """How many bytes the first value takes, which begins at `start`. Raises ServingError: what is wrong in it.
+
+    orjson says where. It looks at a whole text before it makes any value, so that it makes none of a text that goes on
+    after its first value.
+    """
+    if body[start : start + 1] not in (b"[", b"{"):
+        return check(body, blanked, start)
+    text = body.translate(_ASCII)
+    for refused, stand_in in _STAND_INS:
+        text = text.replace(refused, stand_in)
     try:
-        value, end = decoder.raw_decode(text, _skip_space(standard, start))
-    except json.JSONDecodeError as error:
-        wrong.append(_size(text, error.pos))
-    except _TooBig:
-        wrong.append(floats.offset(blanked))
-    except ValueError:  # int() takes no number as long as one of those in `wrong`
-        pass
-    else:
-        size = _size(text, end)
-        wrong = wrong and [offset for offset in wrong if offset < size]
-        if type(value) is not list and not is_object(value):
-            wrong.append(start)  # the scanner takes the `1` of `1.`
-        elif not wrong and object_pairs_hook is None:
-            blanked = blanked[:size]
-            value = _with_repeated(value, _members_kept(value, count(blanked, b"{")), body[:size], blanked)
+        orjson.loads(text + b"x")
+    except orjson.JSONDecodeError as error:
+        message, size = error.msg, error.pos
+    wrong = [offset for offset in _lone_surrogates(body) + _huge_numbers(blanked) if offset < size]
+    if message == _TRAILING_COMMA:
+        wrong.append(size + 1)
+    elif message != _AFTER_VALUE:
+        wrong.append(size)
     if wrong:
         check(body, blanked, min(wrong))
-    return value
+    return len(text[:size].rstrip(b" \n\r\t"))
 
 
 def _members_kept(value: Any, objects: int) -> int:
@@ -241,17 +216,6 @@ def _names_numbers(body: bytes) -> bool:
     return any(name in body and pattern.search(body) is not None for name, pattern in _NAMED.items())
 
 
-def _may_be_big(blanked: bytes) -> bool:
-    """Whether there may be a number that no double holds, or that RapidJSON takes for one."""
-    if any(letter in blanked and pattern.search(blanked) for letter, pattern in _BIG_EXPONENTS.items()):
-        return True
-    if len(blanked) > _SAMPLED:
-        samples = np.frombuffer(blanked, np.uint8)[::_STRIDE] - np.uint8(ord("0")) < 10
-        if _ALL_DIGITS not in samples.tobytes():
-            return False
-    return any(map(bytes.isdigit, [blanked[at : at + _DIGITS] for at in range(0, len(blanked), _DIGITS)]))
-
-
 def _skip_space(body: bytes, at: int) -> int:
     return _SPACE.match(body, at).end()  # type: ignore[union-attr]
 
@@ -266,11 +230,6 @@ def _check_depth(blanked: bytes) -> None:
         sys.setrecursionlimit(max(sys.getrecursionlimit(), MAX_DEPTH + _STACK))
 
 
-def _size(text: str, length: int) -> int:
-    """How many bytes the beginning of a text takes in the body."""
-    return length if text.isascii() else len(encode(text[:length]))
-
-
 def _lone_surrogates(body: bytes) -> list[int]:
     """Where the first escape of a high surrogate is that no low one follows."""
     if b"\\u" not in body:
@@ -279,19 +238,28 @@ def _lone_surrogates(body: bytes) -> list[int]:
     return [found.start()] if found else []
 
 
-def _long_numbers(blanked: bytes) -> list[int]:
-    """Where the first whole number is that has too many digits."""
-    return [found.start() for found in _LONG.finditer(blanked) if is_too_big(found[0].decode())][:1]
+def _huge_numbers(blanked: bytes) -> list[int]:
+    """Where the first number is whose exponent is too big."""
+    for found in _HUGE.finditer(blanked):
+        digits = len(found[1] or b"")
+        if (digits > KEPT_DIGITS or int(found[2][:9]) > MAX_EXPONENT + digits) and is_too_big(
+            found[0].decode()
+        ):
+            return [found.start()]
+    return []
 
 
-def _named_numbers(body: bytes, blanked: bytes) -> tuple[Callable[[str], float] | None, bytes]:
+def _named_numbers(body: bytes, blanked: bytes) -> tuple[Callable[[str], float], bytes]:
     """How to convert NaN and the infinities, and a body of the same length with only those names that the
-    scanner knows: NaN stands for the others, and the converter gives them their values in turn."""
-    if not (b"I" in blanked or b"-N" in blanked) or _ODD_NAME.search(blanked) is None:
-        return None, body
-    values, standard = [], bytearray(body)
-    for found in _SHORT_NAME.finditer(blanked):
-        values.append(math.nan if found[2] == b"NaN" else -math.inf if found[1] else math.inf)
-        standard[found.start() : found.end()] = b" " * len(found[1]) + b"NaN"
-    in_turn = iter(values)
-    return (lambda name: next(in_turn) if name == "NaN" else float(name)), bytes(standard)
+    scanner knows: NaN stands for the others, and the converter gives all of them their values in turn."""
+    octets = np.frombuffer(blanked + b"   ", np.uint8)  # something is before and behind each name
+    standard = np.frombuffer(body, np.uint8).copy()
+    at = np.flatnonzero((octets == ord("I")) | (octets == ord("N")) & (np.roll(octets, -1) == ord("a")))
+    infinite, negative = octets[at] == ord("I"), octets[at - 1] == ord("-")
+    short = ~infinite | (octets[at + 3] != ord("i"))
+    standard[at[short & negative] - 1] = ord(" ")
+    for index, byte in enumerate(b"NaN"):
+        standard[at[short] + index] = byte
+    values = np.where(infinite, np.where(negative, -math.inf, math.inf), math.nan)
+    # `next` takes the name, which the scanner passes, for its default
+    return functools.partial(next, iter(values.tolist())), standard.tobytes()

@@ -22,7 +22,7 @@ _NUMBER = re.compile(rb"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _HEX4 = re.compile(rb"[0-9a-fA-F]{4}")
 _LITERALS = {b"n": b"null", b"t": b"true", b"f": b"false"}
 #: Significant digits that RapidJSON keeps of a fraction, and the largest decimal exponent of a double.
-_KEPT_DIGITS, _MAX_EXPONENT = 17, 308
+KEPT_DIGITS, MAX_EXPONENT = 17, 308
 
 
 def parse_error(message: str, offset: int) -> ServingError:
@@ -36,21 +36,23 @@ def is_too_big(number: str) -> bool:
         return True
     mantissa, _, exponent = number.lower().partition("e")
     digits = mantissa.partition(".")[2]
-    kept = min(len(digits), _KEPT_DIGITS + len(digits) - len(digits.lstrip("0")))
-    return bool(exponent) and exponent[0] != "-" and int(exponent[:20]) > _MAX_EXPONENT + kept
+    kept = min(len(digits), KEPT_DIGITS + len(digits) - len(digits.lstrip("0")))
+    return bool(exponent) and exponent[0] != "-" and int(exponent[:20]) > MAX_EXPONENT + kept
 
 
-def check(body: bytes, blanked: bytes, offset: int) -> None:
+def check(body: bytes, blanked: bytes, offset: int) -> int:
     """Look at a body that is well formed up to a value, name or mark at `offset`.
 
     Args:
         blanked: as `structure.blank_strings` gives it.
+    Returns: where the scalar ends.
     Raises ServingError: INVALID_ARGUMENT, unless it is well formed there as well and is only a scalar.
     """
     reader = _Reader(body, blanked, offset)
     reader.read()
     if reader.mark:
         raise parse_error("Invalid value.", offset)
+    return reader.at
 
 
 class _Reader:

@@ -11,7 +11,8 @@ import re
 import struct
 from functools import cache
 
-from tfsd.model_server.codec.parse import JsonValue, encode, is_integer, is_object, members_of
+from tfsd.model_server.codec.octets import encode
+from tfsd.model_server.codec.parse import JsonValue, is_integer, is_object, members_of
 
 #: A value quoted in a message is cut after the token with which it grows beyond this, in bytes.
 QUOTE_LIMIT = 256

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from tfsd.model_server.codec.dtypes import BOOL, FLOATS, INTEGERS, STRING, dtype_name, numpy_dtype
-from tfsd.model_server.codec.parse import JsonObject, JsonValue, encode, is_object, members_of
+from tfsd.model_server.codec.octets import encode, encode_all
+from tfsd.model_server.codec.parse import JsonObject, JsonValue, is_object, members_of
 from tfsd.model_server.codec.text import quoted_value
 from tfsd.model_server.errors import Code, ServingError, invalid
 
@@ -46,8 +47,15 @@ _BASE64_TEXTS = re.compile(rb"(?:(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}(?:==)
 def name_of(key: str) -> str:
     """The name that a member's key stands for: the real server takes it as a C string. Bytes that are no UTF-8 are
     kept (surrogateescape)."""
-    key = key.partition("\0")[0]
-    return key if key.isascii() else encode(key).decode("utf-8", "surrogateescape")
+    return names_of([key])[0]
+
+
+def names_of(keys: list[str]) -> list[str]:
+    """As `name_of`, for each of many."""
+    names = [key.partition("\0")[0] for key in keys]
+    if all(map(str.isascii, names)):
+        return names
+    return [octets.decode("utf-8", "surrogateescape") for octets in encode_all(names)]
 
 
 def type_word(value: JsonValue) -> str:
@@ -166,7 +174,7 @@ def scalars(values: list[JsonValue], dtype: int) -> list[JsonValue]:
     fitting = _FITTING.get(dtype, frozenset())
     if fitting.issuperset(map(type, values)):
         if dtype == STRING:
-            return _encoded(values)
+            return encode_all(values)
         if dtype not in INTEGERS or not values:
             return values
         low, high = INTEGERS[dtype]
@@ -183,13 +191,6 @@ def scalars(values: list[JsonValue], dtype: int) -> list[JsonValue]:
     raise Misfit(at, _type_error(values[at], dtype))
 
 
-def _encoded(values: list[str]) -> list[bytes]:
-    try:
-        return [value.encode() for value in values]
-    except UnicodeEncodeError:
-        return list(map(encode, values))
-
-
 def _strings(values: list[JsonValue]) -> list[bytes]:
     """Strings and base64 objects as bytes. Raises Misfit."""
     wrong = first_other(type, values, _STRINGS)
@@ -201,7 +202,7 @@ def _strings(values: list[JsonValue]) -> list[bytes]:
         raise Misfit(wrong, _string_error(values[wrong]))
     if len(decoded) == len(values):
         return decoded
-    encoded = iter(_encoded([value for value in values if type(value) is str]))
+    encoded = iter(encode_all([value for value in values if type(value) is str]))
     objects = iter(decoded)
     return [next(objects) if one else next(encoded) for one in in_base64]
 

@@ -12,6 +12,7 @@ import types
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -155,9 +156,10 @@ def test_it_makes_no_difference_which_scanner_reads_a_body(
 ) -> None:
     body = mangle(json.dumps(document, separators=(",", ":"), ensure_ascii=False)).encode()
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(
-            parsing, "orjson", types.SimpleNamespace(loads=lambda body: None, JSONDecodeError=ValueError)
-        )  # no array and no object
+        judge = types.SimpleNamespace(
+            loads=lambda text: orjson.loads(text + b"x"), JSONDecodeError=orjson.JSONDecodeError
+        )
+        monkeypatch.setattr(parsing, "orjson", judge)  # which makes no values
         wanted = outcome(body, dtypes)
 
     assert outcome(body, dtypes) == wanted

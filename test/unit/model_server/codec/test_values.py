@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfsd.model_server.codec.dtypes import STRING
-from tfsd.model_server.codec.parse import encode
+from tfsd.model_server.codec.octets import encode
 from tfsd.model_server.codec.values import Misfit, base64_bytes, scalars
 from tfsd.model_server.errors import ServingError
 
