@@ -6,7 +6,9 @@ is free and it is full, or its first request has waited for the timeout.
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
+import functools
 import heapq
 import math
 from collections.abc import Callable
@@ -59,21 +61,24 @@ def latencies(moments: np.ndarray, costs: Costs, batching: Batching | None) -> n
     timeout = batching.timeout_micros / 1e6 if batching else 0.0
     free, done_calls = [0.0] * threads, [0.0] * calls
     times = _taken_in(moments, costs.intake).tolist()
-    result = np.empty(len(times))
-    first = 0
-    while first < len(times):
-        full = times[first + largest - 1] if first + largest <= len(times) else math.inf
-        begin = max(heapq.heappop(free), min(times[first] + timeout, full))
-        end = first + 1
-        while end < len(times) and end - first < largest and times[end] <= begin:
-            end += 1
-        rows = batching.padded(end - first) if batching else 1
-        done = max(begin, heapq.heappop(done_calls)) + costs.seconds(rows) * slower
-        heapq.heappush(done_calls, done)
-        heapq.heappush(free, done)
-        for number in range(first, end):
-            result[number] = done - moments[number] + costs.overhead
+
+    @functools.cache
+    def call_seconds(requests: int) -> float:
+        return costs.seconds(batching.padded(requests) if batching else 1) * slower
+
+    batches, sizes = [], []
+    first, count = 0, len(times)
+    while first < count:
+        full = times[first + largest - 1] if first + largest <= count else math.inf
+        begin = max(free[0], min(times[first] + timeout, full))
+        end = bisect.bisect_right(times, begin, first + 1, min(first + largest, count))
+        done = max(begin, done_calls[0]) + call_seconds(end - first)
+        heapq.heapreplace(done_calls, done)
+        heapq.heapreplace(free, done)
+        batches.append(done)
+        sizes.append(end - first)
         first = end
+    result: np.ndarray = np.repeat(batches, sizes) - moments + costs.overhead
     return result
 
 
