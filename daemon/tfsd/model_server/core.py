@@ -15,6 +15,7 @@ from tensorflow_serving.apis import get_model_status_pb2
 
 from tfsd.model_server import model_config
 from tfsd.model_server.errors import Code, ServingError, invalid
+from tfsd.model_server.lead import leave
 from tfsd.model_server.lifecycle import Lifecycle, Version
 from tfsd.model_server.servable import Servable
 from tfsd.model_server.source import VersionSource
@@ -131,6 +132,7 @@ class ServerCore:
         def given_up() -> bool:
             return cancelled() or self._serial != serial
 
+        leave()
         if first and self._lenient_start:
             self._lifecycle.wait_tried(new, given_up)
         elif wait:

@@ -37,9 +37,6 @@ class Servable(Protocol):
     def output_dtypes(self, signature_name: str) -> Mapping[str, int]:
         """Output alias -> number of its dtype in the graph; arrays do not tell quantized integers from plain ones."""
 
-    def is_short(self, signature_name: str, inputs: Mapping[str, np.ndarray], timeout_ms: int | None) -> bool:
-        """Whether computing all outputs is known to take so little time that nobody minds waiting for it."""
-
     def run(
         self,
         signature_name: str,
@@ -48,7 +45,8 @@ class Servable(Protocol):
         timeout_ms: int | None = None,
         api: str = "Predict",
     ) -> Arrays:
-        """Compute a signature's outputs, batched with other callers' requests when batching is on.
+        """Compute a signature's outputs, batched with other callers' requests when batching is on. A thread that leads
+        a server leaves the lead (`lead`), unless that is known to be short.
 
         Args:
             signature_name: a key of `signature_defs`.

@@ -55,11 +55,7 @@ class _VersionOverflow(Exception):
 
 
 class RestApi:
-    """Answers HTTP requests (see `RestServer` for the arguments).
-
-    Args:
-        before_run: called before what may take long.
-    """
+    """Answers HTTP requests (see `RestServer` for the arguments)."""
 
     def __init__(
         self,
@@ -68,9 +64,8 @@ class RestApi:
         cors: bool,
         prometheus_path: str | None,
         metrics: Metrics,
-        before_run: Callable[[], None] = lambda: None,
     ) -> None:
-        self._verbs = RestVerbs(core, timeout_ms, before_run)
+        self._verbs = RestVerbs(core, timeout_ms)
         self._headers = _CORS_HEADERS if cors else ()
         self._prometheus_path = prometheus_path
         self._metrics = metrics
@@ -208,7 +203,7 @@ class RestServer:
         self._host = host
         self.port = port
         self._num_threads = num_threads
-        self._api = RestApi(core, timeout_ms, cors, prometheus_path, metrics, self._before_run)
+        self._api = RestApi(core, timeout_ms, cors, prometheus_path, metrics)
         self._server: HttpServer | None = None
 
     def start(self) -> None:
@@ -221,7 +216,3 @@ class RestServer:
         """Refuse new connections and give the requests in flight so long to finish."""
         if self._server is not None:
             self._server.stop(grace_seconds)
-
-    def _before_run(self) -> None:
-        assert self._server is not None
-        self._server.leave()

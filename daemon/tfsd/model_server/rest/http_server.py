@@ -1,8 +1,7 @@
 """The HTTP/1.1 server below the REST API: connections, and the threads that serve them.
 
-One thread leads: it waits on the epoll set, reads connections, runs the handler and writes the answers itself. Before
-work that may take long it leaves the lead to another thread and ends that request as a follower. So a request changes
-threads never, threads that do short work don't fight for the interpreter lock, idle connections cost no thread, and a
+The thread that leads (`lead`) reads connections, runs the handler and writes the answers. A thread that leaves the lead
+takes along the connection that it is at. So a request changes threads never, idle connections cost no thread, and a
 client that sends or reads slowly holds none. Owns sockets and threads. Never looks into a request.
 """
 
@@ -17,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from tfsd.model_server.lead import Lead
 from tfsd.model_server.rest.http_message import (
     BadRequest,
     Request,
@@ -76,7 +76,7 @@ class HttpServer:
     """Serves requests until it is stopped.
 
     Args:
-        handler: called by up to `num_threads` threads at once. It calls `leave` before what may take long.
+        handler: called by up to `num_threads` threads at once. It calls `lead.leave` before what may take long.
         host: address to listen on (see `listen`).
         port: TCP port; 0 for a free one, see `port` afterwards.
         num_threads: threads that read, handle and write.
@@ -91,8 +91,7 @@ class HttpServer:
         self._wake = os.eventfd(0)
         self._connections: dict[int, _Connection] = {}
         self._draining = False
-        self._lead = threading.Lock()
-        self._leader = 0
+        self._lead = Lead(self._take_along)
         self._served: _Connection | None = None  # by the leader
         self._threads = [
             threading.Thread(target=self._serve, name=f"rest-{index}", daemon=True)
@@ -106,15 +105,6 @@ class HttpServer:
         self._epoll.register(self._listener, select.EPOLLIN)
         for thread in self._threads:
             thread.start()
-
-    def leave(self) -> None:
-        """Let another thread lead, which serves all connections but the one that this thread is at; for a thread that
-        does not lead there is nothing to do."""
-        if self._leader == threading.get_ident():
-            if self._served is not None:
-                self._watch(self._served, 0)
-            self._leader = 0
-            self._lead.release()
 
     def stop(self, grace_seconds: float = 0.0) -> None:
         """Refuse new connections, finish the requests that have begun, then close everything.
@@ -143,17 +133,15 @@ class HttpServer:
             connection.sock.close()
 
     def _serve(self) -> None:
-        me = threading.get_ident()
         while True:
-            self._lead.acquire()
-            self._leader = me
-            while self._leader == me:
+            self._lead.take()
+            while self._lead.mine:
                 for fd, _ in self._epoll.poll(None, _MAX_EVENTS):
                     if fd == self._wake:
-                        self.leave()
+                        self._lead.leave()
                         return
                     self._turn_to(fd)
-                    if self._leader != me:
+                    if not self._lead.mine:
                         break  # what else has come is reported to the next leader as well
 
     def _turn_to(self, fd: int) -> None:
@@ -169,8 +157,13 @@ class HttpServer:
             if connection is not None:
                 self._close(connection)
         finally:
-            if self._leader == threading.get_ident():
+            if self._lead.mine:
                 self._served = None
+
+    def _take_along(self) -> None:
+        """The leader goes: the next one shall not turn to the connection that it is at."""
+        if self._served is not None:
+            self._watch(self._served, 0)
 
     def _watch(self, connection: _Connection, events: int) -> None:
         """Have epoll look for these events of a connection; the leader takes it up at once."""
@@ -251,7 +244,7 @@ class HttpServer:
 
     def _respond(self, request: Request) -> Response:
         if len(request.body) > _LARGE_BODY:
-            self.leave()
+            self._lead.leave()
         try:
             return self._handler(request)
         except Exception:

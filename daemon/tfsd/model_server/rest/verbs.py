@@ -5,7 +5,6 @@ Owns how bodies, the codec and the core fit together. Never sees paths, headers 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Self
 
@@ -35,15 +34,11 @@ class RestVerbs:
 
     Args:
         timeout_ms: --rest_api_timeout_in_ms, the time that a model may take.
-        before_run: called before what may take long.
     Raises (every method) ServingError: what the client is told.
     """
 
-    def __init__(
-        self, core: ServerCore, timeout_ms: int, before_run: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, core: ServerCore, timeout_ms: int) -> None:
         self._core = core
-        self._before_run = before_run
         self._timeout_ms = timeout_ms
 
     def predict(self, spec: ModelSpec, body: Body) -> bytes:
@@ -53,8 +48,6 @@ class RestVerbs:
             name = signature_name or inference.DEFAULT_SIGNATURE
             servable = lookup.servable()
             inference.check_predict(servable, servable.signature_defs[name])
-            if not servable.is_short(name, inputs, self._timeout_ms):
-                self._before_run()
             outputs = servable.run(name, inputs, timeout_ms=self._timeout_ms)
             dtypes = servable.output_dtypes(name)
         return encode_predictions(outputs, row_format, dtypes)
@@ -63,7 +56,6 @@ class RestVerbs:
         """Classify the examples of a JSON body."""
         signature_name, examples = decode_examples(parse(body))
         with self._core.servable(spec) as servable:
-            self._before_run()
             results = inference.classify(servable, signature_name, examples, self._timeout_ms)
         return encode_classifications(results)
 
@@ -71,7 +63,6 @@ class RestVerbs:
         """Regress the examples of a JSON body."""
         signature_name, examples = decode_examples(parse(body))
         with self._core.servable(spec) as servable:
-            self._before_run()
             results = inference.regress(servable, signature_name, examples, self._timeout_ms)
         return encode_regressions(results)
 

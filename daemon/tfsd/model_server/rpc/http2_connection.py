@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfsd.model_server.errors import ServingError
+from tfsd.model_server.lead import leave
 from tfsd.model_server.rpc import http2
 from tfsd.model_server.rpc.http2 import BadConnection, CallHead, HeaderReader
 
@@ -92,7 +93,7 @@ class Connection:
             self._parse(self._buffer + data if self._buffer else data, complete)
             if len(data) < _READ_SIZE:
                 break
-        if self._due:
+        if self.has_unsent:
             self.flush()
         return complete
 
@@ -295,6 +296,7 @@ class Connection:
                     self._window -= room
                     call.window -= room
                     return room
+                leave()
                 self._windows.wait(_WAIT_SECONDS)
         return 0
 
@@ -329,12 +331,18 @@ class Connection:
             sent = 0
         if sent == total:
             return
+        leave()
         rest = memoryview(b"".join(parts))[sent:]
         writable = select.poll()
         writable.register(self.sock, select.POLLOUT)
         while rest and not self.closed:
             if writable.poll(_WAIT_SECONDS * 1000):
                 rest = rest[self.sock.send(rest) :]
+
+    def give_up(self) -> None:
+        """End the connection: the thread that reads sees that, and closes it."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the socket; calls in flight are given up."""
@@ -343,8 +351,7 @@ class Connection:
             call.cancelled = True
         with self._windows:
             self._windows.notify_all()
-        with contextlib.suppress(OSError):
-            self.sock.shutdown(socket.SHUT_RDWR)
+        self.give_up()
         with (
             self._sending
         ):  # whoever sends fails now; its descriptor must not be another connection's meanwhile

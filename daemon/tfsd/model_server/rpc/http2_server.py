@@ -1,8 +1,7 @@
 """A lean gRPC server for unary calls over plain text: what `GrpcServer` does, at a fraction of its CPU time.
 
-All threads wait on one epoll set; the one that wakes up reads the connection, lets others have it, runs the call and
-answers it, so that a call alone changes threads never. One thread more than may run calls is always left to read.
-Owns sockets and threads. Knows no method.
+The thread that leads (`lead`) reads connections, runs calls and answers them, so that a call alone changes threads
+never. One thread more than may run calls is always left to lead. Owns sockets and threads. Knows no method.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from tfsd.model_server.errors import Code, ServingError, invalid
+from tfsd.model_server.lead import Lead
 from tfsd.model_server.rpc import http2
 from tfsd.model_server.rpc.http2_connection import Call, Connection
 from tfsd.model_server.rpc.method import Method, exhausted, outcome
@@ -26,7 +26,8 @@ from tfsd.model_server.rpc.method import Method, exhausted, outcome
 log = logging.getLogger(__name__)
 
 _BACKLOG = 1024
-_READ = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLONESHOT
+_LARGE_BODY = 64 * 1024
+_MAX_EVENTS = 16
 _POLL_SECONDS = 0.02
 
 
@@ -48,9 +49,11 @@ class Http2Server:
         self._most = threads
         self._limit = limit
         self._epoll = select.epoll()
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_SEMAPHORE)
+        self._wake = os.eventfd(0)
+        self._lead = Lead()
         self._listeners: dict[int, socket.socket] = {}
         self._connections: dict[int, Connection] = {}
+        self._watched: dict[int, int] = {}  # the events that epoll looks for, of each of them
         self._counting = threading.Lock()
         self._waiting: deque[Call] = deque()
         self._running = 0
@@ -90,7 +93,7 @@ class Http2Server:
             for connection in list(self._connections.values()):
                 connection.go_away()
             self._ended = True
-            os.eventfd_write(self._wake, self._most + 1)
+            os.eventfd_write(self._wake, 1)
             for fd in list(self._connections):
                 self._close(fd)
 
@@ -98,12 +101,18 @@ class Http2Server:
 
     def _serve(self) -> None:
         while not self._ended:
-            for fd, _ in self._epoll.poll(None, 1):
-                try:
-                    self._turn_to(fd)
-                except Exception:
-                    log.exception("A connection failed: a defect of this server.")
-                    self._close(fd)
+            self._lead.take()
+            self._run(self._next())  # which the last leader has read
+            while self._lead.mine and not self._ended:
+                for fd, _ in self._epoll.poll(None, _MAX_EVENTS):
+                    try:
+                        self._turn_to(fd)
+                    except Exception:
+                        log.exception("A connection failed: a defect of this server.")
+                        self._close(fd)
+                    if not self._lead.mine:
+                        break  # what else has come is reported to the next leader as well
+            self._lead.leave()
 
     def _turn_to(self, fd: int) -> None:
         connection = self._connections.get(fd)
@@ -111,10 +120,6 @@ class Http2Server:
             self._advance(fd, connection)
         elif fd in self._listeners:
             self._accept(self._listeners[fd])
-        elif fd == self._wake:
-            with contextlib.suppress(BlockingIOError):
-                os.eventfd_read(self._wake)
-            self._run(self._next())
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -134,10 +139,10 @@ class Http2Server:
             connection.flush()
             if self._draining:
                 connection.go_away(last=http2.MAX_WINDOW)
-            self._epoll.register(sock, _READ)
+            self._watch(sock.fileno(), select.EPOLLIN)
 
     def _advance(self, fd: int, connection: Connection) -> None:
-        """Read what has come, let others read on, and run the first of the calls."""
+        """Read what has come, and run the calls until one takes long: the next leader goes on with the others."""
         try:
             calls = connection.receive()
         except http2.BadConnection as error:
@@ -150,17 +155,20 @@ class Http2Server:
         if connection.closed:
             self._close(fd)
             return
-        unsent = select.EPOLLOUT if connection.has_unsent else 0
-        self._epoll.modify(fd, _READ | unsent)
-        mine = None
+        self._watch(fd, select.EPOLLIN | (select.EPOLLOUT if connection.has_unsent else 0))
         for call in calls:
             if not self._admit(call):
                 connection.fail(call, exhausted())
-            elif mine is None:
-                mine = self._next()
-            else:
-                os.eventfd_write(self._wake, 1)
-        self._run(mine)
+        self._run(self._next())
+
+    def _watch(self, fd: int, events: int) -> None:
+        """Have epoll look for these events of a connection."""
+        before = self._watched.get(fd)
+        self._watched[fd] = events
+        if before is None:
+            self._epoll.register(fd, events)
+        elif events != before:
+            self._epoll.modify(fd, events)
 
     def _admit(self, call: Call) -> bool:
         """Queue a call, if there may be one more."""
@@ -184,6 +192,9 @@ class Http2Server:
         while call is not None:
             try:
                 self._answer(call)
+            except Exception:
+                log.exception("A call failed: a defect of this server.")
+                call.connection.give_up()
             finally:
                 with self._counting:
                     self._calls -= 1
@@ -201,6 +212,8 @@ class Http2Server:
             return
         body = call.body[0] if len(call.body) == 1 else b"".join(call.body)
         call.body = []
+        if len(body) > _LARGE_BODY:
+            self._lead.leave()
         answer = outcome(
             lambda request, is_active: method(http2.message(request, call.head.encoding), is_active),
             body,
@@ -214,6 +227,7 @@ class Http2Server:
             connection.answer(call, answer)
 
     def _close(self, fd: int) -> None:
+        self._watched.pop(fd, None)
         connection = self._connections.pop(fd, None)
         if connection is not None:
             connection.close()

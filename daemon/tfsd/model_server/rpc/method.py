@@ -13,7 +13,8 @@ _DETAILS_LIMIT = 1024  # bytes of an error text; the rest is cut, as the real se
 
 #: Whether the client still waits for the answer.
 IsActive = Callable[[], bool]
-#: Answers a serialized request with a serialized response; raises ServingError.
+#: Answers a serialized request with a serialized response, and calls `lead.leave` before what may take long; raises
+#: ServingError.
 Method = Callable[[bytes, IsActive], bytes]
 
 

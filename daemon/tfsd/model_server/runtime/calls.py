@@ -15,6 +15,8 @@ import numpy as np
 from tensorflow.core.framework import graph_pb2
 from tensorflow.core.protobuf import config_pb2
 
+from tfsd.model_server.lead import leave
+
 #: Seconds: a call of less is short, and one of more is not what was expected of a short one.
 SHORT, LONG = 200e-6, 5e-3
 MAX_SURPRISES = 10
@@ -78,10 +80,12 @@ class Call:
         self._surprises = 0 if bounded else MAX_SURPRISES
 
     def __call__(self, arrays: Sequence[np.ndarray]) -> list[Any]:
-        """The values fetched. Other Python threads go on meanwhile."""
+        """The values fetched. Other Python threads go on meanwhile, and one of them takes the lead (`lead`) unless the
+        call is known to be short."""
         size, here = self._size(arrays), self._here
         started, computed = time.perf_counter(), time.thread_time()
         if here is None or size > self._short_size:
+            leave()
             values = self._on_threads(*arrays)
             if time.perf_counter() - started < SHORT and size < _UNKNOWN and self._surprises < MAX_SURPRISES:
                 self._learn(size)
@@ -92,10 +96,6 @@ class Call:
             self._surprises += 1
             self._short_size = -1
         return values
-
-    def is_short(self, arrays: Iterable[np.ndarray]) -> bool:
-        """Whether a call with these inputs will be made in the caller's thread."""
-        return self._size(arrays) <= self._short_size
 
     @staticmethod
     def _size(arrays: Iterable[np.ndarray]) -> float:

@@ -17,6 +17,7 @@ import tensorflow as tf
 from tfsd.model_server.batching.parameters import BatchParameters
 from tfsd.model_server.batching.queues import BatchQueue, BatchThreads
 from tfsd.model_server.errors import Code, ServingError, invalid
+from tfsd.model_server.lead import leave
 from tfsd.model_server.metrics import Metrics
 from tfsd.model_server.runtime.calls import Call
 from tfsd.model_server.runtime.tensors import decode
@@ -92,10 +93,6 @@ class SessionServable:
     def output_dtypes(self, signature_name: str) -> Mapping[str, int]:
         return self._output_dtypes[signature_name]
 
-    def is_short(self, signature_name: str, inputs: Mapping[str, np.ndarray], timeout_ms: int | None) -> bool:
-        call = self._calls.get((signature_name, self._outputs[signature_name], timeout_ms))
-        return call is not None and self._batching is None and call.is_short(inputs.values())
-
     def run(
         self,
         signature_name: str,
@@ -110,6 +107,7 @@ class SessionServable:
         if self._batching is None:
             computed = self._compute(signature_name, inputs, outputs, timeout_ms)
         else:
+            leave()
             computed = self._queue(signature_name, outputs).run(inputs, timeout_ms)
         self._metrics.ran(self.name, api, time.perf_counter() - started)
         if api != "Predict":  # the others' only input are the tf.Examples

@@ -5,11 +5,12 @@ from __future__ import annotations
 import http.client
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
 
+from tfsd.model_server.lead import leave
 from tfsd.model_server.rest.http_message import Request, Response
 from tfsd.model_server.rest.http_server import HttpServer
 
@@ -20,13 +21,12 @@ class Echo:
     """Answers with the request's body; /wait is answered when `release` is set, /big with 8 MB."""
 
     def __init__(self) -> None:
-        self.leave: Callable[[], None] = lambda: None
         self.entered = threading.Event()
         self.release = threading.Event()
 
     def __call__(self, request: Request) -> Response:
         if request.path == "/wait":
-            self.leave()
+            leave()
             self.entered.set()
             assert self.release.wait(TIMEOUT)
         if request.path == "/fail":
@@ -43,7 +43,6 @@ def echo() -> Echo:
 @pytest.fixture
 def server(echo: Echo) -> Iterator[HttpServer]:
     server = HttpServer(echo, "127.0.0.1", 0, num_threads=2)
-    echo.leave = server.leave
     server.start()
     yield server
     echo.release.set()

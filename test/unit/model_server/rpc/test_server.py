@@ -13,6 +13,7 @@ import grpc
 import pytest
 
 from tfsd.model_server.errors import Code, ServingError
+from tfsd.model_server.lead import leave
 from tfsd.model_server.rpc.http2_server import Http2Server
 from tfsd.model_server.rpc.method import IsActive
 from tfsd.model_server.rpc.server import GrpcServer
@@ -36,6 +37,7 @@ class Methods:
         }
 
     def hold(self, request: bytes, is_active: IsActive) -> bytes:
+        leave()
         self.holding.release()
         assert self.go.wait(30)
         return request
@@ -45,6 +47,7 @@ class Methods:
         return request
 
     def patient(self, request: bytes, is_active: IsActive) -> bytes:
+        leave()
         self.holding.release()
         deadline = time.monotonic() + 30
         while is_active():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfsd.model_server.lead import Lead
 from tfsd.model_server.runtime import calls
 from tfsd.model_server.runtime.calls import Call, is_bounded
 
@@ -50,10 +51,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def where(call: Call, *arrays: np.ndarray) -> str:
-    short = call.is_short(arrays)
+    lead = Lead()
+    lead.take()
     found, timeout = call(arrays)
     assert timeout == "500"
-    assert short == (found == "here")
+    assert lead.mine == (found == "here")
+    lead.leave()
     return found
 
 
