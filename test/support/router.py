@@ -8,6 +8,7 @@ from pathlib import Path
 
 from support.designs import design_stack, own_code
 from tfsd.stack.nginx import Nginx
+from tfsd.stack.templates import render
 
 BUFFER = 64 * 1024
 HTTP = f"""
@@ -20,6 +21,7 @@ HTTP = f"""
         listen LISTEN;
         location = /nothing {{ return 204; }}
         location = /invocations {{
+            include head.conf;
             mirror /nothing;
             proxy_pass_request_body off;
             proxy_pass_request_headers off;
@@ -63,6 +65,7 @@ def decision(*, njs: bool = True, joins_lines: bool = True, **environ: str) -> d
     files = design_stack(Path("/run/x"), MODELS, environ, codes={"own": own_code("own")}, nginx=nginx).files()
     found = {path.name: text for path, text in files.items() if path.suffix == ".js"}
     text = files[Path("/run/x/decision.conf")]
+    found["head.conf"] = render("head.conf", joins_lines=joins_lines)
     return {**found, "decision.conf": text.replace('js_path "/run/x"', 'js_path "."')}
 
 

@@ -163,6 +163,7 @@ class Stack:
             open_files=self.machine.open_files,
             njs_module=self.nginx.njs_module,
             njs=self.nginx.njs,
+            joins_lines=self.nginx.joins_lines,
             captures_directly=self._captures_directly(),
             spooled_at_once=max(1, self.settings.max_spooled_mb // self.settings.max_body_mb),
             control_timeout=int(self.settings.load_timeout + 2 * self.settings.request_timeout) + 60,
