@@ -16,20 +16,29 @@ from support import preloaded_model_server
 from support.models import built_models
 from support.multi_model import MultiModelStack, StartMultiModelStack
 from support.stack import RunningStack
+from tfsd.protos import packages
 from tfsd.stack.model_server_flags import EMBEDDED
+
+packages.install()  # messages are imported without TensorFlow, which takes every process 6 s of CPU
 
 PLAIN_MODELS = ("half_plus_two", "half_plus_three", "matrix", "string", "multi")
 
 #: Modules that take the longest, most of it waiting. They begin first, or the others would be done long before them.
 LONGEST = (
     "test_tune",
-    "test_reliability",
     "test_multi_model_reliability",
-    "test_runtime",
+    "test_reliability",
+    "test_openapi_fuzzed",
     "test_documentation",
+    "test_multi_model_slots",
+    "test_multi_model",
     "test_updates",
     "test_tutorial",
-    "test_openapi_fuzzed",
+    "test_runtime",
+    "test_variants",
+    "test_endpoints",
+    "test_local",
+    "test_readme",
 )
 
 StartStack = Callable[..., RunningStack]
