@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import json
 import os
 import selectors
@@ -87,6 +88,8 @@ def serve(directory: Path) -> None:
     """Fork a model server for each client, until nobody wants one any more."""
     from tfsd.model_server import server as _tensorflow_is_loaded  # noqa: F401
 
+    gc.collect()
+    gc.freeze()  # or each fork would copy most pages at its first collection
     signal.signal(signal.SIGINT, signal.default_int_handler)  # xdist's workers ignore it
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(str(directory / "socket"))
