@@ -16,7 +16,7 @@ import grpc
 from gevent.event import Event
 
 from tfsd.worker.upstream import http2
-from tfsd.worker.upstream.grpc_connection import Answer
+from tfsd.worker.upstream.grpc_answer import Answer
 
 CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 

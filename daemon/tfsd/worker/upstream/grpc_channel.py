@@ -26,8 +26,10 @@ from tfsd.worker.upstream import grpc_core_channel, http2
 from tfsd.worker.upstream.backend import Backend, Backends, Body
 from tfsd.worker.upstream.connection import CutOff, Refused
 from tfsd.worker.upstream.deadline import current_deadline
+from tfsd.worker.upstream.grpc_answer import MAX_MESSAGE_BYTES, Answer
 from tfsd.worker.upstream.grpc_call import CallFailed, EndedCall, PendingCall, failure
-from tfsd.worker.upstream.grpc_connection import MAX_MESSAGE_BYTES, Answer, GrpcConnection
+from tfsd.worker.upstream.grpc_connection import GrpcConnection
+from tfsd.worker.upstream.time_limits import Expired, TimeLimits
 
 ATTEMPTS = 3  # a request that kills its model server must not go on doing so
 FIRST_PAUSE_SECONDS = 0.05
@@ -58,6 +60,7 @@ class Channel(grpc.Channel):
         )
         self._wait = wait
         self._places = Semaphore(calls)
+        self._limits: dict[Any, TimeLimits] = {}  # by event loop, as the connections
         self._closed = False
 
     def unary_unary(
@@ -88,16 +91,20 @@ class Channel(grpc.Channel):
         if timeout is not None and timeout <= 0:
             raise failure(http2.DEADLINE_EXCEEDED, "Deadline Exceeded")
         with self._places:
-            timer = None if timeout is None else gevent.Timeout.start_new(timeout)
+            if timeout is None:
+                return self._attempts(fields, message, wait)
+            limits = self._limits.get(hub := gevent.get_hub())
+            if limits is None:
+                limits = self._limits[hub] = TimeLimits()
+            limit = limits.begin(timeout)
             try:
                 return self._attempts(fields, message, wait)
-            except gevent.Timeout as expired:
-                if expired is not timer:
+            except Expired as expired:
+                if expired.limit is not limit:
                     raise
                 raise failure(http2.DEADLINE_EXCEEDED, "Deadline Exceeded") from None
             finally:
-                if timer is not None:
-                    timer.close()
+                limits.end(limit)
 
     def _attempts(self, fields: bytes, message: Body, wait: bool) -> Answer:
         attempts = 0

@@ -3,80 +3,35 @@
 Owns the socket, the frames of both directions and the flow control. Knows nothing of methods, retries or time limits:
 a caller that gives up (gevent.Timeout) closes the connection, which cancels the call at the server. The greenlet that
 calls reads the answer itself; what a server sends while nobody calls (PING, GOAWAY) is read by the next call.
+
+A small call is one write, one wait and one read: nothing is read before there is something, since a socket that has
+nothing yet costs an exception.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
 import socket as flags
 from typing import Any
 
+import gevent
 from gevent import socket
 
+from tfsd import wsgi
 from tfsd.worker.upstream import http2
 from tfsd.worker.upstream.backend import Body
 from tfsd.worker.upstream.connection import HOST, CutOff, Refused
-from tfsd.worker.upstream.http2 import Fields, Metadatum, ProtocolError
+from tfsd.worker.upstream.grpc_answer import MAX_MESSAGE_BYTES, Answer, Message
+from tfsd.worker.upstream.http2 import Fields, ProtocolError
 
 RECEIVE_BYTES = 256 * 1024
 ONE_WRITE_BYTES = 64 * 1024  # up to here copying is cheaper than gathering
 DIRECT_BYTES = 64 * 1024  # what is missing of a frame from here on is received into the message itself
 PIECES = 64  # DATA frames in one system call
-MAX_MESSAGE_BYTES = 2**31 - 1  # protobuf's own limit
 TOP_UP_BYTES = 1 << 30  # received, after which the server may send as many again
 LAST_STREAM = 2**31 - 1
-
-
-class Answer:
-    """What came back for a call. `status` is None until it has ended."""
-
-    __slots__ = ("details", "initial", "message", "status", "trailing")
-
-    def __init__(self) -> None:
-        self.status: int | None = None
-        self.details = ""
-        self.initial: tuple[Metadatum, ...] | None = None
-        self.trailing: tuple[Metadatum, ...] = ()
-        self.message: bytes | None = None
-
-    def end(self, status: int, details: str, trailing: tuple[Metadatum, ...] = ()) -> None:
-        """Note how the call ended. An answer of OK needs its message."""
-        if status == http2.OK and self.message is None:
-            status, details = http2.INTERNAL, "The server answered OK without a message."
-        self.status, self.details, self.trailing = status, details, trailing
-
-
-class Message:
-    """A message that comes in pieces, written where it will stay."""
-
-    def __init__(self, size: int) -> None:
-        self._buffer = io.BytesIO(bytes(size))  # whose value is these very bytes, not a copy of them
-        self._view = self._buffer.getbuffer()
-        self._at = 0
-        self.missing = size
-
-    def add(self, piece: Any) -> None:
-        """Raises ProtocolError: more than the message's size."""
-        size = len(piece)
-        if size > self.missing:
-            raise ProtocolError("more than one message")
-        self._view[self._at : self._at + size] = piece
-        self._advance(size)
-
-    def receive(self, sock: Any, most: int) -> int:
-        """Read from the socket once; returns the number of bytes, 0 at its end."""
-        size: int = sock.recv_into(self._view[self._at : self._at + most])
-        self._advance(size)
-        return size
-
-    def _advance(self, size: int) -> None:
-        self._at += size
-        self.missing -= size
-
-    def value(self) -> bytes:
-        self._view.release()
-        return self._buffer.getvalue()
+_READ = 1  # gevent's event of a watcher
+_WHOLE_BLOCK = (http2.END_HEADERS, http2.END_HEADERS | http2.END_STREAM)  # flags of HEADERS
 
 
 def connected(address: int | str, timeout: float) -> Any:
@@ -98,9 +53,11 @@ def connected(address: int | str, timeout: float) -> Any:
 class GrpcConnection:
     """See the module. `reusable` says whether it may serve another call."""
 
-    def __init__(self, sock: Any) -> None:
-        """`sock` is connected, and waits in gevent's way."""
+    def __init__(self, sock: Any, readable: Any = None) -> None:
+        """`sock` is connected, and waits in gevent's way; `readable` is a watcher of the event loop that an answer is
+        waited for with, before it is read."""
         self._socket = sock
+        self._readable = readable
         self.reusable = True
         self._due = http2.GREETING  # goes out with the next frames
         self._stream = -1
@@ -119,10 +76,13 @@ class GrpcConnection:
         except OSError as error:
             raise Refused(f"{HOST}:{address}: {error}" if isinstance(address, int) else str(error)) from None
         sock.settimeout(None)
-        return cls(sock)
+        return cls(sock, gevent.get_hub().loop.io(sock.fileno(), _READ))
 
     def close(self) -> None:
         self.reusable = False
+        if self._readable is not None:
+            self._readable.close()
+            self._readable = None
         self._socket.close()
 
     def exchange(self, head: bytes, body: Body) -> Answer:
@@ -130,7 +90,7 @@ class GrpcConnection:
         self._stream += 2
         if self._stream + 2 > LAST_STREAM:
             self.reusable = False
-        self._answer = Answer()
+        answer = self._answer = Answer()
         self._begun = False
         self._message: Message | None = None
         self._message_head = b""
@@ -139,28 +99,35 @@ class GrpcConnection:
         try:
             with contextlib.suppress(OSError):  # a server may answer and close before it has read everything
                 self._send(head, body)
-            while self._answer.status is None:
+            if answer.status is None and self._readable is not None:
+                socket.wait(self._readable)
+            while answer.status is None:
                 self._receive()
         except ProtocolError as error:
             raise CutOff(f"not what HTTP/2 allows: {error}", False) from None
-        return self._answer
+        return answer
 
     # -- sending
 
     def _send(self, head: bytes, body: Body) -> None:
         pieces = (body,) if isinstance(body, bytes) else body
-        length = sum(map(len, pieces))
+        length = len(body) if isinstance(body, bytes) else sum(map(len, body))
         stream, size, due = self._stream, length + http2.MESSAGE_HEAD.size, self._due
         start = http2.frame_head(len(head), http2.HEADERS, http2.END_HEADERS, stream)
         self._due = b""
-        if size > min(self._frame_size, self._window, self._stream_window, ONE_WRITE_BYTES):
+        if (
+            size > ONE_WRITE_BYTES
+            or size > self._frame_size
+            or size > self._window
+            or size > self._stream_window
+        ):
             self._send_pieces(due + start + head, [http2.MESSAGE_HEAD.pack(0, length), *pieces])
             return
         self._window -= size
         data = http2.MESSAGE_FRAME_HEAD.pack(
             size >> 8, size & 0xFF, http2.DATA, http2.END_STREAM, stream, 0, length
         )
-        self._socket.sendall(b"".join((due, start, head, data, *pieces)))
+        wsgi.send(self._socket, b"".join((due, start, head, data, *pieces)))
 
     def _send_pieces(self, start: bytes, pieces: list[bytes | memoryview]) -> None:
         """Send pieces as DATA, as much at a time as the server allows; stops when it has answered already."""
@@ -234,32 +201,43 @@ class GrpcConnection:
     def _feed(self, data: bytes) -> None:
         if self._buffer:
             data = self._buffer + data
-        at, size, unpack = 0, len(data), http2.FRAME_HEAD.unpack_from
+        answer, at, size, unpack = self._answer, 0, len(data), http2.FRAME_HEAD.unpack_from
         while size - at >= 9:
             high, low, kind, flags, stream = unpack(data, at)
             length = high << 8 | low
-            start, at = at, at + 9 + length
+            start = at + 9
+            at = start + length
             if at > size:
-                if kind == http2.DATA and self._receive_directly(flags, stream, length, data[start + 9 :]):
+                if kind == http2.DATA and self._receive_directly(flags, stream, length, data[start:]):
                     self._buffer = b""
                     return
                 if kind != http2.DATA and length > http2.MAX_HEADER_BLOCK:
                     raise ProtocolError(f"a frame of {length} bytes and kind {kind}")
-                at = start
+                at = start - 9
                 break
-            if (
-                kind == http2.HEADERS
-                and flags | http2.END_STREAM == http2.END_STREAM | http2.END_HEADERS
-                and length <= http2.MAX_HEADER_BLOCK
-                and stream == self._stream
-                and self._block is None
-                and self._answer.status is None
-            ):  # nearly all of them
+            # The first two are nearly all of them.
+            if stream != self._stream or answer.status is not None or self._block is not None:
+                self._take(kind, flags, stream & http2.STREAM, data[start:at])
+            elif kind == http2.HEADERS and flags in _WHOLE_BLOCK and length <= http2.MAX_HEADER_BLOCK:
                 self._begun = True
-                self._fields(http2.read_fields(data[start + 9 : at]), bool(flags & http2.END_STREAM))
+                self._fields(http2.read_fields(data[start:at]), flags != http2.END_HEADERS)
+            elif kind == http2.DATA and not flags and self._is_whole_message(data, start, length):
+                answer.message = data[start + 5 : at]
+                self._begun = True
+                self._count(length)
             else:
-                self._take(kind, flags, stream & http2.STREAM, data[start + 9 : at])
+                self._take(kind, flags, stream, data[start:at])
         self._buffer = data[at:]
+
+    def _is_whole_message(self, data: bytes, start: int, length: int) -> bool:
+        """Whether so many bytes are the only message of the answer, from its beginning to its end."""
+        return (
+            length >= http2.MESSAGE_HEAD.size
+            and self._message is None
+            and not self._message_head
+            and self._answer.message is None
+            and http2.MESSAGE_HEAD.unpack_from(data, start) == (0, length - http2.MESSAGE_HEAD.size)
+        )
 
     def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if self._block is not None and kind != http2.CONTINUATION:

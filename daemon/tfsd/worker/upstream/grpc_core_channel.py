@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 
 from tfsd.plan import ModelServer
-from tfsd.worker.upstream.grpc_connection import MAX_MESSAGE_BYTES
+from tfsd.worker.upstream.grpc_answer import MAX_MESSAGE_BYTES
 
 ATTEMPTS = 3
 FIRST_PAUSE_SECONDS = 0.05

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tfsd.worker.upstream import http2
 from tfsd.worker.upstream.connection import CutOff
-from tfsd.worker.upstream.grpc_connection import Answer, GrpcConnection
+from tfsd.worker.upstream.grpc_answer import Answer
+from tfsd.worker.upstream.grpc_connection import GrpcConnection
 from tfsd.worker.upstream.http2 import frame
 
 OK_HEAD = [(":status", "200"), ("content-type", "application/grpc")]
@@ -31,6 +32,10 @@ class Script:
 
     def sendall(self, data: Any) -> None:
         self.sent += bytes(data)
+
+    def send(self, data: bytes) -> int:
+        self.sendall(data)
+        return len(data)
 
     def sendmsg(self, parts: list[Any]) -> int:
         self.sendall(b"".join(parts))
@@ -150,6 +155,10 @@ class Strict:
                 assert min(self._window, self._stream_window) >= 0
                 self.received += payload
                 self.ended = bool(flags & http2.END_STREAM)
+
+    def send(self, data: bytes) -> int:
+        self.sendall(data)
+        return len(data)
 
     def sendmsg(self, parts: list[Any]) -> int:
         self.sendall(b"".join(parts))
