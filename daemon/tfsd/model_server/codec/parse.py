@@ -69,8 +69,10 @@ _NAMED = {
     b"Inf": re.compile(rb"Inf(?:inity)?+[ \n\r\t]*+[\]},]"),
 }
 _LONE_HIGH = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})")
-#: A number with an exponent of 309 or more: a double may hold it, but RapidJSON does not always see that.
-_HUGE = re.compile(rb"[0-9](?:\.([0-9]+))?[eE]\+?0*+([1-9][0-9]{3,}|3[1-9][0-9]|309|[4-9][0-9]{2})")
+#: An exponent of 309 or more: a double may hold such a number, but RapidJSON does not always see that.
+_HUGE = rb"\+?0*+([1-9][0-9]{3,}|3[1-9][0-9]|309|[4-9][0-9]{2})"
+_HUGE_EXPONENT = re.compile(b"[eE]" + _HUGE)
+_HUGE_EXPONENTS = {letter: re.compile(letter + _HUGE) for letter in (b"e", b"E")}
 #: What orjson refuses and RapidJSON may not, and texts of the same length that are no more right elsewhere.
 _STAND_INS = [
     (sign + name, b" 1".ljust(len(sign + name)))
@@ -93,7 +95,7 @@ def parse(body: bytes) -> JsonValue:
 
     Raises ServingError: INVALID_ARGUMENT, `JSON Parse error: ...` in RapidJSON's words.
     """
-    if _names_numbers(body) or _HUGE.search(body) is not None:
+    if _names_numbers(body) or _has_huge_exponent(body):
         return _read(body)
     try:
         value = orjson.loads(body)
@@ -238,14 +240,20 @@ def _lone_surrogates(body: bytes) -> list[int]:
     return [found.start()] if found else []
 
 
+def _has_huge_exponent(body: bytes) -> bool:
+    """Whether there seems to be one; perhaps it is in a string."""
+    return any(letter in body and pattern.search(body) for letter, pattern in _HUGE_EXPONENTS.items())
+
+
 def _huge_numbers(blanked: bytes) -> list[int]:
-    """Where the first number is whose exponent is too big."""
-    for found in _HUGE.finditer(blanked):
-        digits = len(found[1] or b"")
-        if (digits > KEPT_DIGITS or int(found[2][:9]) > MAX_EXPONENT + digits) and is_too_big(
-            found[0].decode()
-        ):
-            return [found.start()]
+    """Where the first exponent is that is too big."""
+    for found in _HUGE_EXPONENT.finditer(blanked) if _has_huge_exponent(blanked) else ():
+        at = found.start()
+        digits = blanked[blanked.rfind(b".", 0, at) + 1 : at]
+        fraction = digits if digits.isdigit() else b""
+        plain = len(fraction) <= KEPT_DIGITS and int(found[1][:9]) <= MAX_EXPONENT + len(fraction)
+        if not plain and is_too_big(f"0.{fraction.decode()}e{found[1].decode()}"):
+            return [at]
     return []
 
 

@@ -136,8 +136,25 @@ def flatten(roots: list[JsonValue], shape: tuple[int, ...], dtype: int) -> list[
 
     Raises Misfit: the first value, in the order of the text, that is not as it should be.
     """
-    level, misfit, per_root = roots, None, 1  # no exception in a variable: its frames would hold themselves
-    for depth, size in enumerate(shape):
+    values = 1  # of an element of each level, itself included
+    steps = [BLOCK]
+    for size in reversed(shape):
+        values = 1 + size * values
+        steps.append(max(1, BLOCK // values))
+    return _flatten(roots, 0, shape, dtype, steps[::-1])
+
+
+def _flatten(
+    level: list[JsonValue], depth: int, shape: tuple[int, ...], dtype: int, steps: list[int]
+) -> list[JsonValue]:
+    """As `flatten`, for elements `depth` levels down.
+
+    `steps`: how many elements of each level are looked at together, down to their scalars. The processor's cache has
+    these; a whole level of a large body would come from memory in each pass.
+    """
+    misfit, per_root = None, 1  # no exception in a variable: its frames would hold themselves
+    while depth < len(shape) and len(level) <= steps[depth]:
+        size = shape[depth]
         at = first_other(type, level, _LIST)
         at = first_other(len, level if at == len(level) else level[:at], {size})
         if at < len(level):  # what comes before it in the text may be wrong deeper down
@@ -145,16 +162,29 @@ def flatten(roots: list[JsonValue], shape: tuple[int, ...], dtype: int) -> list[
             level = level[:at]
         level = list(chain.from_iterable(level))
         per_root *= size
+        depth += 1
     try:
-        values = scalars(level, dtype)
+        values = _leaves(level, shape, dtype) if depth == len(shape) else []
+        for start in range(0, len(level), steps[depth]) if depth < len(shape) else ():
+            try:
+                values += _flatten(level[start : start + steps[depth]], depth, shape, dtype, steps)
+            except Misfit as deeper:
+                raise Misfit(start + deeper.root, deeper.error) from None
     except Misfit as deeper:
-        error = deeper.error
-        if isinstance(level[deeper.root], list):
-            error = invalid(f"Encountered list at unexpected level: {len(shape)} expected < {len(shape)}")
-        raise Misfit(deeper.root // per_root, error) from None
+        raise Misfit(deeper.root // per_root, deeper.error) from None
     if misfit is not None:
         raise Misfit(*misfit)
     return values
+
+
+def _leaves(level: list[JsonValue], shape: tuple[int, ...], dtype: int) -> list[JsonValue]:
+    try:
+        return scalars(level, dtype)
+    except Misfit as misfit:
+        error = misfit.error
+        if isinstance(level[misfit.root], list):
+            error = invalid(f"Encountered list at unexpected level: {len(shape)} expected < {len(shape)}")
+        raise Misfit(misfit.root, error) from None
 
 
 def _shape_error(value: JsonValue, level: int, shape: tuple[int, ...]) -> ServingError:
