@@ -75,14 +75,21 @@ class _Signatures:
     by_name: Mapping[str, Signature]
 
 
+class _Servers:
+    """What is kept of one model's servers: calls that are ready, and signatures by the version that is asked for."""
+
+    def __init__(self, group: Group) -> None:
+        self.stub = prediction_service_pb2_grpc.PredictionServiceStub(group.channel)
+        self.predict_pieces = group.channel.unary_unary(PREDICT_METHOD)
+        self.signatures: dict[int | None, _Signatures] = {}
+
+
 class PredictionService:
     """The model servers of this worker, by gRPC. `timeout` is that of one call, in seconds."""
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
-        self._stubs: WeakKeyDictionary[Group, Any] = WeakKeyDictionary()
-        self._raw: WeakKeyDictionary[Group, Any] = WeakKeyDictionary()
-        self._signatures: WeakKeyDictionary[Group, dict[int | None, _Signatures]] = WeakKeyDictionary()
+        self._servers: WeakKeyDictionary[Group, _Servers] = WeakKeyDictionary()
 
     def signature(
         self, target: Target, deadline: float, name: str = SERVING_DEFAULT, hint: str = ANOTHER_SIGNATURE
@@ -91,7 +98,7 @@ class PredictionService:
 
         `hint` says how another one is chosen. Raises HttpError.
         """
-        known = self._signatures.setdefault(target.group, {})
+        known = self._of(target.group).signatures
         found = known.get(target.asked_version)
         if found is None:
             request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
@@ -108,30 +115,30 @@ class PredictionService:
 
         `deadline` is the HTTP request's, on the clock of time.monotonic(). Raises HttpError.
         """
-        tasks = getattr(request, "tasks", None)
-        for spec in [request.model_spec] if tasks is None else [task.model_spec for task in tasks]:
+        several = isinstance(request, inference_pb2.MultiInferenceRequest)
+        for spec in [task.model_spec for task in request.tasks] if several else [request.model_spec]:
             if spec.name in ("", GENERIC):
                 _name_model(spec, target)
         try:
             response = self._call(VERBS[type(request)], request, target, deadline)
         except HttpError as error:
             if error.status in (400, 404):
-                self._signatures.pop(target.group, None)  # it may be of a version that is no more
+                self._of(target.group).signatures = {}  # it may be of a version that is no more
             raise
-        self.check_version(getattr(response, "model_spec", None), target)
+        self.check_version(None if several else response.model_spec, target)
         return response
 
     def predict_pieces(self, message: Sequence[bytes | memoryview], target: Target, deadline: float) -> bytes:
         """Send the pieces of a serialized PredictRequest (see `spec`). Returns the serialized response. Raises
         HttpError."""
-        call = self._raw.get(target.group)
-        if call is None:
-            call = self._raw[target.group] = target.group.channel.unary_unary(PREDICT_METHOD)
+        servers = self._of(target.group)
         try:
-            return self._attempts(lambda timeout: call(message, timeout=timeout), target, deadline)
+            return self._attempts(
+                lambda timeout: servers.predict_pieces(message, timeout=timeout), target, deadline
+            )
         except HttpError as error:
             if error.status in (400, 404):
-                self._signatures.pop(target.group, None)
+                servers.signatures = {}
             raise
 
     @staticmethod
@@ -143,18 +150,20 @@ class PredictionService:
 
     def check_version(self, spec: Any, target: Target) -> None:
         """Forget the latest version's signatures when an answer, with this ModelSpec, comes from another one."""
-        known = self._signatures.get(target.group, {})
+        known = self._of(target.group).signatures
         latest = known.get(None)
         if latest is not None and spec is not None and spec.version.value != latest.version:
             del known[None]
 
+    def _of(self, group: Group) -> _Servers:
+        found = self._servers.get(group)
+        if found is None:
+            found = self._servers[group] = _Servers(group)
+        return found
+
     def _call(self, verb: str, request: Any, target: Target, deadline: float) -> Any:
-        group = target.group
-        stub = self._stubs.get(group)
-        if stub is None:
-            stub = prediction_service_pb2_grpc.PredictionServiceStub(group.channel)
-            self._stubs[group] = stub
-        return self._attempts(lambda timeout: getattr(stub, verb)(request, timeout=timeout), target, deadline)
+        call = getattr(self._of(target.group).stub, verb)
+        return self._attempts(lambda timeout: call(request, timeout=timeout), target, deadline)
 
     def _attempts(self, call: Callable[[float], Any], target: Target, deadline: float) -> Any:
         group = target.group

@@ -6,6 +6,9 @@ UTF-8. Knows nothing of what the content means.
 
 import codecs
 import re
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import NamedTuple
 
 from tfsd.errors import BadRequest, UnsupportedMediaType
@@ -20,15 +23,17 @@ _MARKS = (  # the longer mark of UTF-32 begins with that of UTF-16
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_REMEMBERED = 256  # headers
 
 
 class MediaType(NamedTuple):
     """A media type in lower case, such as `text/csv`, and its parameters by lower-case name."""
 
     name: str
-    parameters: dict[str, str]
+    parameters: Mapping[str, str]
 
 
+@lru_cache(_REMEMBERED)
 def parse(header: str) -> MediaType:
     """Split a Content-Type; capitals and blanks make no difference, quoted parameter values are unquoted."""
     name, semicolon, _ = header.partition(";")
@@ -36,7 +41,7 @@ def parse(header: str) -> MediaType:
     if semicolon:
         for key, quoted, plain in _PARAMETER.findall(header):
             parameters.setdefault(key.lower(), re.sub(r"\\(.)", r"\1", quoted) or plain)
-    return MediaType(name.strip().lower(), parameters)
+    return MediaType(name.strip().lower(), MappingProxyType(parameters))
 
 
 def to_utf8(body: bytes, charset: str | None) -> bytes:
