@@ -121,8 +121,7 @@ def _decode_rows(rows: list[JsonValue], inputs: Inputs) -> dict[str, np.ndarray]
     named = _is_named(rows[0])
     alike = len(rows)
     if named:
-        plain, alike = _rows_alike(rows, inputs)
-        given, wrong = _given(rows[:alike], plain, set(inputs))
+        given, alike, wrong = _given(rows, set(inputs))
         alike = wrong if wrong < alike and not _is_named(rows[wrong]) else alike
         columns, wrong = _named_columns(given, wrong, inputs)
     else:
@@ -144,16 +143,6 @@ def _decode_rows(rows: list[JsonValue], inputs: Inputs) -> dict[str, np.ndarray]
 def _is_named(row: JsonValue) -> bool:
     """Whether a row is an object of inputs."""
     return is_object(row) and not is_base64(row)
-
-
-def _rows_alike(rows: list[JsonValue], inputs: Inputs) -> tuple[int, int]:
-    """How many rows, from the first on, are dicts, and how many are objects of inputs; one that is base64 may be among
-    them if its name is not an input's."""
-    plain = first_other(type, rows, _DICT)
-    if inputs.keys() == {"b64"}:
-        alike = next((index for index, row in enumerate(rows) if not _is_named(row)), len(rows))
-        return min(plain, alike), alike
-    return plain, plain + first_other(type, rows[plain:], OBJECTS)
 
 
 #: Input name -> the shape of each row's value, and the scalars of all rows.
@@ -188,26 +177,39 @@ def _named_columns(given: _Given, wrong: int, inputs: Inputs) -> tuple[_Columns,
     return columns, wrong
 
 
-def _given(rows: list[JsonObject], plain: int, names: set[str]) -> tuple[_Given, int]:
-    """What rows, of which the first `plain` are dicts, have up to the first with other names, and which that is (the
-    number of rows when none is)."""
-    columns, same = _by_name(cast(list[dict[str, JsonValue]], rows[:plain]), names)
-    return _with_rest({name: (values, range(same)) for name, values in columns.items()}, rows, same, names)
+def _given(rows: list[JsonValue], names: set[str]) -> tuple[_Given, int, int]:
+    """What rows have up to the first with other names, how many (from the first on) are objects of inputs, and which it
+    is that has other names (the number of rows when none has).
+
+    A row that is base64 may be among the objects of inputs if its name is not an input's.
+    """
+    columns, same = _by_name(rows, names)
+    alike = same
+    if names == {"b64"}:
+        same = first_other(type, columns["b64"], frozenset(map(type, columns["b64"])) - {str})
+        columns["b64"] = columns["b64"][:same]
+        alike = next((index for index in range(same, len(rows)) if not _is_named(rows[index])), len(rows))
+    elif same < len(rows):
+        alike += first_other(type, rows[same:], OBJECTS)
+    given: _Given = {name: (values, range(same)) for name, values in columns.items()}
+    given, wrong = _with_rest(given, rows[:alike] if alike < len(rows) else rows, same, names)
+    return given, alike, wrong
 
 
-def _by_name(rows: list[dict[str, JsonValue]], names: set[str]) -> tuple[dict[str, list[JsonValue]], int]:
-    """The values of the rows, from the first on, that have just those names, and how many these are."""
+def _by_name(rows: list[JsonValue], names: set[str]) -> tuple[dict[str, list[JsonValue]], int]:
+    """The values of the rows, from the first on, that are dicts of just those names, and how many these are."""
     columns: dict[str, list[JsonValue]] = {name: [] for name in names}
     for start in range(0, len(rows), BLOCK):
         block = rows[start : start + BLOCK]
-        alike = {len(names)}.issuperset(map(len, block))
+        alike = _DICT.issuperset(map(type, block)) and {len(names)}.issuperset(map(len, block))
         try:
             found = [list(map(itemgetter(name), block)) for name in names] if alike else []
         except KeyError:
             alike = False
         if not alike:
-            same = next(compress(count(), map(ne, map(dict.keys, block), repeat(names))))
-            found = [list(map(itemgetter(name), block[:same])) for name in names]
+            dicts = block[: first_other(type, block, _DICT)]
+            same = next(compress(count(), map(ne, map(dict.keys, dicts), repeat(names))), len(dicts))
+            found = [list(map(itemgetter(name), dicts[:same])) for name in names]
         for name, values in zip(names, found, strict=True):
             columns[name] += values
         if not alike:

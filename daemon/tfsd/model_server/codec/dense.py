@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from tfsd.model_server.codec.parse import parse
-from tfsd.model_server.codec.structure import blank_strings
+from tfsd.model_server.codec.structure import BLOCK, blank_strings, count
 from tfsd.model_server.codec.values import MAX_RANK, Misfit, build_array, scalars
 from tfsd.model_server.errors import ServingError, invalid
 
@@ -55,10 +55,21 @@ def collector_at_rest(size: int) -> Iterator[None]:
 
 def refuse_empty_containers(body: bytes | bytearray) -> None:
     """Raises ServingError: there are more than MAX_EMPTY empty arrays and objects."""
-    if len(body) <= 2 * MAX_EMPTY or body.count(b"[") + body.count(b"{") <= MAX_EMPTY:
+    if len(body) <= 2 * MAX_EMPTY or _openings_before_space_or_end(body) <= MAX_EMPTY:
         return
     if _count_empty(body) > MAX_EMPTY and _count_empty(blank_strings(bytes(body))) > MAX_EMPTY:
         raise invalid(f"JSON Parse error: there are more than {MAX_EMPTY} empty arrays and objects")
+
+
+def _openings_before_space_or_end(body: bytes | bytearray) -> int:
+    """How many brackets open what may be empty."""
+    found = 0
+    for start in range(0, len(body), BLOCK):
+        octets = np.frombuffer(body, np.uint8, min(BLOCK + 1, len(body) - start), start)
+        shapes = octets | 0x20  # `[` and `{` are one then, and so are `]` and `}`
+        opening, following = shapes[:-1] == ord("{"), octets[1:]
+        found += int(np.count_nonzero(opening & ((shapes[1:] == ord("}")) | (following <= ord(" ")))))
+    return found
 
 
 def _count_empty(body: bytes | bytearray) -> int:
@@ -68,7 +79,7 @@ def _count_empty(body: bytes | bytearray) -> int:
 
 def is_dense(body: bytes | bytearray) -> bool:
     """Whether a body has many arrays for its size."""
-    return len(body) >= LARGE_BYTES and body.count(b"[") * FEW_BYTES > len(body)
+    return len(body) >= LARGE_BYTES and count(body, b"[") * FEW_BYTES > len(body)
 
 
 def read_flat(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import codecs
 import sys
-from itertools import pairwise
 
 import numpy as np
 
@@ -44,7 +43,7 @@ def encode_all(strings: list[str]) -> list[bytes]:
     octets = b"".join([block for block, _ in blocks])
     ends = np.cumsum(np.concatenate([[0], *(sizes for _, sizes in blocks)]), dtype=np.int64)
     bounds = ends[np.cumsum([0, *map(len, strings)])].tolist()
-    return [octets[start:end] for start, end in pairwise(bounds)]
+    return list(map(octets.__getitem__, map(slice, bounds, bounds[1:])))
 
 
 def _encode(text: str) -> tuple[bytes, np.ndarray]:

@@ -7,11 +7,10 @@ more per value than another. Owns the texts of the errors (tensorflow_model_serv
 from __future__ import annotations
 
 import contextlib
-import functools
 import re
 from binascii import a2b_base64
 from collections.abc import Callable
-from itertools import chain, compress, count, islice, repeat
+from itertools import chain, compress, islice, repeat
 from operator import add, and_, contains, is_, itemgetter
 from typing import Any
 
@@ -40,7 +39,7 @@ _BASE64_SPACE = re.compile(rb"[ \t\n\v\f\r]+")
 _BASE64 = re.compile(rb"([A-Za-z0-9+/]*)([=.]*)")
 #: Many at once, each with a separator after it, once white space is gone and padding as usual.
 _SEPARATOR, _WHITE_SPACE, _PADDING = ",", b" \t\n\v\f\r", bytes.maketrans(b".", b"=")
-_PADS = b"", b"", b"==", b"="  # by how many characters are left over
+_PADS = "", "", "==", "="  # by how many characters are left over
 _BASE64_TEXTS = re.compile(rb"(?:(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}(?:==)?|[A-Za-z0-9+/]{3}=?)?,)*+")
 
 
@@ -201,18 +200,16 @@ def _shape_error(value: JsonValue, level: int, shape: tuple[int, ...]) -> Servin
 
 def scalars(values: list[JsonValue], dtype: int) -> list[JsonValue]:
     """Scalars of a tensor, strings as bytes. Raises Misfit: the first one whose JSON type does not fit."""
+    if dtype == STRING:
+        return _strings(values)
     fitting = _FITTING.get(dtype, frozenset())
     if fitting.issuperset(map(type, values)):
-        if dtype == STRING:
-            return encode_all(values)
         if dtype not in INTEGERS or not values:
             return values
         low, high = INTEGERS[dtype]
         if low <= min(values) and max(values) <= high:
             return values
         at = next(i for i, value in enumerate(values) if not low <= value <= high)
-    elif dtype == STRING:
-        return _strings(values)
     elif dtype in INTEGERS:
         low, high = INTEGERS[dtype]
         at = next(i for i, value in enumerate(values) if type(value) is not int or not low <= value <= high)
@@ -223,18 +220,29 @@ def scalars(values: list[JsonValue], dtype: int) -> list[JsonValue]:
 
 def _strings(values: list[JsonValue]) -> list[bytes]:
     """Strings and base64 objects as bytes. Raises Misfit."""
+    strings: list[bytes] = []
+    for start in range(0, len(values), BLOCK):
+        block = values[start : start + BLOCK]
+        found = encode_all(block) if _TEXT.issuperset(map(type, block)) else _mixed(block)
+        strings += found
+        if len(found) < len(block):
+            raise Misfit(start + len(found), _string_error(block[len(found)]))
+    return strings
+
+
+def _mixed(values: list[JsonValue]) -> list[bytes]:
+    """The bytes of strings and base64 objects up to the first value that is wrong."""
     wrong = first_other(type, values, _STRINGS)
-    in_base64 = list(map(is_, map(type, values[:wrong]), repeat(dict)))
-    decoded = _decoded(list(compress(values, in_base64)))
-    if len(decoded) < sum(in_base64):
-        wrong = next(islice(compress(count(), in_base64), len(decoded), None))
-    if wrong < len(values):
-        raise Misfit(wrong, _string_error(values[wrong]))
-    if len(decoded) == len(values):
-        return decoded
-    encoded = iter(encode_all([value for value in values if type(value) is str]))
-    objects = iter(decoded)
-    return [next(objects) if one else next(encoded) for one in in_base64]
+    kinds = np.fromiter(map(is_, map(type, values[:wrong]), repeat(dict)), bool, wrong)
+    if kinds.all():
+        return _decoded(values[:wrong])
+    decoded = _decoded(list(compress(values, kinds.tolist())))
+    kinds = kinds[: next(islice(np.flatnonzero(kinds), len(decoded), None), wrong)]
+    encoded = encode_all(list(compress(values, (~kinds).tolist())))
+    strings = np.empty(len(kinds), object)
+    strings[kinds] = np.fromiter(decoded, object, len(decoded))
+    strings[~kinds] = np.fromiter(encoded, object, len(encoded))
+    return strings.tolist()
 
 
 def _string_error(value: JsonValue) -> ServingError:
@@ -250,22 +258,29 @@ def _string_error(value: JsonValue) -> ServingError:
 def _decoded(values: list[dict[str, JsonValue]]) -> list[bytes]:
     """The bytes of objects up to the first that is no base64 object, or whose text is none."""
     values = values[: first_other(len, values, {1})]
-    named = list(map(contains, values, repeat("b64")))
-    texts = list(map(itemgetter("b64"), values[: named.index(False)] if False in named else values))
+    try:
+        texts = list(map(itemgetter("b64"), values))
+    except KeyError:
+        named = list(map(contains, values, repeat("b64")))
+        texts = list(map(itemgetter("b64"), values[: named.index(False)]))
     texts = texts[: first_other(type, texts, _TEXT)]
-    # what is plainly right; but the standard library takes `AAAA=` for it
+    left = list(map(and_, map(len, texts), repeat(3)))
+    padded = texts
+    if any(left) and "=" not in "".join(compress(texts, left)):
+        padded = list(map(add, texts, map(_PADS.__getitem__, left)))
     with contextlib.suppress(ValueError):
-        decoded = list(map(functools.partial(a2b_base64, strict_mode=True), texts))
-        sizes = np.fromiter(map(len, decoded), np.intp, len(decoded))
-        if 4 * int(((sizes + 2) // 3).sum()) == sum(map(len, texts)):
+        decoded = [a2b_base64(text, strict_mode=True) for text in padded]
+        joined = "".join(padded)
+        # the standard library takes `AAAA=` for right
+        if 4 * (sum(map(len, decoded)) + joined.count("=")) == 3 * len(joined):
             return decoded
     separated = list(map(contains, texts, repeat(_SEPARATOR)))
     texts = texts[: separated.index(True)] if True in separated else texts
-    joined = "".join(map(add, texts, repeat(_SEPARATOR))).encode("utf-8", "surrogatepass")
-    joined = joined.translate(_PADDING, _WHITE_SPACE)
-    right = _BASE64_TEXTS.match(joined).group().split(_SEPARATOR.encode())[:-1]  # type: ignore[union-attr]
-    left = map(and_, map(len, right), repeat(3))
-    return list(map(a2b_base64, map(add, right, map(_PADS.__getitem__, left))))
+    octets = "".join(map(add, texts, repeat(_SEPARATOR))).encode("utf-8", "surrogatepass")
+    octets = octets.translate(_PADDING, _WHITE_SPACE)
+    right = _BASE64_TEXTS.match(octets).group().split(_SEPARATOR.encode())[:-1]  # type: ignore[union-attr]
+    pads = map(_PADS.__getitem__, map(and_, map(len, right), repeat(3)))
+    return list(map(a2b_base64, map(add, right, map(str.encode, pads))))
 
 
 def _type_error(value: JsonValue, dtype: int) -> ServingError:
