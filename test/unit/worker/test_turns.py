@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -65,6 +66,30 @@ def test_a_time_limit_ends_the_wait() -> None:
         wait_for_ever()
     assert raised.value is limit
     turns.wait({})  # and the next goes on
+
+
+def test_a_busy_connection_does_not_keep_the_loop_from_the_others() -> None:
+    """Its next request has come when the last one is answered, so that it never waits for its socket."""
+    turns, gone_on = Turns(), []
+    ours, theirs = socket.socketpair()
+
+    def other() -> None:
+        ours.recv(1)
+        turns.wait({PASSED_ON: "2.0"})
+        gone_on.append("other")
+
+    def busy() -> None:
+        theirs.send(b"x")
+        while len(gone_on) < 20 and "other" not in gone_on:
+            turns.wait({PASSED_ON: f"{3 + len(gone_on)}"})
+            gone_on.append("busy")
+            began = time.monotonic()
+            while time.monotonic() < began + 0.002:
+                pass
+
+    with ours, theirs:
+        gevent.joinall([gevent.spawn(other), gevent.spawn(busy)], raise_error=True)
+    assert gone_on.index("other") <= 2
 
 
 @pytest.mark.parametrize("step", [0.001, 0.0], ids=["milliseconds apart", "within a millisecond"])
