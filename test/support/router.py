@@ -11,6 +11,16 @@ from tfsd.stack.nginx import Nginx
 from tfsd.stack.templates import render
 
 BUFFER = 64 * 1024
+PROXIED = """
+            proxy_pass_request_body off;
+            proxy_pass_request_headers off;
+            proxy_set_header Content-Length "";
+            proxy_set_header X-Target $direct_target;
+            proxy_set_header X-Model $direct_model;
+            proxy_set_header X-Decided $decided_target;
+            proxy_method GET;
+            proxy_pass "http://unix:DIRECTORY/decided.sock";
+"""
 HTTP = f"""
     include decision.conf;
     client_body_buffer_size {BUFFER};
@@ -22,16 +32,14 @@ HTTP = f"""
         location = /nothing {{ return 204; }}
         location = /invocations {{
             include head.conf;
+            set $judged "";
+            if ($long_way) {{ rewrite ^ $long_way last; }}
             mirror /nothing;
-            proxy_pass_request_body off;
-            proxy_pass_request_headers off;
-            proxy_set_header Content-Length "";
-            proxy_set_header X-Target $direct_target;
-            proxy_set_header X-Model $direct_model;
-            proxy_set_header X-Decided $decided_target;
-            proxy_method GET;
-            proxy_pass "http://unix:DIRECTORY/decided.sock";
+            {PROXIED}
         }}
+        location = /long/ {{ set $judged no; mirror /nothing; index /long/judged; }}
+        location = /long/judged {{ include judged.conf; {PROXIED} }}
+        location = /lines/worker {{ return 200 worker; }}
     }}
     map $http_x_target $answer {{
         "" worker;
@@ -66,6 +74,7 @@ def decision(*, njs: bool = True, joins_lines: bool = True, **environ: str) -> d
     found = {path.name: text for path, text in files.items() if path.suffix == ".js"}
     text = files[Path("/run/x/decision.conf")]
     found["head.conf"] = render("head.conf", joins_lines=joins_lines)
+    found["judged.conf"] = render("judged.conf")
     return {**found, "decision.conf": text.replace('js_path "/run/x"', 'js_path "."')}
 
 

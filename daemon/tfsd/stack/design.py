@@ -29,6 +29,10 @@ from tfsd.stop_times import stop_times
 
 LONE_SOCKET_COPIES = 3
 MAX_OPEN_FILES = 65_536
+LINES_TYPES = (
+    "text/csv",
+    *(f"application/{name}" for name in ("jsonlines", "jsonl", "jsons", "x-ndjson")),
+)
 MAX_CAPTURE_LOG_BYTES = 128 << 20  # more than control lets wait, so that it decides as long as it runs
 
 
@@ -216,6 +220,7 @@ class Stack:
                 for model in self._direct_models().values()
             ],
             default_target=f"{default_target}:predict" if default_target or self.plan.slots else "",
+            lines_types=LINES_TYPES,
             json_accepts=["application/json", *(("", "*/*") if self._json_by_default() else ())],
         )
 

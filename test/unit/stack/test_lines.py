@@ -25,7 +25,7 @@ HTTP = """
     server {
         listen LISTEN;
         location = /nothing { return 204; }
-        location = /invocations { include head.conf; rewrite ^ /lines/ last; }
+        location = /invocations { include head.conf; set $judged ""; rewrite ^ /lines/ last; }
         location = /lines/ { js_import lines from lines.js; mirror /nothing; index $lines_way; }
         location = /lines/worker { return 200 worker; }
         location = /lines/direct {
