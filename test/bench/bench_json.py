@@ -22,7 +22,7 @@ from tfsd.model_server.codec.codec import decode_predict
 from tfsd.model_server.errors import ServingError
 
 FLOAT, STRING = 1, 7
-ONE, TEXT, TWO = {"x": FLOAT}, {"x": STRING}, {"a": FLOAT, "b": FLOAT}
+ONE, TEXT, TWO, EMPTY = {"x": FLOAT}, {"x": STRING}, {"a": FLOAT, "b": FLOAT}, {"": FLOAT}
 PLAIN = "1.5"
 #: Kind -> a row, the last row, the inputs.
 KINDS = {
@@ -60,6 +60,20 @@ KINDS = {
     'wrong names: {"y":1}': ('{"y":1}', '{"y":1}', ONE),
     '{"x":1}, the last name wrong': ('{"x":1}', '{"y":1}', ONE),
     '{"x":{"y":1}}': ('{"x":{"y":1}}', '{"x":{"y":1}}', ONE),
+    "Inf": ("Inf", "Inf", ONE),
+    "1.5,-NaN": ("1.5,-NaN", "1.5", ONE),
+    "1, the last NaN": ("1", "NaN", ONE),
+    "1e100": ("1e100", "1e100", ONE),
+    "0.0e309": ("0.0e309", "0.0e309", ONE),
+    "1.5, the last 1e999": ("1.5", "1e999", ONE),
+    '"\\udc00"': ('"\\udc00"', '"\\udc00"', TEXT),
+    '"ff", a byte that is no UTF-8': ('"\udcff"', '"\udcff"', TEXT),
+    '"", the last "\\udc00"': ('""', '"\\udc00"', TEXT),
+    '{"x":1}, each 1000th with x\\u0000': ('{"x\\u0000":1}' + ',{"x":1}' * 999, '{"x":1}', ONE),
+    '{"":[1]}, the last {"":NaN}': ('{"":[1]}', '{"":[NaN]}', EMPTY),
+    "[[[[1]]]], the last ragged": ("[[[[1]]]]", "[[[[1,2]]]]", ONE),
+    "16 lists around 1, ragged": ("[" * 16 + "1" + "]" * 16, "[" * 16 + "1,2" + "]" * 16, ONE),
+    '16 lists around ""': ("[" * 16 + '""' + "]" * 16, "[" * 16 + '""' + "]" * 16, TEXT),
     "1.5, then true": ("1.5", "true", ONE),
     "1.5, cut short": ("1.5", "1.5", ONE),
     '{"x":1}, cut short': ('{"x":1}', '{"x":1', ONE),
@@ -82,7 +96,9 @@ def cost(kind: str, megabytes: float) -> float:
     """CPU seconds for each MB of a body."""
     row, last, inputs = KINDS[kind]
     rows = [row] * int(megabytes * 1e6 / (len(row) + 1)) + [last]
-    body = ('{"instances":[' + ",".join(rows) + ("" if "cut short" in kind else "]}")).encode()
+    body = ('{"instances":[' + ",".join(rows) + ("" if "cut short" in kind else "]}")).encode(
+        "utf-8", "surrogateescape"
+    )
     began = time.process_time()
     with contextlib.suppress(ServingError):
         decode_predict(body, lambda signature: inputs)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from itertools import chain, compress, count, repeat
 from operator import itemgetter, ne
-from typing import Any, NoReturn, cast
+from typing import NoReturn, cast
 
 import numpy as np
 
@@ -33,7 +33,6 @@ from tfsd.model_server.codec.values import (
 from tfsd.model_server.errors import ServingError, invalid
 
 _DICT: frozenset[type] = frozenset((dict,))
-_TUPLE: frozenset[type] = frozenset((tuple,))
 #: Input name -> number of its TensorFlow dtype (`DataType` in types.proto).
 Inputs = Mapping[str, int]
 #: Signature name (empty: the default one) -> its inputs; raises ServingError for what cannot be served.
@@ -235,33 +234,35 @@ def _by_member(
     """As `_given`, for names that are repeated or that stand for others (`values.name_of`)."""
     sizes = np.fromiter(map(len, rows), np.intp, len(rows))
     alike = _first(sizes < len(names))
-    in_order: list[Any] = rows[:alike]
-    if not _TUPLE.issuperset(map(type, in_order)):
-        in_order = [row.items() if type(row) is dict else row for row in in_order]
-    members = list(chain.from_iterable(in_order))
-    keys = list(map(itemgetter(0), members))
-    order = list(names)
-    distinct = list(set(keys))
+    keys, members = _members(rows[:alike])
+    order, distinct = list(names), list(set(keys))
     meant = (key if key in names else name for key, name in zip(distinct, names_of(distinct), strict=True))
     numbers = {name: number for number, name in enumerate(order)}
     numbers = {key: numbers.get(name, -1) for key, name in zip(distinct, meant, strict=True)}
     if len(order) == 1 and set(numbers.values()) == {0}:
-        return {
-            order[0]: (list(map(itemgetter(1), members)), np.repeat(np.arange(alike), sizes[:alike]))
-        }, alike
+        return {order[0]: (members, np.repeat(np.arange(alike), sizes[:alike]))}, alike
     inputs = np.fromiter(map(numbers.__getitem__, keys), np.intp, len(keys))
     places = np.repeat(np.arange(alike), sizes[:alike])
     found = np.zeros((alike, len(order) + 1), bool)  # the last column is for names that no input has
     found[places, inputs] = True
     wrong = _first(~found[:, :-1].all(axis=1) | found[:, -1])
     end = int(sizes[:wrong].sum())
-    values = np.fromiter(map(itemgetter(1), members[:end]), object, end)
+    values = np.fromiter(members, object, end)
     by_input = np.argsort(inputs[:end], kind="stable")
     ends = np.cumsum(np.bincount(inputs[:end], minlength=len(order)))[:-1]
     pieces = zip(np.split(values[by_input], ends), np.split(places[:end][by_input], ends), strict=True)
     return {
         name: (piece.tolist(), owners) for name, (piece, owners) in zip(order, pieces, strict=True)
     }, wrong
+
+
+def _members(rows: list[JsonObject]) -> tuple[list[str], list[JsonValue]]:
+    """The names and the values of all members of rows."""
+    if _DICT.issuperset(map(type, rows)):
+        dicts = cast(list[dict[str, JsonValue]], rows)
+        return list(chain.from_iterable(dicts)), list(chain.from_iterable(map(dict.values, dicts)))
+    members = list(chain.from_iterable(map(members_of, rows)))
+    return list(map(itemgetter(0), members)), list(map(itemgetter(1), members))
 
 
 def _input_of(key: str, names: set[str]) -> str:

@@ -73,12 +73,12 @@ _LONE_HIGH = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-
 _HUGE = rb"\+?0*+([1-9][0-9]{3,}|3[1-9][0-9]|309|[4-9][0-9]{2})"
 _HUGE_EXPONENT = re.compile(b"[eE]" + _HUGE)
 _HUGE_EXPONENTS = {letter: re.compile(letter + _HUGE) for letter in (b"e", b"E")}
-#: What orjson refuses and RapidJSON may not, and texts of the same length that are no more right elsewhere.
+#: Names that orjson does not know, and numbers of the same length that are no more right elsewhere.
 _STAND_INS = [
     (sign + name, b" 1".ljust(len(sign + name)))
     for name in (b"NaN", b"Infinity", b"Inf")
     for sign in (b"-", b"")
-] + [(b"\\ud", b"\\u0"), (b"\\uD", b"\\u0")]
+]
 _ASCII = bytes(byte if byte < 0x80 else ord("?") for byte in range(256))
 _AFTER_VALUE, _TRAILING_COMMA = "unexpected content after document", "trailing comma is not allowed"
 #: Depths up to this need no look at the scanner's stack, of which so much more than `MAX_DEPTH` is for the rest.
@@ -176,9 +176,12 @@ def _size(body: bytes, blanked: bytes, start: int) -> int:
     """
     if body[start : start + 1] not in (b"[", b"{"):
         return check(body, blanked, start)
-    text = body.translate(_ASCII)
-    for refused, stand_in in _STAND_INS:
-        text = text.replace(refused, stand_in)
+    text = body if body.isascii() else body.translate(_ASCII)
+    if b"\\u" in text:  # halves of surrogate pairs
+        text = text.replace(b"\\ud", b"\\u0").replace(b"\\uD", b"\\u0")
+    if b"NaN" in text or b"Inf" in text:
+        for name, stand_in in _STAND_INS:
+            text = text.replace(name, stand_in)
     try:
         orjson.loads(text + b"x")
     except orjson.JSONDecodeError as error:
