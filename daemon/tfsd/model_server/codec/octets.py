@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import sys
+from itertools import pairwise
 
 import numpy as np
 
@@ -42,8 +43,8 @@ def encode_all(strings: list[str]) -> list[bytes]:
     blocks = [_encode(joined[start : start + _BLOCK]) for start in range(0, len(joined), _BLOCK)]
     octets = b"".join([block for block, _ in blocks])
     ends = np.cumsum(np.concatenate([[0], *(sizes for _, sizes in blocks)]), dtype=np.int64)
-    bounds = ends[np.cumsum([0, *map(len, strings)])].tolist()
-    return list(map(octets.__getitem__, map(slice, bounds, bounds[1:])))
+    bounds = ends[np.cumsum(np.fromiter(map(len, strings), np.intp, len(strings)))].tolist()
+    return [octets[start:end] for start, end in pairwise([0, *bounds])]
 
 
 def _encode(text: str) -> tuple[bytes, np.ndarray]:
