@@ -6,6 +6,7 @@ held requests cost a greenlet each.
 
 from __future__ import annotations
 
+import functools
 import logging
 import socket
 import uuid
@@ -40,15 +41,20 @@ class Handler(wsgi.Handler):
         """Containers have their access logs."""
 
 
+@functools.cache
+def _services() -> tuple[Service, RestService]:
+    """SageMaker's and its runtime's. botocore's models of them are read once in a process: that takes long."""
+    loader = Loader()
+    return Service("sagemaker", loader), RestService("sagemaker-runtime", loader)
+
+
 class Application:
     """Which service a request is for, and its answer."""
 
     def __init__(self, emulator: Emulator, default_region: str = DEFAULT_REGION) -> None:
-        loader = Loader()
         self._emulator = emulator
         self._default_region = default_region
-        self._control = Service("sagemaker", loader)
-        self._runtime = RestService("sagemaker-runtime", loader)
+        self._control, self._runtime = _services()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         region, signed_service = signed_for(environ)
