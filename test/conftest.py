@@ -9,6 +9,7 @@ process is no test run, whatever the others say.
 from __future__ import annotations
 
 import faulthandler
+import gc
 import os
 import signal
 from collections.abc import Generator
@@ -30,6 +31,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Keep stderr before it is captured. Who ends a test run by SIGTERM sees where it was."""
     config.stash[STDERR] = os.dup(2)
     faulthandler.register(signal.SIGTERM, file=config.stash[STDERR], chain=True)
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported and collected stays: no later garbage collection looks at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
