@@ -27,8 +27,12 @@ MAX_EMPTY = 100_000
 LARGE_BYTES, FEW_BYTES = 64 << 10, 32
 
 _SPACE = b" \n\r\t"
+#: One array, and perhaps a signature's name before or behind it; a blank is for any white space.
 _ALONE = re.compile(
-    rb'[ \n\r\t]*\{[ \n\r\t]*"(instances|inputs)"[ \n\r\t]*:[ \n\r\t]*(\[[^"{}]*\])[ \n\r\t]*\}[ \n\r\t]*'
+    (
+        rb' \{ (?:"signature_name" : "([!#-\[\]-~]*)" , )?"(instances|inputs)" : (\[[^"{}]*\]) '
+        rb'(?:, "signature_name" : "([!#-\[\]-~]*)" )?\} '
+    ).replace(b" ", rb"[ \n\r\t]*")
 )
 #: Brackets and commas as they are, zeros for all else.
 _SKELETON = bytes(byte if byte in b"[]," else ord("0") for byte in range(256))
@@ -85,24 +89,32 @@ def is_dense(body: bytes | bytearray) -> bool:
 def read_flat(
     body: bytes | bytearray, find_inputs: Callable[[str], Mapping[str, int]]
 ) -> tuple[str, bool, dict[str, np.ndarray]] | None:
-    """As `decode.decode_predict`, for a body of one key and a regular array of numbers or booleans for the only input;
-    None for any other body."""
+    """As `decode.decode_predict`, for a body of a regular array of numbers or booleans for the only input, and no more
+    beside it than a signature's name; None for any other body."""
     found = _ALONE.fullmatch(body)
-    if found is None:
+    if found is None or None not in (found[1], found[4]):
         return None
-    shape = _shape(found[2].translate(_SKELETON, _SPACE))
-    inputs = find_inputs("")
-    if shape is None or len(shape) > MAX_RANK or len(inputs) != 1:
+    array = found[3]
+    shape = _shape(array.translate(_SKELETON, _SPACE))
+    if shape is None or len(shape) > MAX_RANK:
+        return None
+    try:
+        # blanks for the brackets: what stood in front of an opening or behind a closing one remains an error
+        parsed = parse(b"[" + array.translate(_BLANK_BRACKETS) + b"]")
+    except ServingError:
+        return None
+    if len(parsed) != math.prod(shape):
+        return None
+    signature = (found[1] or found[4] or b"").decode()
+    inputs = find_inputs(signature)
+    if len(inputs) != 1:
         return None
     ((name, dtype),) = inputs.items()
     try:
-        # blanks for the brackets: what stood in front of an opening or behind a closing one remains an error
-        values = scalars(parse(b"[" + found[2].translate(_BLANK_BRACKETS) + b"]"), dtype)
-    except (ServingError, Misfit):
+        values = scalars(parsed, dtype)
+    except Misfit:
         return None
-    if len(values) != math.prod(shape):
-        return None
-    return "", found[1] == b"instances", {name: build_array(values, shape, dtype)}
+    return signature, found[2] == b"instances", {name: build_array(values, shape, dtype)}
 
 
 def _shape(skeleton: bytes) -> tuple[int, ...] | None:

@@ -29,14 +29,19 @@ def small_bodies_too(monkeypatch: pytest.MonkeyPatch) -> None:
 @given(
     shape=SHAPES,
     key=st.sampled_from(["instances", "inputs"]),
+    members=st.permutations([{}, {"signature_name": "s"}]),
     edits=EDITS,
     dtype=st.sampled_from([FLOAT, INT]),
 )
 def test_a_body_is_read_as_the_careful_reader_reads_it(
-    shape: tuple[int, ...], key: str, edits: list[tuple[int, str]], dtype: int
+    shape: tuple[int, ...],
+    key: str,
+    members: list[dict[str, str]],
+    edits: list[tuple[int, str]],
+    dtype: int,
 ) -> None:
     """Whatever is put into the text of a regular array: the same arrays, or it is left to the careful reader."""
-    text = json.dumps({key: np.arange(np.prod(shape)).reshape(shape).tolist()})
+    text = json.dumps(members[0] | {key: np.arange(np.prod(shape)).reshape(shape).tolist()} | members[1])
     for at, letter in edits:
         text = text[: at % len(text)] + letter + text[at % len(text) :]
     body = text.encode()
