@@ -24,9 +24,9 @@ from tfsd.worker.upstream.connection import HOST, CutOff, Refused
 from tfsd.worker.upstream.grpc_answer import MAX_MESSAGE_BYTES, Answer, Message
 from tfsd.worker.upstream.http2 import Fields, ProtocolError
 
-RECEIVE_BYTES = 256 * 1024
+RECEIVE_BYTES = 32 * 1024  # at a time, of what is not known to be the rest of a message
 ONE_WRITE_BYTES = 64 * 1024  # up to here copying is cheaper than gathering
-DIRECT_BYTES = 64 * 1024  # what is missing of a frame from here on is received into the message itself
+DIRECT_BYTES = 16 * 1024  # what is missing of a frame from here on is received into the message itself
 PIECES = 64  # DATA frames in one system call
 TOP_UP_BYTES = 1 << 30  # received, after which the server may send as many again
 LAST_STREAM = 2**31 - 1
