@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, settings
 MORE_SECONDS = 60  # than pytest-timeout gives
 
 settings.register_profile("tfsd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("deep", parent=settings.get_profile("tfsd"), max_examples=1000)
 settings.load_profile("tfsd")
 
 STDERR = pytest.StashKey[int]()

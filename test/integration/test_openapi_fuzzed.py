@@ -17,7 +17,8 @@ from schemathesis.core.result import Ok
 from integration.conftest import PLAIN_MODELS, StartStack, linked
 from support.stack import RunningStack
 
-EXAMPLES = 60  # of each operation that has anything to make up
+#: Of each operation that has anything to make up: always the same 30, and in hypothesis' deep profile more.
+EXAMPLES = 30 * settings().max_examples // 100
 SERIALIZED_HERE = ("application/jsonlines", "application/x-ndjson", "text/csv")
 
 
