@@ -18,13 +18,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "daemon"))
 
-from tfsd.model_server.codec.codec import decode_predict
+from tfsd.model_server.codec.codec import decode_examples, decode_predict, parse
 from tfsd.model_server.errors import ServingError
 
 FLOAT, STRING = 1, 7
 ONE, TEXT, TWO, EMPTY = {"x": FLOAT}, {"x": STRING}, {"a": FLOAT, "b": FLOAT}, {"": FLOAT}
+EXAMPLES: dict[str, int] = {}
 PLAIN = "1.5"
-#: Kind -> a row, the last row, the inputs.
+#: Kind -> a row, the last row, the inputs; EXAMPLES for the examples of :classify and :regress.
 KINDS = {
     PLAIN: ("1.5", "1.5", ONE),
     "[1]": ("[1]", "[1]", ONE),
@@ -74,6 +75,11 @@ KINDS = {
     "[[[[1]]]], the last ragged": ("[[[[1]]]]", "[[[[1,2]]]]", ONE),
     "16 lists around 1, ragged": ("[" * 16 + "1" + "]" * 16, "[" * 16 + "1,2" + "]" * 16, ONE),
     '16 lists around ""': ("[" * 16 + '""' + "]" * 16, "[" * 16 + '""' + "]" * 16, TEXT),
+    'example {"x":1}': ('{"x":1}', '{"x":1}', EXAMPLES),
+    'example {"x":1.5}': ('{"x":1.5}', '{"x":1.5}', EXAMPLES),
+    'example {"x":[1,2]}': ('{"x":[1,2]}', '{"x":[1,2]}', EXAMPLES),
+    'example {"a":1,"b":2.5,"c":"x"}': ('{"a":1,"b":2.5,"c":"x"}', '{"a":1}', EXAMPLES),
+    'example {"x":"ab"}, the last null': ('{"x":"ab"}', '{"x":null}', EXAMPLES),
     "1.5, then true": ("1.5", "true", ONE),
     "1.5, cut short": ("1.5", "1.5", ONE),
     '{"x":1}, cut short': ('{"x":1}', '{"x":1', ONE),
@@ -96,12 +102,16 @@ def cost(kind: str, megabytes: float) -> float:
     """CPU seconds for each MB of a body."""
     row, last, inputs = KINDS[kind]
     rows = [row] * int(megabytes * 1e6 / (len(row) + 1)) + [last]
-    body = ('{"instances":[' + ",".join(rows) + ("" if "cut short" in kind else "]}")).encode(
+    key = "examples" if inputs is EXAMPLES else "instances"
+    body = (f'{{"{key}":[' + ",".join(rows) + ("" if "cut short" in kind else "]}")).encode(
         "utf-8", "surrogateescape"
     )
     began = time.process_time()
     with contextlib.suppress(ServingError):
-        decode_predict(body, lambda signature: inputs)
+        if inputs is EXAMPLES:
+            decode_examples(parse(body))
+        else:
+            decode_predict(body, lambda signature: inputs)
     return (time.process_time() - began) / len(body) * 1e6
 
 

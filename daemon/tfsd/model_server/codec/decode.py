@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from itertools import chain, compress, count, repeat
+from itertools import compress, count, repeat
 from operator import itemgetter, ne
 from typing import NoReturn, cast
 
 import numpy as np
 
 from tfsd.model_server.codec.octets import encode
-from tfsd.model_server.codec.parse import OBJECTS, JsonObject, JsonValue, find, is_object, members_of
+from tfsd.model_server.codec.parse import (
+    OBJECTS,
+    JsonObject,
+    JsonValue,
+    find,
+    is_object,
+    members_of,
+    members_of_all,
+)
 from tfsd.model_server.codec.text import quoted_value
 from tfsd.model_server.codec.values import (
     BLOCK,
@@ -234,7 +242,7 @@ def _by_member(
     """As `_given`, for names that are repeated or that stand for others (`values.name_of`)."""
     sizes = np.fromiter(map(len, rows), np.intp, len(rows))
     alike = _first(sizes < len(names))
-    keys, members = _members(rows[:alike])
+    keys, members = members_of_all(rows[:alike])
     order, distinct = list(names), list(set(keys))
     meant = (key if key in names else name for key, name in zip(distinct, names_of(distinct), strict=True))
     numbers = {name: number for number, name in enumerate(order)}
@@ -254,15 +262,6 @@ def _by_member(
     return {
         name: (piece.tolist(), owners) for name, (piece, owners) in zip(order, pieces, strict=True)
     }, wrong
-
-
-def _members(rows: list[JsonObject]) -> tuple[list[str], list[JsonValue]]:
-    """The names and the values of all members of rows."""
-    if _DICT.issuperset(map(type, rows)):
-        dicts = cast(list[dict[str, JsonValue]], rows)
-        return list(chain.from_iterable(dicts)), list(chain.from_iterable(map(dict.values, dicts)))
-    members = list(chain.from_iterable(map(members_of, rows)))
-    return list(map(itemgetter(0), members)), list(map(itemgetter(1), members))
 
 
 def _input_of(key: str, names: set[str]) -> str:

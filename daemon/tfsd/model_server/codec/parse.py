@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Reversible
 from itertools import chain, compress, repeat
 from operator import eq, is_, itemgetter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import orjson
@@ -49,6 +49,15 @@ def is_object(value: JsonValue) -> bool:
 def members_of(value: JsonObject) -> Reversible[tuple[str, JsonValue]]:
     """Names and values in order; a repeated name is kept."""
     return value.items() if isinstance(value, dict) else value
+
+
+def members_of_all(values: list[JsonObject]) -> tuple[list[str], list[JsonValue]]:
+    """The names and the values of all members, one value after the other."""
+    if {dict}.issuperset(map(type, values)):
+        dicts = cast(list[dict[str, JsonValue]], values)
+        return list(chain.from_iterable(dicts)), list(chain.from_iterable(map(dict.values, dicts)))
+    members = list(chain.from_iterable(map(members_of, values)))
+    return list(map(itemgetter(0), members)), list(map(itemgetter(1), members))
 
 
 def find(value: JsonObject, name: str) -> tuple[str, JsonValue] | None:

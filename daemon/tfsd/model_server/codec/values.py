@@ -223,15 +223,17 @@ def _strings(values: list[JsonValue]) -> list[bytes]:
     strings: list[bytes] = []
     for start in range(0, len(values), BLOCK):
         block = values[start : start + BLOCK]
-        found = encode_all(block) if _TEXT.issuperset(map(type, block)) else _mixed(block)
+        found = byte_strings(block)
         strings += found
         if len(found) < len(block):
             raise Misfit(start + len(found), _string_error(block[len(found)]))
     return strings
 
 
-def _mixed(values: list[JsonValue]) -> list[bytes]:
+def byte_strings(values: list[JsonValue]) -> list[bytes]:
     """The bytes of strings and base64 objects up to the first value that is wrong."""
+    if _TEXT.issuperset(map(type, values)):
+        return encode_all(values)
     wrong = first_other(type, values, _STRINGS)
     kinds = np.fromiter(map(is_, map(type, values[:wrong]), repeat(dict)), bool, wrong)
     if kinds.all():

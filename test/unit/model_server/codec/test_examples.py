@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -41,6 +42,76 @@ def test_features_arrive_with_their_values(examples: list[dict[str, list[Any]]])
     ]
 
     assert decoded({"examples": examples}) == want
+
+
+VALUE = (
+    st.integers(-(2**63), 2**63 - 1)
+    | st.booleans()
+    | st.floats(width=32, allow_nan=False, allow_subnormal=False)
+    | st.text(st.characters(exclude_categories=["Cs"]))
+    | st.binary().map(lambda octets: {"b64": base64.b64encode(octets).decode()})
+)
+FEATURE = VALUE | VALUE.flatmap(lambda value: st.lists(st.just(value), max_size=40))
+EXAMPLE = st.dictionaries(st.sampled_from(["a", "b", "c", "é"]), FEATURE)
+
+
+def _held(content: Any) -> list[Any]:
+    """The values of a feature that was made of this."""
+    listed = content if isinstance(content, list) else [content]
+    return [
+        base64.b64decode(value["b64"])
+        if isinstance(value, dict)
+        else value.encode()
+        if isinstance(value, str)
+        else value
+        for value in listed
+    ]
+
+
+@given(context=EXAMPLE | st.none(), examples=st.lists(EXAMPLE, min_size=1))
+def test_examples_of_all_kinds_beside_each_other(
+    context: dict[str, Any] | None, examples: list[dict[str, Any]]
+) -> None:
+    document = {"examples": examples} | ({} if context is None else {"context": context})
+
+    assert decoded(document) == [
+        {name: _held(content) for name, content in ((context or {}) | example).items()}
+        for example in examples
+    ]
+
+
+def test_of_a_name_given_twice_the_last_one_counts() -> None:
+    body = rb'{"examples": [{"x": 1, "y": "a", "x": 2.5}, {"y": 3, "x\u0000": 4, "x": 5}, {"x\u0000z": 6}]}'
+    examples = [example_pb2.Example.FromString(one) for one in decode_examples(parse(body))[1]]
+    features = [{name: values(feature) for name, feature in one.features.feature.items()} for one in examples]
+
+    assert features == [{"x": [2.5], "y": [b"a"]}, {"x": [5], "y": [3]}, {"x": [6]}]
+
+
+def test_what_is_wrong_first_is_told() -> None:
+    right: dict[str, Any] = {"a": 1, "b": [True, 2], "c": []}
+    for examples, message in (
+        (
+            [right, {"b": 1, "a": None}, {"a": [1, "x"]}],
+            "Feature: a has element with unexpected JSON type: Null",
+        ),
+        (
+            [right, {"c": [2, 1.5], "b": {"b64": "!"}}, 5],
+            "Unexpected element type in feature: c expecting type: int64",
+        ),
+        ([right, {"c": [], "b": [{"b64": "YQ"}, {"b64": "!"}]}, 5], "Unable to base64 decode"),
+        ([right, 5, {"a": None}], "Example must be JSON object but got JSON Number"),
+    ):
+        with pytest.raises(ServingError) as caught:
+            decoded({"examples": examples})
+        assert caught.value.message == message
+
+
+def test_whole_numbers_beyond_uint64_are_floats() -> None:
+    assert decoded({"examples": [{"x": 2**64}, {"x": [1.5, -(2**64)]}]}) == [
+        {"x": [float(2**64)]},
+        {"x": [1.5, -float(2**64)]},
+    ]
 
 
 def test_forms_of_a_value() -> None:
