@@ -163,6 +163,7 @@ class SessionServable:
         return {alias: _array(value) for alias, value in zip(outputs, values, strict=True)}
 
     def _prepare(self, key: tuple[str, tuple[str, ...], int | None]) -> Call:
+        leave()
         signature_name, outputs, timeout = key
         signature = self.signature_defs[signature_name]
         feeds = [name for _, name, _ in self._feeds[signature_name]]
