@@ -95,7 +95,8 @@ def set_up(extras: Sequence[str]) -> None:
     with Progress(title) as progress:
         install_locked(progress, [INSTALLER], bar="off")  # an old pip that is about to be replaced has no raw
         install_locked(progress, [BASE, *extras])
-        pip(progress, "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
+        if "" in missing:  # not again: a stack that is running would miss the package for a moment
+            pip(progress, "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
     for extra in missing:
         stamp(extra).write_text(digest())
 

@@ -95,6 +95,24 @@ def test_a_half_made_environment_is_made_anew(environment: Path, monkeypatch: py
     assert set_up.is_installed("")
 
 
+def test_what_is_added_later_leaves_the_package_alone(
+    environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stack that is running from the environment imports it: its workers are restarted."""
+    installed: list[tuple[str, ...]] = []
+    monkeypatch.setattr(set_up, "PYTHON", Path(sys.executable))
+    monkeypatch.setattr(set_up, "pip", lambda progress, *arguments, bar="raw": installed.append(arguments))
+    environment.mkdir()
+    set_up.set_up([])
+    assert "--editable" in installed[-1]
+
+    installed.clear()
+    set_up.set_up(["docs"])
+    assert installed
+    assert not any("--editable" in arguments for arguments in installed)
+    assert set_up.is_installed("docs")
+
+
 def test_no_network_is_one_line(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environment.mkdir()
     monkeypatch.setattr(set_up, "PYTHON", Path(sys.executable))
