@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 import socket
 import struct
@@ -26,6 +27,8 @@ EXCEPTIONS = {
     "json_rank_254": "NumPy arrays have at most 64 dimensions; beyond, the answer is that for more than 254",
     "batch_zero": "the real server never answers an empty batch under batching",
 }
+#: Cases in which either of two nodes fails first, as TensorFlow's threads have it.
+EITHER_NODE = {"multi_col_batch_mismatch2": re.compile(rb"{{node (add|mul)}}")}
 
 
 @dataclass
@@ -117,6 +120,9 @@ def check(case: Case, port: int) -> Answer:
     assert {name: answer.headers.get(name) for name in names} == {name: recorded[name] for name in names}
     if case["stable_json"] and ("response_body" in case or "response_body_b64" in case):
         want = recorded_body(case)
+        if case["name"] in EITHER_NODE:
+            assert (found := EITHER_NODE[case["name"]].search(answer.body)), answer.body
+            want = EITHER_NODE[case["name"]].sub(found[0], want)
         assert same_body(answer.body, want), f"got {answer.body[:1000]!r}\nwant {want[:1000]!r}"
     return answer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,13 +18,19 @@ def model_server() -> Iterator[ModelServerStub]:
     stub.stop()
 
 
+def _is_listened_on(path: Path) -> bool:
+    """Whether a unix socket takes connections; its file is there a moment earlier."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        return sock.connect_ex(str(path)) == 0
+
+
 @pytest.fixture
 def start_supervisord(tmp_path: Path) -> Iterator[Callable[[str], Supervisord]]:
     started: list[Supervisord] = []
 
     def start(sections: str) -> Supervisord:
         started.append(Supervisord(tmp_path, sections))
-        eventually(lambda: (tmp_path / "supervisor.sock").exists())
+        eventually(lambda: _is_listened_on(tmp_path / "supervisor.sock"))
         return started[-1]
 
     yield start
