@@ -11,6 +11,8 @@ import dataclasses
 import logging
 from collections.abc import Callable, Mapping
 
+import psutil
+
 from tfsd.control.health.health import Health
 from tfsd.control.health.listening import listening, listens_at
 from tfsd.control.health.poller import cpu_seconds
@@ -37,7 +39,8 @@ class _Watched:
 class IdleServers:
     """Looks at the plan's model servers and acts when one has not served a model for `patience` seconds.
 
-    A process that uses CPU time and has not opened its gRPC port yet is loading, and has `load_timeout` seconds.
+    A process that uses CPU time, or would, and has not opened its gRPC port yet is loading, and has `load_timeout`
+    seconds.
     `put_back(program)` has a model server that serves other models take in what the plan has besides; with None, there
     are no such ones.
     `start_stopped`: whether a program that somebody stopped is started again.
@@ -86,7 +89,7 @@ class IdleServers:
             return
         used, waited = cpu_seconds(process.pid) - watched.cpu, now - watched.looked
         watched.cpu, watched.looked = watched.cpu + used, now
-        loading = not _listens(server) and used > waited * LEAST_CPU_SHARE
+        loading = not _listens(server) and (used > waited * LEAST_CPU_SHARE or is_busy(process.pid))
         if loading and now - watched.since <= self._load_timeout:
             return
         try:
@@ -109,6 +112,14 @@ class IdleServers:
                 server.program, process.pid, names, self._health.trouble(idle[0], server.program),
             )  # fmt: skip
             self._supervisor.signal(process, "KILL")
+
+
+def is_busy(pid: int) -> bool:
+    """Whether a process is on a CPU, or waits for one or for a disk: on a busy machine one that loads uses little."""
+    try:
+        return psutil.Process(pid).status() in (psutil.STATUS_RUNNING, psutil.STATUS_DISK_SLEEP)
+    except psutil.Error:
+        return False
 
 
 def _listens(server: ModelServer) -> bool:
