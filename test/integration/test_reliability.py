@@ -70,6 +70,13 @@ def kill_and_wait(stack: RunningStack, program: str) -> None:
     stack.wait_for(lambda: stack.pid(program) not in (0, before), 20, f"restarted: {program}")
 
 
+def wait_for_a_beat(stack: RunningStack, program: str) -> None:
+    """Until a worker beats again: a control that starts trusts a heartbeat that is a second younger than the worker."""
+    file = RunDir(stack.run_dir).heartbeat(program)
+    before = file.stat().st_mtime
+    stack.wait_for(lambda: file.stat().st_mtime > before, 30, "beating")
+
+
 def refuses_connections(stack: RunningStack) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", stack.port)) == errno.ECONNREFUSED
@@ -100,6 +107,8 @@ def test_killing_workers_loses_no_request(stack: RunningStack, body: str, conten
 
 
 def test_killing_control_delays_no_invocation_and_fails_no_ping(stack: RunningStack) -> None:
+    for worker in stack.plan().pools["default"].workers:
+        wait_for_a_beat(stack, worker.program)
     pings = set()
     stop = threading.Event()
 
