@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import bottle
-import gevent
 
 from tfsd.errors import CODE, MODEL_SERVER, REQUEST, TIME_LIMIT, UNAVAILABLE, HttpError, NotFound
 from tfsd.logs import request_id
@@ -25,6 +24,7 @@ from tfsd.worker.replies import Reply, StartResponse, Stream
 from tfsd.worker.targets import Target, Targets
 from tfsd.worker.turns import PASSED_ON
 from tfsd.worker.upstream.deadline import current_deadline
+from tfsd.worker.upstream.time_limits import Expired, TimeLimits
 
 INVOCATIONS = "/invocations"
 MODELS, INVOKE = "/models/", "/invoke"  # around a model's name, in multi-model mode
@@ -62,6 +62,7 @@ class Invocations:
         self._in_flight = in_flight or InFlight()
         self._mode = mode
         self._limit = limit
+        self._limits = TimeLimits()
 
     def reply(self, environ: dict[str, Any], model_name: str | None = None, api: Api | None = None) -> Reply:
         """Answer one request, for the model that its path names, if it does, or of another API. Raises nothing.
@@ -75,7 +76,7 @@ class Invocations:
         request_id.set(environ.get(REQUEST_ID, ""))
         target: Target | None = None
         sampled: Sampled | None = None
-        timer = gevent.Timeout.start_new(self._limit)
+        limit = self._limits.begin(self._limit)
         try:
             if api is not None:
                 found = api.find(environ)
@@ -102,15 +103,16 @@ class Invocations:
             cause = UNAVAILABLE if tried else REQUEST
         except HttpError as error:
             reply, cause = replies.from_exception(error), _cause(error.status)
-        except gevent.Timeout as expired:
-            reply = self._expired(target) if expired is timer else _failed(expired, target)
-            cause = TIME_LIMIT if expired is timer else CODE
+        except Expired as expired:
+            ours = expired.limit is limit
+            reply = self._expired(target) if ours else _failed(expired, target)
+            cause = TIME_LIMIT if ours else CODE
         except (
             BaseException
         ) as error:  # whatever user code raises is an answer, CancelledError and the like too
             reply, cause = _failed(error, target), CODE
         finally:
-            timer.close()
+            self._limits.end(limit)
         if reply.status >= 400:
             reply.headers.append(("X-Tfsd-Cause", cause))
             if self._reports is not None:
@@ -140,19 +142,20 @@ class Invocations:
         """The stream's pieces, each of which must come within the limit. Raises StreamFailed."""
         pieces = iter(stream)
         while True:
-            timer = gevent.Timeout.start_new(self._limit)
+            limit = self._limits.begin(self._limit)
             try:
                 piece = next(pieces, None)
-            except gevent.Timeout as expired:
+            except Expired as expired:
                 log.error(
-                    "A streamed response failed: %s", self._limit_message() if expired is timer else expired
+                    "A streamed response failed: %s",
+                    self._limit_message() if expired.limit is limit else replies.text_of(expired),
                 )
                 raise StreamFailed from None
             except BaseException as error:
                 log.exception("A streamed response failed: %s", replies.text_of(error))
                 raise StreamFailed from None
             finally:
-                timer.close()
+                self._limits.end(limit)
             if piece is None:
                 return
             yield piece
