@@ -71,8 +71,9 @@ class Curve:
         return max(self.points, key=lambda point: point.speedup.value)
 
     def batching_may_help(self) -> bool:
-        """Whether any size may save as much as is worthwhile, by the estimate and the upper end of its interval."""
-        return any(
+        """Whether any size may save as much as is worthwhile, by the estimate and the upper end of its interval; where
+        none but single calls could be measured, trials have to show."""
+        return len(self.points) < 2 or any(
             point.speedup.value >= LIKELY and point.speedup.high >= WORTHWHILE
             for point in self.points
             if point.size > 1

@@ -62,6 +62,13 @@ def test_batching_may_help_where_a_call_has_a_cost_of_its_own() -> None:
     assert "may help" in curve.verdict()
 
 
+def test_where_only_single_calls_could_be_measured_trials_have_to_show() -> None:
+    curve = Server(0.01, 0.001, largest=1).measured()
+    assert [point.size for point in curve.points] == [1]
+    assert curve.batching_may_help()
+    assert "judged by trials alone" in curve.verdict()
+
+
 def test_sizes_that_would_break_the_goal_alone_are_left_out() -> None:
     assert Server(0.0, 0.01).measured(longest=0.1).points[-1].size == 8
 
