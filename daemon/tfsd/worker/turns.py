@@ -36,7 +36,7 @@ class Turns:
     def wait(self, environ: Mapping[str, Any]) -> None:
         """Let everything that is ready go first, then the requests that nginx passed on before this one.
 
-        A request without that header came just now. It ends in whatever is raised meanwhile, such as gevent.Timeout.
+        A request without that header came just now. It ends in whatever is raised meanwhile, as at its time limit.
         """
         try:
             since = float(environ[PASSED_ON])

@@ -32,6 +32,7 @@ from tfsd.model_server.codec.values import (
     check_rank,
     dense_shape,
     first_other,
+    first_true,
     flatten,
     format_error,
     is_base64,
@@ -241,7 +242,7 @@ def _by_member(
 ) -> tuple[dict[str, tuple[list[JsonValue], np.ndarray]], int]:
     """As `_given`, for names that are repeated or that stand for others (`values.name_of`)."""
     sizes = np.fromiter(map(len, rows), np.intp, len(rows))
-    alike = _first(sizes < len(names))
+    alike = first_true(sizes < len(names))
     keys, members = members_of_all(rows[:alike])
     order, distinct = list(names), list(set(keys))
     meant = (key if key in names else name for key, name in zip(distinct, names_of(distinct), strict=True))
@@ -253,7 +254,7 @@ def _by_member(
     places = np.repeat(np.arange(alike), sizes[:alike])
     found = np.zeros((alike, len(order) + 1), bool)  # the last column is for names that no input has
     found[places, inputs] = True
-    wrong = _first(~found[:, :-1].all(axis=1) | found[:, -1])
+    wrong = first_true(~found[:, :-1].all(axis=1) | found[:, -1])
     end = int(sizes[:wrong].sum())
     values = np.fromiter(members, object, end)
     by_input = np.argsort(inputs[:end], kind="stable")
@@ -267,11 +268,6 @@ def _by_member(
 def _input_of(key: str, names: set[str]) -> str:
     """The input that a member is for, if there is one of that name."""
     return key if key in names else name_of(key)
-
-
-def _first(condition: np.ndarray) -> int:
-    """The index of the first True; that after the last element when there is none."""
-    return int(condition.argmax()) if condition.any() else len(condition)
 
 
 def _refuse_row(rows: list[JsonValue], index: int, inputs: Inputs, named: bool) -> NoReturn:

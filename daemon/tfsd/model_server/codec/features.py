@@ -15,7 +15,7 @@ from operator import add, is_
 import numpy as np
 
 from tfsd.model_server.codec.parse import JsonValue, is_integer
-from tfsd.model_server.codec.values import byte_strings, narrow
+from tfsd.model_server.codec.values import byte_strings, first_true, narrow
 from tfsd.model_server.varint import varint
 
 NONE, BYTES, FLOAT, INT64 = range(4)
@@ -72,7 +72,7 @@ def serialized(contents: list[JsonValue]) -> list[bytes]:
     kinds = _kinds(values)
     wanted = np.zeros(len(contents), np.uint8)  # NONE for those without values
     wanted[sizes > 0] = kinds[(ends - sizes)[sizes > 0]]
-    wrong = _first((kinds == NONE) | (kinds != np.repeat(wanted, sizes)))
+    wrong = first_true((kinds == NONE) | (kinds != np.repeat(wanted, sizes)))
     strings = byte_strings(_of(BYTES, values[:wrong], kinds[:wrong]))
     if len(strings) < np.count_nonzero(kinds[:wrong] == BYTES):
         wrong = int(np.flatnonzero(kinds == BYTES)[len(strings)])
@@ -118,11 +118,6 @@ def _kind_of_integer(value: int) -> int:
 def _of(kind: int, values: list[JsonValue], kinds: np.ndarray) -> list[JsonValue]:
     chosen = kinds == kind
     return values if chosen.all() else list(compress(values, chosen.tolist()))
-
-
-def _first(condition: np.ndarray) -> int:
-    """The index of the first True; that after the last element when there is none."""
-    return int(condition.argmax()) if condition.any() else len(condition)
 
 
 def joined(parts: list[bytes], sizes: np.ndarray) -> list[bytes]:

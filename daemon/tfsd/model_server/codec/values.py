@@ -130,6 +130,11 @@ def first_other(
     return len(values)
 
 
+def first_true(condition: np.ndarray) -> int:
+    """The index of the first True; that after the last element when there is none."""
+    return int(condition.argmax()) if condition.any() else len(condition)
+
+
 def flatten(roots: list[JsonValue], shape: tuple[int, ...], dtype: int) -> list[JsonValue]:
     """The scalars, in order and as `build_array` takes them, of nested lists that all have a shape.
 

@@ -23,10 +23,13 @@ class Inflater:
         self._max_bytes = max_bytes
         self._held = 0
 
-    @contextlib.contextmanager
-    def decoded(self, body: bytes, content_encoding: str | None) -> Iterator[bytes]:
+    def decoded(self, body: bytes, content_encoding: str | None) -> contextlib.AbstractContextManager[bytes]:
         """The body without its Content-Encoding, which counts as held inside. Raises what `decode` raises, and
         HttpError 503 when too much is held already."""
+        return self._decoded(body, content_encoding) if content_encoding else contextlib.nullcontext(body)
+
+    @contextlib.contextmanager
+    def _decoded(self, body: bytes, content_encoding: str) -> Iterator[bytes]:
         with self.room() as room:
             inflated = decode(body, content_encoding, room)
         with self.holding(0 if inflated is body else len(inflated)):

@@ -43,8 +43,6 @@ class LegacyEndpoint:
 
     def __call__(self, call: Call) -> Reply:
         encoding = call.environ.get("HTTP_CONTENT_ENCODING")
-        if not encoding:
-            return self._reply(call, call.data.read())
         with self._inflater.decoded(call.data.read(), encoding) as body:
             return self._reply(call, body)
 

@@ -66,7 +66,7 @@ class Group:
         Args:
             head: request line and headers, ending in an empty line, with Content-Length.
             deadline: on the clock of time.monotonic(); how long to wait for a model server that is down. It
-                does not limit the wait for an answer: that is the caller's gevent.Timeout.
+                does not limit the wait for an answer: that is the caller's, see `time_limits`.
         Raises ModelServerDown, Unloadable.
         """
         cut_off = 0

@@ -1,7 +1,7 @@
 """One kept-alive HTTP/1.1 connection to a model server on this machine.
 
 Owns the socket and the parsing of answers. Knows nothing of models, pools, retries or time limits: a caller
-that gives up (gevent.Timeout) closes the connection.
+that gives up (its time limit) closes the connection.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One HTTP/2 connection to a model server's gRPC port, with one unary call at a time.
 
 Owns the socket, the frames of both directions and the flow control. Knows nothing of methods, retries or time limits:
-a caller that gives up (gevent.Timeout) closes the connection, which cancels the call at the server. The greenlet that
+a caller that gives up (its time limit) closes the connection, which cancels the call at the server. The greenlet that
 calls reads the answer itself; what a server sends while nobody calls (PING, GOAWAY) is read by the next call.
 
 A small call is one write, one wait and one read: nothing is read before there is something, since a socket that has
