@@ -88,7 +88,7 @@ async def serve(port: str) -> None:
 
 def main() -> None:
     flags = dict(word.removeprefix("--").split("=", 1) for word in sys.argv[1:] if "=" in word)
-    rest = subprocess.Popen([sys.executable, REST, *sys.argv[1:]])
+    rest = subprocess.Popen([sys.executable, REST, f"--rest_api_port={flags['rest_api_port']}"])
     try:
         asyncio.run(serve(flags["port"]))
     finally:

@@ -23,11 +23,11 @@ from tfsd.stack import nginx
 from tfsd.stack.ports import allocate
 
 ROOT = Path(__file__).resolve().parents[3]
-STUB = ROOT / "test" / "support" / "stub_grpc_model_server.py"
+STUB = ROOT / "test" / "support" / "stub_model_server.py"
 BENCH = ROOT / "test" / "resources" / "bench"
 SINGLE = ROOT / "test" / "resources" / "handlers" / "single.py"
 OTHERS = ROOT / ".bench-venv"
-MODEL = "rows"  # for which the stub answers a number for each row
+MODEL = "rows"
 START_SECONDS = 120
 SMALL = b'{"instances": [1.0, 2.0, 5.0]}'
 PLAIN_PROXY = """

@@ -11,11 +11,11 @@ CONTENT = np.linspace(0, 1, 250_000, dtype=np.float32).tobytes()
 
 def handler(data, context):
     request = predict_pb2.PredictRequest()
-    request.model_spec.name = "echo"  # for which the stub sends back what came
+    request.model_spec.name = context.model_name
     tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, tensor_content=CONTENT)
     tensor.tensor_shape.dim.add(size=250_000)
     request.inputs["x"].CopyFrom(tensor)
     stub = prediction_service_pb2_grpc.PredictionServiceStub(context.channel)
-    response = stub.Predict(request, timeout=context.timeout)
+    response = stub.Predict(request, timeout=context.timeout, metadata=[("answer", "tensor")])
     values = np.frombuffer(response.outputs["y"].tensor_content, np.float32)
     return json.dumps({"last": float(values[-1])}), "application/json"
