@@ -6,20 +6,26 @@ distributions, most of what it takes to start a worker.
 
 from __future__ import annotations
 
-import functools
 import importlib.metadata
 from typing import Any
 
 from gevent import monkey
 
+PLUGINS = "gevent.plugins."  # what the groups of its entry points begin with
+
 
 def patch_all() -> None:
     """gevent's `patch_all`, whose plugins are looked for once. To be called before anything imports ssl."""
     original = importlib.metadata.entry_points
-    installed = functools.cache(original)
+    plugins = importlib.metadata.EntryPoints(
+        entry_point
+        for distribution in importlib.metadata.distributions()
+        if PLUGINS in (distribution.read_text("entry_points.txt") or "")  # parsed where there are any
+        for entry_point in distribution.entry_points
+    )
 
     def entry_points(**wanted: Any) -> Any:
-        return installed().select(**wanted)
+        return plugins.select(**wanted)
 
     importlib.metadata.entry_points = entry_points
     try:

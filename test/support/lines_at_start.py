@@ -28,7 +28,7 @@ class NotingLoader(SourceFileLoader):
 
     def get_code(self, fullname: str) -> CodeType | None:
         with open(self._code, "rb") as file:
-            code: CodeType = marshal.load(file)
+            code: CodeType = marshal.loads(file.read())  # `load` asks for a few bytes at a time
         return code
 
 
