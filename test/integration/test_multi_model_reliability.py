@@ -329,11 +329,7 @@ def test_a_model_server_that_runs_and_serves_nothing_is_restarted(
     start_multi_model: StartMultiModelStack, models: Path
 ) -> None:
     """Two models on one process: one is taken away from outside, then the process is stopped."""
-    stack = start_multi_model(
-        SAGEMAKER_TFS_MODELS_PER_PROCESS="2",
-        SAGEMAKER_MODEL_SERVER_TIMEOUT="1",
-        SAGEMAKER_TFS_BINARY="",  # one of its own: a fork that is stopped would keep its ports
-    )
+    stack = start_multi_model(SAGEMAKER_TFS_MODELS_PER_PROCESS="2", SAGEMAKER_MODEL_SERVER_TIMEOUT="1")
     urls = {name: stack.lay(name, models / "half_plus_two") for name in "ab"}
     for name, url in urls.items():
         stack.loaded(name, url)
@@ -352,6 +348,7 @@ def test_a_model_server_that_runs_and_serves_nothing_is_restarted(
     assert stack.plan().models["a"].servers == stack.plan().models["b"].servers
 
     before = stack.pid(server.program)
-    os.kill(before, signal.SIGSTOP)
+    [moved] = stack.plan().models["a"].servers
+    os.kill(stack.serving_pid(moved), signal.SIGSTOP)
     stack.wait_for(served, 60, "restarted, having been stopped")
     assert stack.pid(server.program) != before

@@ -224,10 +224,10 @@ def test_a_request_at_the_model_server_is_finished_before_the_model_goes(
     start_multi_model: StartMultiModelStack, models: Path
 ) -> None:
     """The model server is stopped, so that the request is in flight for as long as the test wants."""
-    stack = start_multi_model(SAGEMAKER_TFS_BINARY="")  # the process itself, not one that another forks
+    stack = start_multi_model()
     stack.loaded("m", stack.lay("finished", models / "half_plus_two"))
     assert route_of(stack, "m") == "direct"
-    server = stack.pid("model-m")
+    server = stack.serving_pid(stack.plan().models["m"].servers[0])
     os.kill(server, signal.SIGSTOP)
     with ThreadPoolExecutor(2) as pool:
         try:

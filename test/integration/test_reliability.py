@@ -37,6 +37,13 @@ def handler(data, context):
     return json.dumps({"slept": seconds}), "application/json"
 """
 
+LATE_SERVER = """#!/bin/sh
+case "$*" in
+    *rest_api_port*) sleep 3 ;;
+esac
+exec {binary} "$@"
+"""
+
 
 @pytest.fixture(scope="module")
 def model_dir(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -46,8 +53,15 @@ def model_dir(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stack(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    with RunningStack(tmp_path_factory.mktemp("stack"), model_dir) as running:
+def stack(
+    model_dir: Path, quick_model_server: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningStack]:
+    """Its model server takes as long to start as TensorFlow takes to load, but no CPU."""
+    binary = tmp_path_factory.mktemp("slow") / "model_server"
+    binary.write_text(LATE_SERVER.format(binary=quick_model_server))
+    binary.chmod(0o755)
+    environ = {"SAGEMAKER_TFS_BINARY": str(binary)}
+    with RunningStack(tmp_path_factory.mktemp("stack"), model_dir, environ) as running:
         yield running
 
 
@@ -133,7 +147,7 @@ def test_killing_control_delays_no_invocation_and_fails_no_ping(stack: RunningSt
 def test_a_new_control_that_has_not_heard_of_a_model_server_yet_takes_its_predecessor_s_word(
     stack: RunningStack,
 ) -> None:
-    servers = [stack.pid(server.program) for server in stack.plan().models["half_plus_two"].servers]
+    servers = [stack.serving_pid(server) for server in stack.plan().models["half_plus_two"].servers]
     stack.wait_for(lambda: RunDir(stack.run_dir).healthy.exists(), 30, "noted as healthy")
     for pid in servers:
         os.kill(pid, signal.SIGSTOP)  # as a busy machine does, for a while

@@ -5,7 +5,7 @@
     run SOCKET FLAG...  what a stack starts in place of `python -m tfsd.model_server`: it has a model server forked,
                         hands SIGTERM on and ends with its exit code
 
-A model server dies with the process that had it forked, however that one ends.
+A model server dies with the process that had it forked, however that one ends, even if it is stopped (SIGSTOP).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import fcntl
 import gc
 import json
 import os
-import selectors
+import select
 import signal
 import socket
 import subprocess
@@ -96,20 +96,31 @@ def serve(directory: Path) -> None:
     listener.listen(64)
     threading.Thread(target=_end_without_users, args=(directory,), daemon=True).start()
     print("ready", flush=True)
-    waiting = selectors.DefaultSelector()
-    waiting.register(listener, selectors.EVENT_READ)
+    waiting = select.epoll()
+    waiting.register(listener, select.EPOLLIN)
+    forks: dict[
+        int, tuple[int, int, socket.socket]
+    ] = {}  # by both descriptors: its pidfd, process id and client
     while True:
-        for key, _ in waiting.select():
-            if key.fileobj is listener:
+        for descriptor, _ in waiting.poll():
+            if descriptor == listener.fileno():
                 client, _ = listener.accept()
                 pid = os.fork()
                 if pid == 0:
                     become_model_server(client)
-                waiting.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, client))
-            else:
-                waiting.unregister(key.fileobj)
-                os.close(key.fd)
-                _tell_the_end(*key.data)
+                pidfd = os.pidfd_open(pid)
+                waiting.register(pidfd, select.EPOLLIN)  # it has ended
+                waiting.register(client, 0)  # hung up
+                forks[pidfd] = forks[client.fileno()] = (pidfd, pid, client)
+            elif descriptor in forks:
+                pidfd, pid, client = forks[descriptor]
+                if descriptor != pidfd:
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                del forks[pidfd], forks[client.fileno()]
+                waiting.unregister(pidfd)
+                waiting.unregister(client)
+                os.close(pidfd)
+                _tell_the_end(pid, client)
 
 
 def _tell_the_end(pid: int, client: socket.socket) -> None:
@@ -144,10 +155,9 @@ def become_model_server(client: socket.socket) -> None:
 
 
 def _obey(client: socket.socket) -> None:
-    """Stop when the client says so, die when it is gone."""
+    """Stop when the client says so."""
     while client.recv(len(STOP)):
         os.kill(os.getpid(), signal.SIGTERM)
-    os._exit(1)
 
 
 def run(path: str, flags: list[str]) -> int:

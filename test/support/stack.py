@@ -16,10 +16,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import psutil
 import requests
 from supervisor.xmlrpc import SupervisorTransport
 
-from tfsd.plan import Plan
+from tfsd.plan import ModelServer, Plan
 from tfsd.run_dir import RunDir
 from tfsd.stack.ports import allocate
 
@@ -165,6 +166,18 @@ class RunningStack:
     def pid(self, program: str) -> int:
         """The process id of a supervisord program, 0 while it has none."""
         return int(self.programs().get(program, {}).get("pid", 0))
+
+    def serving_pid(self, server: ModelServer) -> int:
+        """The process that does a model server's work, which may be a fork that supervisord does not know: who listens
+        on its port."""
+        connections = psutil.net_connections("tcp")
+        [found] = {
+            one.pid
+            for one in connections
+            if one.status == psutil.CONN_LISTEN and one.laddr.port == server.rest_port
+        }
+        assert found
+        return int(found)
 
     def kill(self, program: str) -> int:
         """kill -9 a program's process; returns the process id that it had."""
