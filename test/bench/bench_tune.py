@@ -24,7 +24,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from support import preloaded_model_server
+from support import forked_model_server, preloaded_model_server
 from support.models import built_models
 from tfsd.local.model_argument import base_dir
 from tfsd.run_dir import RunDir
@@ -129,7 +129,7 @@ def main() -> None:
         directory = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="tfsd-bench-")))
         preloaded = running.enter_context(preloaded_model_server.shared(directory / "preloaded"))
         binary = directory / "model_server"
-        words = [sys.executable, "-S", preloaded_model_server.__file__, "run", str(preloaded), *EMBEDDED[2:]]
+        words = [sys.executable, "-S", forked_model_server.__file__, str(preloaded), *EMBEDDED[2:]]
         binary.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
         binary.chmod(0o755)
         kept = {name: value for name, value in os.environ.items() if not name.startswith("SAGEMAKER_")}

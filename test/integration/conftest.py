@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from support import preloaded_model_server
+from support import forked_model_server, preloaded_model_server
 from support.models import built_models
 from support.multi_model import MultiModelStack, StartMultiModelStack
 from support.stack import RunningStack
@@ -81,7 +81,7 @@ def quick_model_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.
         return Path(found).absolute()
     preloaded = request.getfixturevalue("preloaded")
     executable = tmp_path_factory.mktemp("quick") / "model_server"
-    words = [sys.executable, "-S", preloaded_model_server.__file__, "run", str(preloaded), *EMBEDDED[2:]]
+    words = [sys.executable, "-S", forked_model_server.__file__, str(preloaded), *EMBEDDED[2:]]
     executable.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
     executable.chmod(0o755)
     return executable

@@ -1,9 +1,9 @@
 """The embedded model server as forks of one process that has TensorFlow loaded: a start takes half a second.
 
-    server DIRECTORY    load TensorFlow, say `ready` on stdout, then fork a model server for each client of
-                        DIRECTORY/socket, as long as anybody holds a shared lock of DIRECTORY/users
-    run SOCKET FLAG...  what a stack starts in place of `python -m tfsd.model_server`: it has a model server forked,
-                        hands SIGTERM on and ends with its exit code
+    python preloaded_model_server.py DIRECTORY
+
+It loads TensorFlow, says `ready` on stdout, then forks a model server for each client of DIRECTORY/socket, as long as
+anybody holds a shared lock of DIRECTORY/users. `forked_model_server` is what a stack starts.
 
 A model server dies with the process that had it forked, however that one ends, even if it is stopped (SIGSTOP).
 """
@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import gc
-import json
 import os
 import select
 import signal
@@ -24,7 +23,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-STOP = b"stop"
+STOP = b"stop"  # these two are forked_model_server's, too
+SEPARATOR = "\0"
 
 
 @contextlib.contextmanager
@@ -49,7 +49,7 @@ def _start(directory: Path) -> None:
     log = directory / "log"
     with log.open("wb") as errors:
         server = subprocess.Popen(
-            [sys.executable, __file__, "server", str(directory)],
+            [sys.executable, __file__, str(directory)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -66,7 +66,8 @@ class Fork:
         self._server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._server.connect(str(path))
         with output.open("wb") as file:
-            _ask(self._server, flags, [file.fileno()] * 2)
+            message = SEPARATOR.join(flags).encode()
+            socket.send_fds(self._server, [message], [file.fileno()] * 2)
         self.pid = int(self._server.recv(16))
         self._code: int | None = None
 
@@ -86,7 +87,9 @@ class Fork:
 
 def serve(directory: Path) -> None:
     """Fork a model server for each client, until nobody wants one any more."""
-    from tfsd.model_server import server as _tensorflow_is_loaded  # noqa: F401
+    # TensorFlow, and what the server would import later
+    from tfsd.model_server import __main__, server  # noqa: F401
+    from tfsd.model_server.rest import api  # noqa: F401
 
     gc.collect()
     gc.freeze()  # or each fork would copy most pages at its first collection
@@ -149,7 +152,7 @@ def become_model_server(client: socket.socket) -> None:
             os.close(descriptor)
         client.send(b"%d" % os.getpid())
         threading.Thread(target=_obey, args=(client,), daemon=True).start()
-        code = program.main(json.loads(message))
+        code = program.main(message.decode().split(SEPARATOR))
     finally:
         os._exit(code)
 
@@ -160,21 +163,5 @@ def _obey(client: socket.socket) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def run(path: str, flags: list[str]) -> int:
-    """Have a model server forked; returns its exit code."""
-    server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    server.connect(path)
-    signal.signal(signal.SIGTERM, lambda number, frame: server.send(STOP))
-    _ask(server, flags, [1, 2])
-    server.recv(16)  # its process id
-    return int(server.recv(16) or b"1") & 0xFF
-
-
-def _ask(server: socket.socket, flags: Sequence[str], descriptors: list[int]) -> None:
-    socket.send_fds(server, [json.dumps(list(flags)).encode()], descriptors)
-
-
 if __name__ == "__main__":
-    if sys.argv[1] == "server":
-        serve(Path(sys.argv[2]))
-    sys.exit(run(sys.argv[2], sys.argv[3:]))
+    serve(Path(sys.argv[1]))

@@ -174,7 +174,7 @@ class RunningStack:
         [found] = {
             one.pid
             for one in connections
-            if one.status == psutil.CONN_LISTEN and one.laddr.port == server.rest_port
+            if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == server.rest_port
         }
         assert found
         return int(found)
