@@ -23,7 +23,7 @@ from tfsd.plan import DEFAULT_POOL, Model, ModelServer, Plan, Pool, Worker
 from tfsd.run_dir import RunDir, replace
 from tfsd.settings import Settings
 from tfsd.stack import model_server_flags, ports, slots
-from tfsd.stack.nginx import Nginx
+from tfsd.stack.nginx import Nginx, command
 from tfsd.stack.templates import render
 from tfsd.stop_times import stop_times
 
@@ -123,7 +123,7 @@ class Stack:
                 self._worker(pool, worker) for pool in self.plan.pools.values() for worker in pool.workers
             ],
             control_command=[sys.executable, "-m", "tfsd.control", "--run-dir", str(self.run_dir)],
-            nginx_command=[sys.executable, "-m", "tfsd.stack.nginx", self.nginx.binary, str(self.run_dir)],
+            nginx_command=command(self.nginx.binary, self.run_dir),
         )
 
     def _worker(self, pool: Pool, worker: Worker) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Which nginx to run, and running it under supervisord. Its configuration is `stack`'s."""
+"""Which nginx to run, how, and what is to be done before. Its configuration is `stack`'s."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,10 +95,12 @@ def check(binary: str, run_dir: RunDir) -> None:
 
     Raises NginxError with the reason and its place: under supervisord it would be started again and again.
     """
-    command = [*_command(binary, run_dir), "-t"]
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            [*command(binary, run_dir), "-t"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
         )
     except OSError as error:
         raise NginxError(f"{binary} cannot be executed: {error.strerror}") from None
@@ -110,28 +111,20 @@ def check(binary: str, run_dir: RunDir) -> None:
         raise NginxError(f"{binary} does not take the configuration {run_dir.nginx_conf}: {reason}")
 
 
-def _command(binary: str, run_dir: RunDir) -> list[str]:
+def command(binary: str, run_dir: RunDir) -> list[str]:
+    """How nginx is started. The listening socket is its file descriptor 0."""
     return [binary, "-p", str(run_dir), "-e", "stderr", "-c", str(run_dir.nginx_conf)]
 
 
-def run(binary: str, run_dir: RunDir) -> None:
-    """Replace this process by nginx, after telling the workers of a killed master to finish and leave.
+def make_way(run_dir: RunDir) -> None:
+    """Before nginx starts: tell the workers of a killed master to finish and leave, and remove its socket.
 
-    Those hold the inherited listening socket too, so nothing is refused meanwhile. They are found by the
+    Those workers hold the inherited listening socket too, so nothing is refused meanwhile. They are found by the
     process group that supervisord gave to their master, whose pid the file still names.
-
-    The listening socket is file descriptor 0. nginx expects what it inherits to be non-blocking already: two
-    of its workers would otherwise race for a connection and the loser would hang in accept().
     """
-    os.set_blocking(0, False)
-    # a master that was killed leaves it, and nginx would not start
-    run_dir.nginx_socket.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        run_dir.nginx_socket.unlink(missing_ok=True)  # nginx would not start
     with contextlib.suppress(OSError, ValueError):
         master = int(run_dir.nginx_pid.read_text())
         if not Path(f"/proc/{master}").exists():
             os.killpg(master, signal.SIGQUIT)
-    os.execv(binary, _command(binary, run_dir))
-
-
-if __name__ == "__main__":
-    run(sys.argv[1], RunDir(Path(sys.argv[2])))

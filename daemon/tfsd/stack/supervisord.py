@@ -32,6 +32,7 @@ from supervisor.socket_manager import SocketManager
 from supervisor.states import ProcessStates, SupervisorStates
 
 from tfsd.run_dir import RunDir, replace
+from tfsd.stack import nginx
 from tfsd.stack.outlet import Outlet
 from tfsd.stack.ports import LISTENER, PORT_TAKEN, is_free, ports_of
 from tfsd.stack.prompt_poller import PatientResponse, PromptPoller
@@ -66,6 +67,10 @@ class LastingSocketManager(SocketManager):
             self.socket = socket.socket(fileno=self.listener)
             self.prepared = True
         super()._prepare_socket()
+        if isinstance(self.config(), InetStreamSocketConfig):
+            # nginx expects what it inherits to be so: two of its workers race for a connection, and the loser would
+            # hang in accept()
+            self.socket.setblocking(False)
 
     def _close(self) -> None:
         """Called when no process has the socket any more."""
@@ -213,11 +218,16 @@ class Outlets:
         logger.addHandler(handler)
 
 
+def _run_dir(of: process.Subprocess) -> RunDir:
+    """Where the configuration file is."""
+    return RunDir(Path(of.config.options.configfile).parent)
+
+
 def note_ends(finish: Callable[..., None]) -> Callable[..., None]:
     """supervisor's Subprocess.finish, noting how each process ended in the run directory, if it has a place for that.
 
     supervisord itself says so only in its log, and control must tell a model server that the kernel killed from
-    one that refuses its model, and why it does. The run directory is where the configuration file is.
+    one that refuses its model, and why it does.
     """
 
     def noting(self: process.Subprocess, pid: int, status: int) -> None:
@@ -225,29 +235,32 @@ def note_ends(finish: Callable[..., None]) -> Callable[..., None]:
         said = getattr(self, "said", b"").decode("utf-8", "replace")
         self.said = b""  # the next process of this program says things of its own
         note = {"pid": pid, "code": os.waitstatus_to_exitcode(status), "said": said}
-        run_dir = RunDir(Path(self.config.options.configfile).parent)
         with contextlib.suppress(OSError):
-            replace(run_dir.end(self.config.name), json.dumps(note))
+            replace(_run_dir(self).end(self.config.name), json.dumps(note))
 
     return noting
 
 
-def refuse_taken_ports(arguments: Callable[..., Any]) -> Callable[..., Any]:
-    """supervisor's Subprocess.get_execv_args, refusing to start a model server whose ports another process has.
+def prepare(arguments: Callable[..., Any]) -> Callable[..., Any]:
+    """supervisor's Subprocess.get_execv_args, making way for nginx, and refusing to start a model server whose ports
+    another process has.
 
     tensorflow_model_server ends when its gRPC port is taken, and serves gRPC only when its REST port is. The refusal is
     noted with the process (`spawnerr`), where control finds it, and the start is tried again.
     """
 
-    def refusing(self: process.Subprocess) -> Any:
+    def preparing(self: process.Subprocess) -> Any:
         filename, words = arguments(self)
-        starts = self.state == ProcessStates.STARTING  # it is asked for its arguments before, too
-        taken = [port for port in ports_of(words) if not is_free(port)] if starts else []
+        if self.state != ProcessStates.STARTING:  # it is asked for its arguments before, too
+            return filename, words
+        if self.config.name == NGINX:
+            nginx.make_way(_run_dir(self))
+        taken = [port for port in ports_of(words) if not is_free(port)]
         if taken:
             raise ProcessException(f"{PORT_TAKEN} {', '.join(map(str, taken))}")
         return filename, words
 
-    return refusing
+    return preparing
 
 
 def fork(self: ServerOptions) -> int:
@@ -275,7 +288,7 @@ def main() -> None:
     loggers.handle_file = functools.partial(outlets.handle_file, loggers.handle_file)
     loggers.handle_stdout = outlets.handle_stdout
     process.Subprocess.finish = note_ends(process.Subprocess.finish)
-    process.Subprocess.get_execv_args = refuse_taken_ports(process.Subprocess.get_execv_args)
+    process.Subprocess.get_execv_args = prepare(process.Subprocess.get_execv_args)
     process.FastCGIProcessGroup = LastingGroup
     process.ProcessGroup = OrderlyGroup
     ServerOptions.fork = fork

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tfsd.run_dir import RunDir
-from tfsd.stack.nginx import MODULE_FILE, Nginx, NginxError, check, find
+from tfsd.stack.nginx import MODULE_FILE, Nginx, NginxError, check, find, make_way
 
 PLAIN = "nginx version: nginx/1.26.3\nconfigure arguments: --with-threads"
 STATIC_NJS = f"{PLAIN} --add-module=njs-0.9.9/nginx"
@@ -152,9 +152,7 @@ class TestCheck:
             check(str(tmp_path / "nginx"), RunDir(tmp_path))
 
 
-class TestRun:
-    """`run` as supervisord starts it, with `echo` in place of nginx."""
-
+class TestMakeWay:
     @pytest.fixture
     def left_behind(self) -> Iterator[tuple[int, int]]:
         """(pid of a group's leader that has ended, pid of a process in its group)."""
@@ -170,38 +168,30 @@ class TestRun:
         with contextlib.suppress(ProcessLookupError):
             os.kill(worker, signal.SIGKILL)
 
-    def run(self, run_dir: Path) -> str:
-        command = [sys.executable, "-m", "tfsd.stack.nginx", "/bin/echo", str(run_dir)]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-    def test_it_becomes_nginx(self, tmp_path: Path) -> None:
-        assert self.run(tmp_path).split() == [
-            "-p",
-            str(tmp_path),
-            "-e",
-            "stderr",
-            "-c",
-            f"{tmp_path}/nginx.conf",
-        ]
-
     def test_workers_of_a_killed_master_are_told_to_leave(
         self, tmp_path: Path, left_behind: tuple[int, int]
     ) -> None:
         master, worker = left_behind
         (tmp_path / "nginx.pid").write_text(f"{master}\n")
         ended = os.pidfd_open(worker)
-        self.run(tmp_path)
+        make_way(RunDir(tmp_path))
         assert select.select([ended], [], [], 120)[0]
         os.close(ended)
 
     def test_a_living_master_is_left_alone(self, tmp_path: Path) -> None:
         with subprocess.Popen(["sleep", "60"], start_new_session=True) as master:
             (tmp_path / "nginx.pid").write_text(str(master.pid))
-            self.run(tmp_path)
+            make_way(RunDir(tmp_path))
             assert master.poll() is None
             master.kill()
 
     @pytest.mark.parametrize("text", ["", "nonsense", "999999999"])
     def test_a_pid_file_that_says_nothing(self, tmp_path: Path, text: str) -> None:
         (tmp_path / "nginx.pid").write_text(text)
-        assert "nginx.conf" in self.run(tmp_path)
+        make_way(RunDir(tmp_path))
+
+    def test_the_socket_of_a_killed_master(self, tmp_path: Path) -> None:
+        left = RunDir(tmp_path).nginx_socket
+        left.touch()
+        make_way(RunDir(tmp_path))
+        assert not left.exists()

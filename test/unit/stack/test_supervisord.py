@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import os
+import socket
 from types import SimpleNamespace
 
 import pytest
+from supervisor.datatypes import InetStreamSocketConfig
 from supervisor.states import SupervisorStates
 
-from tfsd.stack.supervisord import PromptSupervisor
+from tfsd.stack.supervisord import LastingSocketManager, PromptSupervisor
 
 
 class Waiting(Exception):
@@ -38,3 +41,14 @@ def test_programs_are_started_before_anything_is_waited_for() -> None:
     with pytest.raises(Waiting):
         supervisor.runforever()
     assert started == ["a", "b"]
+
+
+def test_nginx_inherits_the_port_as_a_socket_that_does_not_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setattr(LastingSocketManager, "listener", os.dup(listener.fileno()))
+        options = SimpleNamespace(mood=SupervisorStates.SHUTDOWN)
+        config = InetStreamSocketConfig("127.0.0.1", listener.getsockname()[1])
+        manager = LastingSocketManager(options, config)
+        inherited = manager.get_socket()
+        assert not os.get_blocking(inherited.fileno())
+        manager.close()
