@@ -14,6 +14,8 @@ from urllib.parse import unquote_to_bytes
 
 from gevent import pywsgi
 
+from tfsd.readable import Readable
+
 MAX_HEADERS = 200
 MAX_LINE_BYTES = 64 * 1024
 HTTP_11 = "HTTP/1.1"
@@ -21,6 +23,8 @@ NOT_PLAIN = {"HTTP_TRANSFER_ENCODING", "HTTP_EXPECT", "HTTP_CONNECTION", "HTTP_U
 FRAMING = {"connection", "content-length", "date"}  # of responses
 REMEMBERED = 256
 READ_BYTES = 32 * 1024  # at a time: a request up to here has come whole, as a rule
+OWN_LINES = 3  # after the first: what nginx writes itself, in part anew for each request
+REMEMBERED_BYTES = 4096  # of a request's other headers
 
 
 class Headers:
@@ -80,14 +84,38 @@ def _first_line(command: str, uri: str, version: str) -> dict[str, str]:
     }
 
 
-@lru_cache(REMEMBERED)
 def _plain_field(line: bytes) -> tuple[str, str] | None:
     """A header's name in WSGI's environment and its value; None for a line that is for pywsgi to read."""
     name, colon, value = line.decode("latin-1").partition(":")
-    if not colon or not name or name[0] in " \t" or b"\n" in line:
+    key = _plain_name(name)
+    return None if key is None or not colon or "\n" in value else (key, value.strip())
+
+
+@lru_cache(REMEMBERED)
+def _plain_name(name: str) -> str | None:
+    """A header's name in WSGI's environment; None for one that is for pywsgi to read."""
+    if not name or name[0] in " \t" or "\n" in name:
         return None
     key = _cgi_name(name)
-    return None if key is None or key in NOT_PLAIN else (key, value.strip())
+    return None if key in NOT_PLAIN else key
+
+
+def _plain_fields(lines: bytes) -> dict[str, str] | None:
+    """Header lines in WSGI's environment; None when one of them is for pywsgi to read, or there are many."""
+    fields: dict[str, str] = {}
+    split = lines.split(b"\r\n")
+    if len(split) + OWN_LINES > MAX_HEADERS:
+        return None
+    for line in split:
+        field = _plain_field(line)
+        if field is None:
+            return None
+        key, value = field
+        fields[key] = f"{fields[key]},{value}" if key in fields else value
+    return fields
+
+
+_remembered_fields = lru_cache(REMEMBERED)(_plain_fields)
 
 
 @lru_cache(REMEMBERED)
@@ -108,22 +136,26 @@ def _plain_response_field(name: str, value: str) -> tuple[bytes, bytes] | None:
     return name.encode(), value.encode()
 
 
+@lru_cache(REMEMBERED)
+def _plain_response_line(name: str, value: str) -> bytes | None:
+    """The same as a line."""
+    field = _plain_response_field(name, value)
+    return None if field is None else b"%b: %b\r\n" % field
+
+
 def plain_response(
     status: str, headers: list[tuple[str, str]], body: bytes, close: bool = False
 ) -> bytes | None:
     """A whole response to a plain request; None for one that is for pywsgi to judge. `close` announces the end of the
     connection."""
     known = _plain_status(status)
-    if known is None:
+    lines = [_plain_response_line(name, value) for name, value in headers]
+    if known is None or None in lines:
         return None
-    head = b"HTTP/1.1 " + known[0]
-    for name, value in headers:
-        field = _plain_response_field(name, value)
-        if field is None:
-            return None
-        head += b"\r\n%b: %b" % field
-    closing = b"\r\nConnection: close" if close else b""
-    return b"%b%b\r\nContent-Length: %d\r\n\r\n%b" % (head, closing, len(body), body)
+    if close:
+        lines.append(b"Connection: close\r\n")
+    head = b"".join(lines)  # type: ignore[arg-type]  # none of them is None
+    return b"HTTP/1.1 %b\r\n%bContent-Length: %d\r\n\r\n%b" % (known[0], head, len(body), body)
 
 
 def send(sock: Any, message: bytes) -> None:
@@ -142,35 +174,59 @@ class WholeBody(io.BytesIO):
 
 
 class _Incoming(io.RawIOBase):
-    """What a socket receives: a SocketIO with less in between."""
+    """What a socket receives: a SocketIO with less in between. `between` says that nothing is due: no request is under
+    way, so there is nothing to receive before something has come."""
 
     def __init__(self, sock: Any) -> None:
         self._receive = sock.recv_into
+        self._come = Readable(sock)
+        self.between = True
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
+        if self.between:
+            self._come.wait()
+            self.between = False
         received: int = self._receive(buffer)
         return received
+
+    def close(self) -> None:
+        self._come.close()
+        super().close()
 
 
 class Handler(pywsgi.WSGIHandler):
     """One connection."""
 
     def __init__(self, sock: Any, address: Any, server: Any, rfile: BinaryIO | None = None) -> None:
-        super().__init__(sock, address, server, rfile or io.BufferedReader(_Incoming(sock), READ_BYTES))
+        self._incoming: _Incoming | None = None
+        if rfile is None:
+            self._incoming = _Incoming(sock)
+            rfile = io.BufferedReader(self._incoming, READ_BYTES)
+        super().__init__(sock, address, server, rfile)
+
+    def handle(self) -> None:
+        """All requests of the connection."""
+        try:
+            super().handle()
+        finally:
+            if self._incoming is not None:
+                self._incoming.close()
 
     def handle_one_request(self) -> Any:
         """Serve a request; see pywsgi for what is returned."""
         if self.rfile.closed:
             return None
+        if self._incoming is not None:
+            self._incoming.between = True
         try:
             received = self.rfile.peek()
         except OSError:
             return None
         end = received.find(b"\r\n\r\n")
-        environ = None if end < 0 else self._plain_environ(received[:end].split(b"\r\n"))
+        environ = None if end < 0 else self._plain_environ(received[:end])
         if environ is None:
             return super().handle_one_request()
         whole = end + 4 + self.content_length
@@ -193,19 +249,29 @@ class Handler(pywsgi.WSGIHandler):
         self.handle_one_response()
         return None if self.close_connection or self.rfile.closed else True
 
-    def _plain_environ(self, lines: list[bytes]) -> dict[str, Any] | None:
-        """The environment of a plain request, which has a length; None when its head says anything out of the way."""
-        first = _plain_first_line(lines[0])
-        if first is None or len(lines) > MAX_HEADERS:
+    def _plain_environ(self, head: bytes) -> dict[str, Any] | None:
+        """The environment of a plain request, which has a length; None when its head says anything out of the way.
+
+        What a client sends in its requests is much the same each time: those lines are remembered as a whole.
+        """
+        line, *own = head.split(b"\r\n", 1 + OWN_LINES)
+        first = _plain_first_line(line)
+        if first is None:
             return None
         environ: dict[str, Any] = self.server.get_environ()
         environ.update(first)
-        for line in lines[1:]:
+        if len(own) > OWN_LINES:
+            others = own.pop()
+            fields = (_remembered_fields if len(others) <= REMEMBERED_BYTES else _plain_fields)(others)
+            if fields is None:
+                return None
+            environ.update(fields)
+        for line in reversed(own):  # before the others, where a name comes twice
             field = _plain_field(line)
             if field is None:
                 return None
             key, value = field
-            environ[key] = f"{environ[key]},{value}" if key in environ else value
+            environ[key] = f"{value},{environ[key]}" if key in environ else value
         length = environ.get("CONTENT_LENGTH", "")
         if not (length.isascii() and length.isdigit()):
             return None

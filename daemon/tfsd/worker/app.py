@@ -78,22 +78,27 @@ class Invocations:
         sampled: Sampled | None = None
         limit = self._limits.begin(self._limit)
         try:
-            if api is not None:
-                found = api.find(environ)
-                if self._capture is not None and isinstance(found, Found) and found.attributes is not None:
-                    sampled = self._capture.sample(environ, found.target_model, found.attributes)
-            else:
+            found: Found | Reply | None = None
+            mode = self._mode
+            if api is None:
+                attributes = environ.get(ATTRIBUTES)
                 if self._capture is not None:
-                    sampled = self._capture.sample(environ, model_name, environ.get(ATTRIBUTES))
-                found = Found(self._targets.find(environ.get(ATTRIBUTES), model_name), self._mode)
+                    sampled = self._capture.sample(environ, model_name, attributes)
+                target = self._targets.find(attributes, model_name)
+            else:
+                found = api.find(environ)
+                if isinstance(found, Found):
+                    target, mode = found.target, found.mode
+                    if self._capture is not None and found.attributes is not None:
+                        sampled = self._capture.sample(environ, found.target_model, found.attributes)
             if isinstance(found, Reply):
                 reply = found
             else:
-                target = found.target
+                assert target is not None
                 if UNREACHED in environ:  # two workers of this pool itself were tried
                     raise Unreached(target.name)
                 self._in_flight.enter(environ, target.name)
-                reply = found.mode(Call(environ, target, deadline))
+                reply = mode(Call(environ, target, deadline))
             cause = reply.cause
         except Unreached as error:
             tried = UNREACHED in environ  # else it was not loaded yet when nginx looked for its workers

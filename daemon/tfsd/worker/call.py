@@ -15,7 +15,7 @@ from tfsd.worker.upstream.connection import Answer
 TRACEPARENT = re.compile(r"[0-9a-f]{2}(-[0-9a-f]+)+")  # W3C Trace Context, section 3.2
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)  # and not frozen, which costs a call for each field
 class Call:
     """One invocation. `deadline` is on the clock of time.monotonic()."""
 

@@ -47,7 +47,7 @@ class Reply:
 
     @property
     def status_line(self) -> str:
-        return f"{self.status} {http.client.responses.get(self.status, 'Unknown')}"
+        return _status_line(self.status)
 
     def as_application(self, _environ: Mapping[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """A WSGI application (PEP 3333) that gives this reply to any request."""
@@ -89,7 +89,10 @@ def from_result(result: Any) -> Reply:
                 f"The handler returned a tuple of {len(result)} items; return a body, "
                 "(body, content_type) or (body, content_type, headers)."
             )
-        body, content_type, headers = (*result, None, ())[:3] if len(result) < 3 else result
+        if len(result) == 2:
+            body, content_type = result
+        else:
+            body, content_type, headers = result if len(result) == 3 else (result[0], None, ())
     checked: Headers = checked_headers(headers) if headers else []
     if content_type is None and any(name.lower() == "content-type" for name, _ in checked):
         return Reply(200, checked, encode(body))
@@ -179,6 +182,11 @@ def checked_headers(headers: Any) -> Headers:
     except (TypeError, ValueError):
         raise BadResult("Response headers must be a dict or a list of (name, value) pairs.") from None
     return checked
+
+
+@lru_cache
+def _status_line(status: int) -> str:
+    return f"{status} {http.client.responses.get(status, 'Unknown')}"
 
 
 @lru_cache(256)

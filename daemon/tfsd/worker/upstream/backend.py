@@ -65,48 +65,47 @@ class Backend(Generic[AnswerT]):
 
         Raises Refused, CutOff.
         """
+        hub = gevent.get_hub()
+        idle = self._idle.get(hub)
+        if idle is None:
+            idle = self._idle[hub] = []
+        connection: Exchanging[AnswerT] | None = None
         self.outstanding += 1
         try:
-            answer = self._exchange(head, body)
-        except (Refused, CutOff) as error:
-            if self.failed_at is None:
-                log.warning("%s on %s does not answer: %s.", self.program, self._place, error)
-            self.failed_at = time.monotonic()
+            if idle:
+                connection = idle.pop()
+                try:
+                    answer = connection.exchange(head, body)
+                except CutOff as error:
+                    _close_all(idle)  # they are of the same process
+                    if not error.untouched:
+                        raise
+                    connection.close()
+                    connection = None
+            if connection is None:
+                connection = self._connect(CONNECT_SECONDS)
+                answer = connection.exchange(head, body)
+        except BaseException as error:
+            if connection is not None:  # a time limit, too, leaves it in the middle of an answer
+                connection.close()
+            if isinstance(error, (Refused, CutOff)):
+                self._failed(error)
             raise
         finally:
             self.outstanding -= 1
+        if connection.reusable and len(idle) < IDLE_CONNECTIONS:
+            idle.append(connection)
+        else:
+            connection.close()
         if self.failed_at is not None:
             log.info("%s on %s answers again.", self.program, self._place)
             self.failed_at = None
         return answer
 
-    def _exchange(self, head: bytes, body: Body) -> AnswerT:
-        hub = gevent.get_hub()
-        idle = self._idle.get(hub)
-        if idle is None:
-            idle = self._idle[hub] = []
-        if idle:
-            try:
-                return self._use(idle.pop(), idle, head, body)
-            except CutOff as error:
-                _close_all(idle)  # they are of the same process
-                if not error.untouched:
-                    raise
-        return self._use(self._connect(CONNECT_SECONDS), idle, head, body)
-
-    def _use(
-        self, connection: Exchanging[AnswerT], idle: list[Exchanging[AnswerT]], head: bytes, body: Any
-    ) -> AnswerT:
-        try:
-            answer = connection.exchange(head, body)
-        except BaseException:  # a time limit, too, leaves the connection in the middle of an answer
-            connection.close()
-            raise
-        if connection.reusable and len(idle) < IDLE_CONNECTIONS:
-            idle.append(connection)
-        else:
-            connection.close()
-        return answer
+    def _failed(self, error: Refused | CutOff) -> None:
+        if self.failed_at is None:
+            log.warning("%s on %s does not answer: %s.", self.program, self._place, error)
+        self.failed_at = time.monotonic()
 
     def close_idle(self) -> None:
         _close_all(self._idle.get(gevent.get_hub(), []))

@@ -6,18 +6,28 @@ that gives up (its time limit) closes the connection.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import re
 import socket as flags
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
 from gevent import socket
 from httptools import HttpParserError, HttpResponseParser
 
 from tfsd import wsgi
+from tfsd.readable import Readable
 
 HOST = "127.0.0.1"
 RECEIVE_BYTES = 256 * 1024
 ONE_WRITE_BYTES = 64 * 1024  # up to here copying head and body together is cheaper than a second system call
+REMEMBERED = 256
+REMEMBERED_BYTES = 2048  # of an answer's head
+_STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5][0-9]{2}) [^\r\n]*")
+_FIELD = re.compile(rb"([A-Za-z0-9-]+): ?([^\r\n]*)")
+
+Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Refused(Exception):
@@ -37,7 +47,7 @@ class Answer:
     """What a model server answered: HTTP status, headers as sent, and the whole body."""
 
     status: int
-    headers: list[tuple[bytes, bytes]]
+    headers: Headers
     body: bytes
 
     def header(self, name: bytes) -> str | None:
@@ -51,7 +61,10 @@ class Connection:
     The `on_…` methods are httptools' callbacks.
     """
 
-    __slots__ = ("_body", "_complete", "_framed", "_head", "_headers", "_parser", "_socket", "reusable")
+    __slots__ = (
+        *("_body", "_complete", "_framed", "_head", "_headers", "_parser", "_readable", "_socket"),
+        "reusable",
+    )
 
     def __init__(self, port: int, timeout: float) -> None:
         """Connect within `timeout` seconds. Raises Refused."""
@@ -61,40 +74,62 @@ class Connection:
             raise Refused(f"{HOST}:{port}: {error}") from None
         self._socket.settimeout(None)
         self._socket.setsockopt(flags.IPPROTO_TCP, flags.TCP_NODELAY, 1)
-        self._parser = HttpResponseParser(self)
+        self._readable = Readable(self._socket)
+        self._parser: Any = None
         self.reusable = True
 
     def close(self) -> None:
         self.reusable = False
         self._parser = None  # ends the cycle of references
+        self._readable.close()
         self._socket.close()
 
     def exchange(self, head: bytes, body: bytes) -> Answer:
         """Send a request and wait for its whole answer. Raises CutOff."""
+        try:  # noqa: SIM105  for each request, and so without an object for it
+            self._send(head, body)
+        except OSError:
+            pass  # a server may answer and close before it has read everything
+        self._readable.wait()
+        data = self._receive(False)
+        end = data.find(b"\r\n\r\n") + 4
+        plain = _plain_head(data[:end]) if 4 <= end <= REMEMBERED_BYTES else None
+        if plain is not None:
+            status, headers, length = plain
+            if end + length == len(data):
+                return Answer(status, headers, data[end:])
+        return self._parsed(data)
+
+    def _parsed(self, data: bytes) -> Answer:
+        """The answer that begins with `data`, whatever HTTP allows it to be. Raises CutOff."""
+        parser = self._parser = HttpResponseParser(self)
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
         self._head = self._complete = self._framed = False
-        with contextlib.suppress(OSError):  # a server may answer and close before it has read everything
-            self._send(head, body)
         received = False
-        while not self._complete:
-            try:
-                data = self._socket.recv(RECEIVE_BYTES)
-            except OSError as error:
-                raise CutOff(str(error), not received) from None
-            if not data:
-                self._end_of_stream(received)
-                break
+        while data:
             received = True
             self._feed(data)
-            if not self._complete:
-                # A server without TCP_NODELAY holds the rest back until this much is acknowledged, which the
-                # kernel would otherwise delay for 40 ms. The flag acknowledges now and is not lasting.
-                self._socket.setsockopt(flags.IPPROTO_TCP, flags.TCP_QUICKACK, 1)
+            if self._complete:
+                break
+            # A server without TCP_NODELAY holds the rest back until this much is acknowledged, which the
+            # kernel would otherwise delay for 40 ms. The flag acknowledges now and is not lasting.
+            self._socket.setsockopt(flags.IPPROTO_TCP, flags.TCP_QUICKACK, 1)
+            data = self._receive(received)
+        else:
+            self._end_of_stream(received)
+        self._parser = None
         chunks = self._body
-        return Answer(
-            self._parser.get_status_code(), self._headers, chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        )
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return Answer(parser.get_status_code(), self._headers, body)
+
+    def _receive(self, received: bool) -> bytes:
+        """What has come, b"" at the end of the stream; `received` says whether anything had come before."""
+        try:
+            data: bytes = self._socket.recv(RECEIVE_BYTES)
+        except OSError as error:
+            raise CutOff(str(error), not received) from None
+        return data
 
     def _send(self, head: bytes, body: bytes) -> None:
         if len(body) <= ONE_WRITE_BYTES:
@@ -134,3 +169,21 @@ class Connection:
         else:
             self._complete = True
             self.reusable = self._parser.should_keep_alive()
+
+
+@lru_cache(REMEMBERED)
+def _plain_head(head: bytes) -> tuple[int, Headers, int] | None:
+    """Status, headers and length of the body of an answer with that head, after which its connection may serve another;
+    None for one that httptools is to read. A model server repeats it all second long."""
+    line, *lines = head[:-4].split(b"\r\n")
+    status = _STATUS_LINE.fullmatch(line)
+    fields = [_FIELD.fullmatch(line) for line in lines]
+    if status is None or None in fields or status[1] in (b"204", b"304"):
+        return None
+    headers = tuple((field[1], field[2].strip()) for field in fields if field is not None)
+    lengths = [value for name, value in headers if name.lower() == b"content-length"]
+    if len(lengths) != 1 or not lengths[0].isdigit():
+        return None
+    if any(name.lower() in (b"transfer-encoding", b"connection") for name, _ in headers):
+        return None
+    return int(status[1]), headers, int(lengths[0])

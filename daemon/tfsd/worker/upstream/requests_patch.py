@@ -138,12 +138,15 @@ def _message(method: str, path: str, kwargs: Mapping[str, Any]) -> tuple[bytes, 
     if content is None or lines is None:
         return None
     body, content_type = content
-    if content_type and "content-type" not in {line.partition(":")[0].lower() for line in lines}:
+    if content_type and not any(line[:13].lower() == "content-type:" for line in lines):
         lines.append(f"Content-Type: {content_type}")
-    if body or method == "POST":
-        lines.append(f"Content-Length: {len(body)}")
-    head = "\r\n".join([f"{method} {path} HTTP/1.1", "Host: localhost", *lines, "", ""])
-    return head.encode("ascii"), body
+    length = b"Content-Length: %d\r\n" % len(body) if body or method == "POST" else b""
+    return _head_start(method, path, *lines) + length + b"\r\n", body
+
+
+@lru_cache(REMEMBERED_URLS)
+def _head_start(method: str, path: str, *lines: str) -> bytes:
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: localhost", *lines, ""]).encode("ascii")
 
 
 def _body(data: Any, json: Any) -> tuple[bytes, str | None] | None:

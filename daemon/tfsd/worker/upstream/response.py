@@ -36,13 +36,17 @@ class ModelServerResponse(requests.Response):
         self._next = None
         self.status_code = answer.status
         self.url = url
-        self.elapsed = datetime.timedelta(seconds=elapsed)
+        self._seconds = elapsed
 
     @cached_property
     def headers(self) -> CaseInsensitiveDict[str]:  # type: ignore[override]
         return CaseInsensitiveDict(
             (name.decode("latin-1"), value.decode("latin-1")) for name, value in self._answer.headers
         )
+
+    @cached_property
+    def elapsed(self) -> datetime.timedelta:  # type: ignore[override]
+        return datetime.timedelta(seconds=self._seconds)
 
     @cached_property
     def reason(self) -> str:  # type: ignore[override]

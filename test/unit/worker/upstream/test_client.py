@@ -89,6 +89,8 @@ def test_a_request_of_any_size(stub: Any, group_of: Callable[..., Any], size: in
         ),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", b"", True),
         (b"HTTP/1.1 204 No Content\r\n\r\n", b"", True),
+        (b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", b"", True),
+        (b"HTTP/1.1 200 OK\r\nX-Filler: " + b"x" * 4000 + b"\r\nContent-Length: 3\r\n\r\nabc", b"abc", True),
         (b"HTTP/1.1 100 Continue\r\n\r\n" + answer(b"abc"), b"abc", True),
         (answer(b"abc", "200 OK", "Connection: close"), b"abc", False),
         (b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nabc", b"abc", False),
@@ -102,6 +104,16 @@ def test_framing_of_answers(
     group = group_of(stub)
     assert [send(group).body, send(group).body] == [body, body]
     assert stub.connections == (1 if reusable else 2)
+
+
+def test_answers_with_the_same_head(stub: Any, group_of: Callable[..., Any]) -> None:
+    stub.behaviours = [
+        lambda *_, body=body: answer(body, "404 Not Found") for body in (b"abc", b"xyz", b"123")
+    ]
+    group = group_of(stub)
+    answers = [send(group) for _ in range(3)]
+    assert [(got.status, got.body) for got in answers] == [(404, b"abc"), (404, b"xyz"), (404, b"123")]
+    assert {got.header(b"content-length") for got in answers} == {"3"}
 
 
 def test_an_answer_that_ends_with_the_connection(stub: Any, group_of: Callable[..., Any]) -> None:
