@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "daemon"))
 
-from tfsd.model_server.codec.codec import decode_examples, decode_predict, parse
+from tfsd.model_server.codec.codec import decode_examples, decode_predict
 from tfsd.model_server.errors import ServingError
 
 FLOAT, STRING = 1, 7
@@ -63,6 +63,16 @@ KINDS = {
     '{"x":{"y":1}}': ('{"x":{"y":1}}', '{"x":{"y":1}}', ONE),
     "Inf": ("Inf", "Inf", ONE),
     "1.5,-NaN": ("1.5,-NaN", "1.5", ONE),
+    "1,Inf": ("1,Inf", "1", ONE),
+    "[]": ("[]", "[]", ONE),
+    '{"x":[[[[1]]]]}': ('{"x":[[[[1]]]]}', '{"x":[[[[1]]]]}', ONE),
+    '{"x":16 lists around 1}, ragged': (
+        '{"x":' + "[" * 16 + "1" + "]" * 16 + "}",
+        '{"x":' + "[" * 16 + "1,2" + "]" * 16 + "}",
+        ONE,
+    ),
+    '"ab",{"b64":""}': ('"ab",{"b64":""}', '"ab"', TEXT),
+    '{"x":"\\udc00"}, the last NaN': ('{"x":"\\udc00"}', '{"x":NaN}', TEXT),
     "1, the last NaN": ("1", "NaN", ONE),
     "1e100": ("1e100", "1e100", ONE),
     "0.0e309": ("0.0e309", "0.0e309", ONE),
@@ -109,7 +119,7 @@ def cost(kind: str, megabytes: float) -> float:
     began = time.process_time()
     with contextlib.suppress(ServingError):
         if inputs is EXAMPLES:
-            decode_examples(parse(body))
+            decode_examples(body)
         else:
             decode_predict(body, lambda signature: inputs)
     return (time.process_time() - began) / len(body) * 1e6

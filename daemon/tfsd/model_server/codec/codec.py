@@ -5,15 +5,19 @@ The one door to the other modules here. Never sees a socket, a servable or Tenso
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import threading
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
 import numpy as np
 
-from tfsd.model_server.codec import decode
+from tfsd.model_server.codec import decode, examples
 from tfsd.model_server.codec.decode import FindInputs, Inputs
-from tfsd.model_server.codec.dense import collector_at_rest, is_dense, read_flat, refuse_empty_containers
 from tfsd.model_server.codec.encode import encode_classifications, encode_predictions, encode_regressions
-from tfsd.model_server.codec.examples import decode_examples
-from tfsd.model_server.codec.parse import JsonValue
-from tfsd.model_server.codec.parse import parse as parse_bytes
+from tfsd.model_server.codec.long_arrays import LONG_BYTES, read
+from tfsd.model_server.codec.parse import JsonValue, check, parse
 from tfsd.model_server.codec.text import error_body
 from tfsd.model_server.errors import ServingError
 
@@ -26,15 +30,19 @@ __all__ = [
     "encode_predictions",
     "encode_regressions",
     "error_body",
-    "parse",
 ]
 
+Decoded = TypeVar("Decoded")
+_resting = threading.Lock()
 
-def parse(body: bytes | bytearray) -> JsonValue:
-    """The JSON value of a body, for `decode_examples`. Raises ServingError: INVALID_ARGUMENT."""
-    refuse_empty_containers(body)
-    with collector_at_rest(len(body)):
-        return parse_bytes(bytes(body))
+
+def decode_examples(body: bytes | bytearray) -> tuple[str, list[bytes]]:
+    """A :classify or :regress body.
+
+    Returns: the signature's name as sent, and serialized `tf.Example`s.
+    Raises ServingError: as tensorflow_model_server 2.20 words it.
+    """
+    return _decoded(bytes(body), examples.decode_examples)
 
 
 def decode_predict(
@@ -44,19 +52,41 @@ def decode_predict(
 
     Args:
         body: the bytes of the request.
-        find_inputs: signature name (empty: the default one) -> {input name: TensorFlow dtype number}; it
-            may be called twice.
+        find_inputs: signature name (empty: the default one) -> {input name: TensorFlow dtype number}.
     Returns: the signature's name as sent, whether it is row format (`instances`), and input name -> array;
         strings are object arrays of bytes.
     Raises ServingError: as tensorflow_model_server 2.20 words it.
     """
-    refuse_empty_containers(body)
-    with collector_at_rest(len(body)):
+    return _decoded(bytes(body), lambda value: decode.decode_predict(value, find_inputs))
+
+
+def _decoded(body: bytes, decode_value: Callable[[JsonValue], Decoded]) -> Decoded:
+    if len(body) <= LONG_BYTES:
+        return decode_value(parse(body))
+    with _collector_at_rest():
         try:
-            flat = read_flat(body, find_inputs) if is_dense(body) else None
-            return flat or decode.decode_predict(parse_bytes(bytes(body)), find_inputs)
+            return decode_value(read(body))
         except ServingError as error:
-            # its frames hold the body's values, which the collector would look at as soon as it is back
+            # its frames hold values, which the collector would look at as soon as it is back
             error.__context__ = None
             refused = error.with_traceback(None)
+    check(body)  # what is wrong with the text comes before what is wrong with the values
     raise refused
+
+
+@contextlib.contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """No garbage is collected while a long body is decoded: there are no cycles in its values, which the collector
+    would look at again and again.
+
+    One thread at a time has it so; the collector works between two of them.
+    """
+    if not _resting.acquire(blocking=False):
+        yield
+        return
+    try:
+        gc.disable()
+        yield
+    finally:
+        gc.enable()
+        _resting.release()

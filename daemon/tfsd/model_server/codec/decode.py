@@ -14,6 +14,7 @@ from typing import NoReturn, cast
 
 import numpy as np
 
+from tfsd.model_server.codec.long_arrays import Block, LongArray
 from tfsd.model_server.codec.octets import encode
 from tfsd.model_server.codec.parse import (
     OBJECTS,
@@ -27,8 +28,8 @@ from tfsd.model_server.codec.parse import (
 from tfsd.model_server.codec.text import quoted_value
 from tfsd.model_server.codec.values import (
     BLOCK,
+    Elements,
     Misfit,
-    build_array,
     check_rank,
     dense_shape,
     first_other,
@@ -38,6 +39,8 @@ from tfsd.model_server.codec.values import (
     is_base64,
     name_of,
     names_of,
+    scalars,
+    to_array,
 )
 from tfsd.model_server.errors import ServingError, invalid
 
@@ -86,7 +89,7 @@ def decode_predict(body: JsonValue, find_inputs: FindInputs) -> tuple[str, bool,
     if columns is not None:
         what = "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
         raise format_error(request, what)
-    if not isinstance(instances[1], list):
+    if not isinstance(instances[1], list | LongArray):
         raise format_error(request, "Expecting 'instances' to be an list/array")
     if not instances[1]:
         raise format_error(request, "No values in 'instances' array")
@@ -115,37 +118,22 @@ def _decode_tensor(value: JsonValue, dtype: int, name: str) -> np.ndarray:
     shape = dense_shape(value)
     check_rank(len(shape), name)
     try:
-        return build_array(flatten([value], shape, dtype), shape, dtype)
+        return flatten([value], shape, dtype).reshape(shape)
     except Misfit as misfit:
         raise misfit.error from None
 
 
-def _decode_rows(rows: list[JsonValue], inputs: Inputs) -> dict[str, np.ndarray]:
-    if len(inputs) > 1 and not is_object(rows[0]):
+def _decode_rows(rows: list[JsonValue] | LongArray, inputs: Inputs) -> dict[str, np.ndarray]:
+    first = next(iter(rows))
+    if len(inputs) > 1 and not is_object(first):
         raise invalid(
             "instances is a plain list, but expecting list of objects as multiple input tensors required "
             "as per tensorinfo_map"
         )
-    named = _is_named(rows[0])
-    alike = len(rows)
-    if named:
-        given, alike, wrong = _given(rows, set(inputs))
-        alike = wrong if wrong < alike and not _is_named(rows[wrong]) else alike
-        columns, wrong = _named_columns(given, wrong, inputs)
-    else:
-        columns, wrong = _plain_column(rows, inputs)
-    if wrong < alike and (named or not _is_named(rows[wrong])):
-        _refuse_row(rows, wrong, inputs, named)
-    alike = min(alike, wrong)
-    if alike < len(rows):
-        wanted, got = ("object", "list") if named else ("value/list", "object")
-        raise invalid(f"Expecting {wanted} but got {got} at item {alike} of input list")
-    return {
-        name: build_array(  # a name given twice in a row left values over: the first ones count
-            values[: len(rows) * math.prod(shape)], (len(rows), *shape), inputs[name]
-        )
-        for name, (shape, values) in columns.items()
-    }
+    reader = _Rows(first, inputs)
+    for block in rows.blocks() if isinstance(rows, LongArray) else (rows,):
+        reader.read(block)
+    return reader.arrays()
 
 
 def _is_named(row: JsonValue) -> bool:
@@ -153,36 +141,125 @@ def _is_named(row: JsonValue) -> bool:
     return is_object(row) and not is_base64(row)
 
 
-#: Input name -> the shape of each row's value, and the scalars of all rows.
-_Columns = dict[str, tuple[tuple[int, ...], list[JsonValue]]]
+def _values(elements: Elements) -> list[JsonValue]:
+    return elements if isinstance(elements, list) else elements.values()
 
 
-def _plain_column(rows: list[JsonValue], inputs: Inputs) -> tuple[_Columns, int]:
-    """What the only input gets, and the first row that is wrong (the number of rows when none is)."""
-    name, dtype = next(iter(inputs.items()))  # a base64 object passes for a row of several
-    shape = dense_shape(rows[0])
-    check_rank(1 + len(shape), name)
-    try:
-        return {name: (shape, flatten(rows, shape, dtype))}, len(rows)
-    except Misfit as misfit:
-        return {}, misfit.root
+class _Rows:
+    """Reads rows, which are all named or all plain, into columns: what each input gets."""
+
+    def __init__(self, first: JsonValue, inputs: Inputs) -> None:
+        """`first`: the first row, like which all others must be."""
+        self._first = first
+        self._inputs = inputs
+        self._named = _is_named(first)
+        self._shapes: dict[str, tuple[int, ...]] = {}  # of each row's value
+        self._columns: dict[str, list[np.ndarray]] = {name: [] for name in inputs}
+        self._count = 0
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Input name -> the values of all rows; those are a first dimension."""
+        arrays = {}
+        for name, columns in self._columns.items():
+            if not columns:  # a base64 object passed for a row of several inputs
+                continue
+            shape = (self._count, *self._shapes[name])
+            values = columns[0] if len(columns) == 1 else np.concatenate(columns)
+            # a name given twice in a row left values over: the first ones count
+            arrays[name] = values[: math.prod(shape)].reshape(shape)
+        return arrays
+
+    def read(self, block: Elements) -> None:
+        """Read the next rows. Raises ServingError: the first thing that is wrong in them."""
+        if not (self._named and isinstance(block, Block) and self._read_alike(block)):
+            self._read_any(block)
+        self._count += len(block)
+
+    def _read_alike(self, block: Block) -> bool:
+        """Read rows if it is plain that they are like the first one, and right; else False."""
+        first = cast(dict[str, JsonValue], self._first)  # in a long body no name is repeated
+        if first.keys() != self._inputs.keys():
+            return False
+        columns = block.named_scalars({name: self._shape(name, value) for name, value in first.items()})
+        if columns is None:
+            return False
+        dtypes = list(map(self._inputs.__getitem__, first))
+        try:
+            arrays = list(map(to_array, map(scalars, columns, dtypes), dtypes))
+        except Misfit:
+            return False
+        for name, array in zip(first, arrays, strict=True):
+            self._columns[name].append(array)
+        return True
+
+    def _read_any(self, block: Elements) -> None:
+        rows = block
+        if self._named:
+            rows = _values(block)
+            alike, wrong = self._read_named(rows)
+        else:
+            alike, wrong = len(block), self._read_plain(block)
+        if wrong < len(block):
+            row = _values(rows)[wrong]
+            if wrong < alike and (self._named or not _is_named(row)):
+                self._refuse(row, self._count + wrong)
+            alike = min(alike, wrong)
+        if alike < len(block):
+            wanted, got = ("object", "list") if self._named else ("value/list", "object")
+            raise invalid(f"Expecting {wanted} but got {got} at item {self._count + alike} of input list")
+
+    def _read_plain(self, block: Elements) -> int:
+        """The first row that is wrong, or how many there are."""
+        name, dtype = next(iter(self._inputs.items()))  # a base64 object passes for a row of several
+        try:
+            self._columns[name].append(flatten(block, self._shape(name, self._first), dtype))
+        except Misfit as misfit:
+            return misfit.root
+        return len(block)
+
+    def _read_named(self, rows: list[JsonValue]) -> tuple[int, int]:
+        """How many, from the first on, are objects of inputs, and as `_read_plain`."""
+        given, alike, wrong = _given(rows, set(self._inputs))
+        alike = wrong if wrong < alike and not _is_named(rows[wrong]) else alike
+        for name, (values, places) in given.items():
+            try:
+                shape = self._shape(name, values[0]) if values else ()
+                self._columns[name].append(flatten(values, shape, self._inputs[name]))
+            except Misfit as misfit:
+                wrong = min(wrong, int(places[misfit.root]))
+        return alike, wrong
+
+    def _shape(self, name: str, value: JsonValue) -> tuple[int, ...]:
+        """The shape of an input in each row: its first value's. Raises ServingError: it has too many dimensions."""
+        if name not in self._shapes:
+            self._shapes[name] = dense_shape(value)
+            check_rank(1 + len(self._shapes[name]), name)
+        return self._shapes[name]
+
+    def _refuse(self, row: JsonValue, index: int) -> NoReturn:
+        """Raises ServingError: what is wrong with a row; those before it are right."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        if not self._named:
+            name = next(iter(self._inputs))
+            if index:
+                shapes[name] = dense_shape(self._first)
+            place = f"Failed to process element: {index} of 'instances' list."
+            _check_item(row, name, self._inputs, shapes, place)
+            raise AssertionError("A row that was wrong is right")
+        for key, value in reversed(members_of(self._first)) if index else ():
+            shapes[name_of(key)] = dense_shape(value)
+        for key, value in members_of(row):
+            name = name_of(key)
+            place = f"Failed to process element: {index} key: {name} of 'instances' list."
+            _check_item(value, name, self._inputs, shapes, place)
+        raise invalid(
+            f"Failed to process element: {index} of 'instances' list. JSON object: {quoted_value(row)} "
+            f"keys must be equal to: {','.join(sorted(self._inputs))}"
+        )
 
 
 #: Input name -> the values that rows have for it, and the row of each.
 _Given = dict[str, tuple[list[JsonValue], range | np.ndarray]]
-
-
-def _named_columns(given: _Given, wrong: int, inputs: Inputs) -> tuple[_Columns, int]:
-    """What each input gets, and the first row that is wrong (the number of rows when none is)."""
-    columns = {}
-    for name, (values, places) in given.items():
-        shape = dense_shape(values[0]) if values else ()
-        check_rank(1 + len(shape), name)
-        try:
-            columns[name] = shape, flatten(values, shape, inputs[name])
-        except Misfit as misfit:
-            wrong = min(wrong, int(places[misfit.root]))
-    return columns, wrong
 
 
 def _given(rows: list[JsonValue], names: set[str]) -> tuple[_Given, int, int]:
@@ -268,27 +345,6 @@ def _by_member(
 def _input_of(key: str, names: set[str]) -> str:
     """The input that a member is for, if there is one of that name."""
     return key if key in names else name_of(key)
-
-
-def _refuse_row(rows: list[JsonValue], index: int, inputs: Inputs, named: bool) -> NoReturn:
-    """Raises ServingError: what is wrong with a row; those before it are right."""
-    row = rows[index]
-    if not named:
-        name = next(iter(inputs))
-        shapes = {name: dense_shape(rows[0])} if index else {}
-        _check_item(row, name, inputs, shapes, f"Failed to process element: {index} of 'instances' list.")
-        raise AssertionError("A row that was wrong is right")
-    shapes = {}
-    for key, value in reversed(members_of(rows[0])) if index else ():
-        shapes[name_of(key)] = dense_shape(value)
-    for key, value in members_of(row):
-        name = name_of(key)
-        place = f"Failed to process element: {index} key: {name} of 'instances' list."
-        _check_item(value, name, inputs, shapes, place)
-    raise invalid(
-        f"Failed to process element: {index} of 'instances' list. JSON object: {quoted_value(row)} "
-        f"keys must be equal to: {','.join(sorted(inputs))}"
-    )
 
 
 def _check_item(

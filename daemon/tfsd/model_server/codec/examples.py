@@ -15,6 +15,7 @@ import numpy as np
 
 from tfsd.model_server.codec.decode import signature_name, top_level
 from tfsd.model_server.codec.features import BYTES, FLOAT, INT64, Unfit, delimited, head, joined, serialized
+from tfsd.model_server.codec.long_arrays import LongArray
 from tfsd.model_server.codec.parse import OBJECTS, JsonValue, find, is_integer, members_of_all
 from tfsd.model_server.codec.values import (
     decode_base64,
@@ -49,7 +50,7 @@ def decode_examples(body: JsonValue) -> tuple[str, list[bytes]]:
     if examples is None:
         what = "When method is classify, key 'examples' is expected and was not found"
         raise format_error(request, what)
-    if not isinstance(examples[1], list):
+    if not isinstance(examples[1], list | LongArray):
         raise format_error(request, "Expecting 'examples' value to be an list/array")
     if not examples[1]:
         raise format_error(request, "'examples' value is an empty array")
@@ -59,13 +60,21 @@ def decode_examples(body: JsonValue) -> tuple[str, list[bytes]]:
         raise invalid(
             f"'context' takes {context_size} bytes in each of {len(given)} examples, together more than {MAX_CONTEXT}"
         )
-    members = _Members(given)
+    found: list[bytes] = []
+    for block in given.blocks() if isinstance(given, LongArray) else (given,):
+        found += _serialized(block if isinstance(block, list) else block.values(), shared)
+    return signature, found
+
+
+def _serialized(examples: list[JsonValue], shared: dict[bytes, bytes]) -> list[bytes]:
+    """Examples, each with the features of the context that it does not have. Raises ServingError."""
+    members = _Members(examples)
     if not shared and not members.repeat:
-        sizes = np.fromiter(map(len, given), np.intp, len(given))
-        return signature, delimited((1,), joined(members.entries, sizes))
-    bounds = pairwise(accumulate(map(len, given), initial=0))
+        sizes = np.fromiter(map(len, examples), np.intp, len(examples))
+        return delimited((1,), joined(members.entries, sizes))
+    bounds = pairwise(accumulate(map(len, examples), initial=0))
     merged = [shared | members.by_name(start, end) for start, end in bounds]
-    return signature, delimited((1,), [b"".join(features.values()) for features in merged])
+    return delimited((1,), [b"".join(features.values()) for features in merged])
 
 
 class _Members:
@@ -81,6 +90,8 @@ class _Members:
         """Raises ServingError: the first thing that is wrong."""
         alike = first_other(type, examples, OBJECTS)
         keys, contents = members_of_all(examples[:alike])
+        if LongArray in map(type, contents):
+            contents = [list(content) if isinstance(content, LongArray) else content for content in contents]
         try:
             features = serialized(contents)
         except Unfit as unfit:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import codecs
 import sys
-from itertools import pairwise
 
 import numpy as np
 
 _BYTES = "".join(chr(byte if byte < 0x80 else 0xD800 + byte) for byte in range(256))
 _UTF32 = "utf-32-le" if sys.byteorder == "little" else "utf-32-be"
+_CHARACTERS = range(0xD800)  # all but surrogates that are one unit of UTF-16
 #: Characters that are encoded together: their arrays stay in the processor's cache.
 _BLOCK = 1 << 14
 
@@ -39,18 +39,30 @@ def encode_all(strings: list[str]) -> list[bytes]:
         return list(map(str.encode, strings))
     except UnicodeEncodeError:
         pass
-    joined = "".join(strings)
-    blocks = [_encode(joined[start : start + _BLOCK]) for start in range(0, len(joined), _BLOCK)]
-    octets = b"".join([block for block, _ in blocks])
-    ends = np.cumsum(np.concatenate([[0], *(sizes for _, sizes in blocks)]), dtype=np.int64)
-    bounds = ends[np.cumsum(np.fromiter(map(len, strings), np.intp, len(strings)))].tolist()
-    return [octets[start:end] for start, end in pairwise([0, *bounds])]
+    if len(strings) == 1:
+        return [_encode(strings[0])]
+    end = _not_in("".join(strings))
+    return list(map(encode, strings)) if end is None else _encode(end.join(strings)).split(end.encode())
 
 
-def _encode(text: str) -> tuple[bytes, np.ndarray]:
-    """The bytes of a text, which is not empty, and how many each character takes."""
+def _not_in(text: str) -> str | None:
+    """A character that is not in a text, if there is one."""
+    if "\0" not in text:
+        return "\0"
+    there = set(text)
+    return next((character for character in map(chr, _CHARACTERS) if character not in there), None)
+
+
+def _encode(text: str) -> bytes:
+    return b"".join([_encode_block(text[start : start + _BLOCK]) for start in range(0, len(text), _BLOCK)])
+
+
+def _encode_block(text: str) -> bytes:
     codes = np.array([text]).view(np.uint32)
-    surrogate, raw = codes >> 11 == 0xD800 >> 11, codes >> 7 == 0xD880 >> 7
+    raw = codes >> 7 == 0xD880 >> 7
+    if (raw | (codes < 0x80)).all():
+        return codes.astype(np.uint8).tobytes()
+    surrogate = codes >> 11 == 0xD800 >> 11
     sizes = np.uint8(1) + (codes > 0x7F) + (codes > 0x7FF) + (codes > 0xFFFF)
     starts = np.cumsum(sizes, dtype=np.int32) - sizes
     # U+D800 is ED A0 80; U+E800, which can be encoded, EE A0 80
@@ -60,5 +72,4 @@ def _encode(text: str) -> tuple[bytes, np.ndarray]:
     kept = np.ones(len(octets), bool)
     kept[starts[raw] + 1] = kept[starts[raw] + 2] = False
     octets[starts[raw]] = codes[raw] & 0xFF
-    sizes[raw] = 1
-    return octets[kept].tobytes(), sizes
+    return octets[kept].tobytes()

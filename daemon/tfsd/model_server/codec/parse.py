@@ -25,9 +25,9 @@ import numpy as np
 import orjson
 
 from tfsd.model_server.codec.octets import decode, encode
-from tfsd.model_server.codec.parse_errors import KEPT_DIGITS, MAX_EXPONENT, check, is_too_big, parse_error
-from tfsd.model_server.codec.structure import blank_strings, count, depth
-from tfsd.model_server.errors import invalid
+from tfsd.model_server.codec.parse_errors import KEPT_DIGITS, MAX_EXPONENT, check_at, is_too_big, parse_error
+from tfsd.model_server.codec.structure import blank_pairs, blank_strings, count, depth
+from tfsd.model_server.errors import ServingError, invalid
 
 #: Arrays and objects within each other; a tensor has at most 254 dimensions.
 MAX_DEPTH = 1024
@@ -80,7 +80,7 @@ _NAMED = {
 _LONE_HIGH = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})")
 #: An exponent of 309 or more: a double may hold such a number, but RapidJSON does not always see that.
 _HUGE = rb"\+?0*+([1-9][0-9]{3,}|3[1-9][0-9]|309|[4-9][0-9]{2})"
-_HUGE_EXPONENT = re.compile(b"[eE]" + _HUGE)
+_HUGE_NUMBER = re.compile(rb"(?:\.([0-9]++))?+[eE]" + _HUGE)
 _HUGE_EXPONENTS = {letter: re.compile(letter + _HUGE) for letter in (b"e", b"E")}
 #: Names that orjson does not know, and numbers of the same length that are no more right elsewhere.
 _STAND_INS = [
@@ -104,28 +104,71 @@ def parse(body: bytes) -> JsonValue:
 
     Raises ServingError: INVALID_ARGUMENT, `JSON Parse error: ...` in RapidJSON's words.
     """
-    if _names_numbers(body) or _has_huge_exponent(body):
-        return _read(body)
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return _read(body)
-    if type(value) is not dict and type(value) is not list:
+    value, kept = _plainly(body)
+    if value is None:
         return _read(body)
     # colons and brackets in strings may be counted as well: only equality says something
-    kept = _members_kept(value, count(body, b"{"))
     return value if kept == count(body, b":") else _with_repeated(value, kept, body, blank_strings(body))
 
 
+def parse_part(text: bytes) -> JsonValue:
+    """The array or object that all of a text is, a part of a long body: no name may be repeated.
+
+    Raises ServingError: as `parse`; offsets are those in the text.
+    """
+    value, kept = _plainly(text)
+    if value is not None:
+        if kept == count(text, b":"):
+            return value
+        blanked = blank_strings(text)
+    else:
+        blanked, start, size = _first_value(text)
+        if size < len(text):
+            raise parse_error("Invalid value.", size)
+        value = _values(text, blanked, start)
+        kept = _members_kept(value, count(blanked, b"{"))
+    if kept != count(blanked, b":"):
+        raise repeated_name()
+    return value
+
+
+def check(body: bytes) -> None:
+    """Raises ServingError: the first value of a body is no JSON, as `parse`."""
+    _first_value(body)
+
+
+def repeated_name() -> ServingError:
+    """The error of a body that is too long to be read as slowly as repeated names take."""
+    return invalid(
+        f"JSON Parse error: a name is repeated in an object, in a body of more than {MAX_REPEATED} bytes"
+    )
+
+
+def blank_mark(body: bytes) -> bytes:
+    """A body with blanks for a byte order mark."""
+    mark = _BYTE_ORDER_MARK.match(body).end()  # type: ignore[union-attr]  # each byte is skipped by itself
+    return b" " * mark + body[mark:] if mark else body
+
+
+def _plainly(body: bytes) -> tuple[JsonValue, int]:
+    """The array or object that orjson plainly sees as RapidJSON does, and how many members it has; else None."""
+    if _names_numbers(body) or _has_huge_exponent(body):
+        return None, 0
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None, 0
+    if type(value) is not dict and type(value) is not list:
+        return None, 0
+    return value, _members_kept(value, count(body, b"{"))
+
+
 def _with_repeated(value: JsonValue, kept: int, body: bytes, blanked: bytes) -> JsonValue:
-    """A value of which a parser kept so many members, with all of them. Raises ServingError: the body is too long to be
-    read again as slowly as that takes."""
+    """A value of which a parser kept so many members, with all of them. Raises ServingError: the body is too long."""
     if kept == count(blanked, b":"):
         return value
     if len(body) > MAX_REPEATED:
-        raise invalid(
-            f"JSON Parse error: a name is repeated in an object, in a body of more than {MAX_REPEATED} bytes"
-        )
+        raise repeated_name()
     return _read(body, object_pairs_hook=_object)
 
 
@@ -142,29 +185,33 @@ def _read(
     Args:
         object_pairs_hook: the scanner's, which it calls for each object.
     """
-    if not body:
-        raise invalid("JSON Parse error: The document is empty")
-    mark = _BYTE_ORDER_MARK.match(body).end()  # type: ignore[union-attr]  # each byte is skipped by itself
-    start = _skip_space(body, mark)
-    if body[start : start + 1] in (b"", b"\0"):
-        raise parse_error("The document is empty.", start)
-    if mark:
-        body = b" " * mark + body[mark:]
-    blanked = blank_strings(body)
-    _check_depth(blanked)
-    size = _size(body, blanked, start)
-    body, blanked = body[:size], blanked[:size]
+    blanked, start, size = _first_value(body)
+    body, blanked = blank_mark(body)[:size], blanked[:size]
     value = _values(body, blanked, start, object_pairs_hook)
     if object_pairs_hook is None:
         value = _with_repeated(value, _members_kept(value, count(blanked, b"{")), body, blanked)
     return value
 
 
+def _first_value(body: bytes) -> tuple[bytes, int, int]:
+    """The body with blanks for what is in strings, and where its first value begins and ends. Raises ServingError."""
+    if not body:
+        raise invalid("JSON Parse error: The document is empty")
+    mark = _BYTE_ORDER_MARK.match(body).end()  # type: ignore[union-attr]
+    start = _skip_space(body, mark)
+    if body[start : start + 1] in (b"", b"\0"):
+        raise parse_error("The document is empty.", start)
+    body = blank_mark(body)
+    blanked = blank_strings(body)
+    _check_depth(blanked)
+    return blanked, start, _size(body, blanked, start)
+
+
 def _values(
     body: bytes,
     blanked: bytes,
     start: int,
-    object_pairs_hook: Callable[[list[tuple[str, JsonValue]]], JsonObject] | None,
+    object_pairs_hook: Callable[[list[tuple[str, JsonValue]]], JsonObject] | None = None,
 ) -> JsonValue:
     """The values of a body in which nothing is wrong, as `_read`."""
     constants = None
@@ -184,10 +231,10 @@ def _size(body: bytes, blanked: bytes, start: int) -> int:
     after its first value.
     """
     if body[start : start + 1] not in (b"[", b"{"):
-        return check(body, blanked, start)
+        return check_at(body, blanked, start)
     text = body if body.isascii() else body.translate(_ASCII)
-    if b"\\u" in text:  # halves of surrogate pairs
-        text = text.replace(b"\\ud", b"\\u0").replace(b"\\uD", b"\\u0")
+    if b"\\u" in text:
+        text = _without_surrogates(text)
     if b"NaN" in text or b"Inf" in text:
         for name, stand_in in _STAND_INS:
             text = text.replace(name, stand_in)
@@ -201,8 +248,16 @@ def _size(body: bytes, blanked: bytes, start: int) -> int:
     elif message != _AFTER_VALUE:
         wrong.append(size)
     if wrong:
-        check(body, blanked, min(wrong))
+        check_at(body, blanked, min(wrong))
     return len(text[:size].rstrip(b" \n\r\t"))
+
+
+def _without_surrogates(text: bytes) -> bytes:
+    """A text with other escapes for halves of surrogate pairs."""
+    octets = np.frombuffer(text + b"  ", np.uint8).copy()
+    escape = (octets[:-2] == ord("\\")) & (octets[1:-1] == ord("u")) & (octets[2:] | 0x20 == ord("d"))
+    octets[2:][escape] = ord("0")
+    return octets[:-2].tobytes()
 
 
 def _members_kept(value: Any, objects: int) -> int:
@@ -248,7 +303,7 @@ def _lone_surrogates(body: bytes) -> list[int]:
     """Where the first escape of a high surrogate is that no low one follows."""
     if b"\\u" not in body:
         return []
-    found = _LONE_HIGH.search(body.replace(b"\\\\", b"  "))
+    found = _LONE_HIGH.search(blank_pairs(body, b"\\\\"))
     return [found.start()] if found else []
 
 
@@ -259,13 +314,19 @@ def _has_huge_exponent(body: bytes) -> bool:
 
 def _huge_numbers(blanked: bytes) -> list[int]:
     """Where the first exponent is that is too big."""
-    for found in _HUGE_EXPONENT.finditer(blanked) if _has_huge_exponent(blanked) else ():
-        at = found.start()
-        digits = blanked[blanked.rfind(b".", 0, at) + 1 : at]
-        fraction = digits if digits.isdigit() else b""
-        plain = len(fraction) <= KEPT_DIGITS and int(found[1][:9]) <= MAX_EXPONENT + len(fraction)
-        if not plain and is_too_big(f"0.{fraction.decode()}e{found[1].decode()}"):
-            return [at]
+    if not _has_huge_exponent(blanked):
+        return []
+    small: set[tuple[int, bytes]] = (
+        set()
+    )  # digits of a fraction, and exponents that are not too big behind so many
+    for found in _HUGE_NUMBER.finditer(blanked):
+        fraction, exponent = found.groups(b"")
+        if (len(fraction), exponent) in small:
+            continue
+        if len(fraction) <= KEPT_DIGITS and int(exponent[:9]) <= MAX_EXPONENT + len(fraction):
+            small.add((len(fraction), exponent))
+        elif is_too_big(f"0.{fraction.decode()}e{exponent.decode()}"):
+            return [found.start(2)]
     return []
 
 

@@ -40,7 +40,7 @@ def is_too_big(number: str) -> bool:
     return bool(exponent) and exponent[0] != "-" and int(exponent[:20]) > MAX_EXPONENT + kept
 
 
-def check(body: bytes, blanked: bytes, offset: int) -> int:
+def check_at(body: bytes, blanked: bytes, offset: int) -> int:
     """Look at a body that is well formed up to a value, name or mark at `offset`.
 
     Args:

@@ -5,10 +5,16 @@ What is found is right as far as the text is well formed. Offsets are in bytes.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _STRUCTURE = (b"[", b"{", b",", b"]", b"}")
+#: What each byte adds to how many containers are open, as an int8.
+_STEPS = bytes(1 if byte in b"[{" else 0xFF if byte in b"]}" else 0 for byte in range(256))
+#: Bytes in which so many containers are opened at most that an int16 still counts them.
+_WINDOW = 1 << 14
 #: From here on NumPy counts faster.
 _LONG = 4096
 #: Bytes that are looked at together: their arrays stay in the processor's cache, and need no new memory.
@@ -22,10 +28,20 @@ def count(text: bytes | bytearray, byte: bytes) -> int:
     return int(np.count_nonzero(np.frombuffer(text, np.uint8) == ord(byte)))
 
 
+def blank_pairs(text: bytes, pair: bytes) -> bytes:
+    """A text with blanks for two bytes wherever they follow each other."""
+    if pair[:1] not in text:
+        return text
+    if len(text) >= _LONG:  # Python looks for them slowly where the first often is
+        octets = np.frombuffer(text, np.uint8)
+        if not ((octets[:-1] == pair[0]) & (octets[1:] == pair[1])).any():
+            return text
+    return text.replace(pair, b"  ")
+
+
 def blank_strings(body: bytes) -> bytes:
     """A text of the same length with blanks for what is between quotation marks."""
-    if b"\\" in body:
-        body = body.replace(b"\\\\", b"  ").replace(b'\\"', b"  ")
+    body = blank_pairs(blank_pairs(body, b"\\\\"), b'\\"')
     blocks, within = [], False
     for start in range(0, len(body), BLOCK):
         octets = np.frombuffer(body, np.uint8, min(BLOCK, len(body) - start), start)
@@ -37,6 +53,41 @@ def blank_strings(body: bytes) -> bytes:
         inside &= ~quotes
         blocks.append(np.where(inside, np.uint8(ord(" ")), octets).tobytes())
     return b"".join(blocks)
+
+
+class Separators(NamedTuple):
+    """Where the elements of the containers of a text are.
+
+    Attributes:
+        blanked: the text's first value, with blanks for what is between quotation marks.
+        levels: for each comma of it that is in no string how many containers are open, -1 for all other bytes.
+    """
+
+    blanked: bytes
+    levels: np.ndarray
+
+
+def separators(text: bytes, deepest: int) -> Separators | None:
+    """Of a text whose first byte is a bracket; None if that is not closed, or more than `deepest` are open at once."""
+    blanked = blank_strings(text)
+    levels = np.empty(len(blanked), np.int16)
+    level = 0
+    for start in range(0, len(blanked), _WINDOW):
+        window = blanked[start : start + _WINDOW]
+        steps = window.translate(_STEPS)
+        commas = np.frombuffer(window, np.uint8) == ord(",")
+        if b"\x01" not in steps and b"\xff" not in steps:
+            levels[start : start + _WINDOW] = np.where(commas, np.int16(level), np.int16(-1))
+            continue
+        depths = np.cumsum(np.frombuffer(steps, np.int8), dtype=np.int16) + np.int16(level)
+        level = int(depths[-1])
+        levels[start : start + _WINDOW] = np.where(commas, depths, np.int16(-1))
+        if depths.max() > deepest:
+            return None
+        if depths.min() <= 0:
+            size = start + int((depths <= 0).argmax()) + 1
+            return Separators(blanked[:size], levels[:size])
+    return None
 
 
 def depth(blanked: bytes) -> int:

@@ -11,6 +11,7 @@ import re
 import struct
 from functools import cache
 
+from tfsd.model_server.codec.long_arrays import LongArray
 from tfsd.model_server.codec.octets import encode
 from tfsd.model_server.codec.parse import JsonValue, is_integer, is_object, members_of
 
@@ -139,7 +140,7 @@ def _write(writer: PrettyWriter, value: JsonValue) -> None:
             writer.key(encode(name))
             _write(writer, member)
         writer.end()
-    elif isinstance(value, list):
+    elif isinstance(value, list | LongArray):
         writer.start(array=True)
         for element in value:
             _write(writer, element)

@@ -7,6 +7,7 @@ more per value than another. Owns the texts of the errors (tensorflow_model_serv
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from binascii import a2b_base64
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from tfsd.model_server.codec.dtypes import BOOL, FLOATS, INTEGERS, STRING, dtype_name, numpy_dtype
+from tfsd.model_server.codec.long_arrays import Block, LongArray
 from tfsd.model_server.codec.octets import encode, encode_all
 from tfsd.model_server.codec.parse import JsonObject, JsonValue, is_object, members_of
 from tfsd.model_server.codec.text import quoted_value
@@ -25,14 +27,22 @@ from tfsd.model_server.errors import Code, ServingError, invalid
 #: Dimensions of an array in NumPy; a tensor may have 254.
 MAX_RANK = 64
 _SMALLEST = {dtype: np.finfo(dtype).tiny for dtype in map(numpy_dtype, FLOATS)}
-_WORDS = {type(None): "Null", dict: "Object", tuple: "Object", list: "Array", str: "String"}
+_WORDS = {
+    type(None): "Null",
+    dict: "Object",
+    tuple: "Object",
+    list: "Array",
+    LongArray: "Array",
+    str: "String",
+}
 #: The types of the values of a dtype's tensors.
 _FITTING = (
     dict.fromkeys(FLOATS, frozenset((int, float)))
     | dict.fromkeys(INTEGERS, frozenset((int,)))
     | {STRING: frozenset((str,)), BOOL: frozenset((bool,))}
 )
-_LIST, _TEXT, _STRINGS = frozenset((list,)), frozenset((str,)), frozenset((str, dict))
+ARRAYS: frozenset[type] = frozenset((list, LongArray))
+_TEXT, _OBJECTS, _STRINGS = frozenset((str,)), frozenset((dict,)), frozenset((str, dict))
 #: Values that are looked at together.
 BLOCK = 4096
 _BASE64_SPACE = re.compile(rb"[ \t\n\v\f\r]+")
@@ -40,6 +50,7 @@ _BASE64 = re.compile(rb"([A-Za-z0-9+/]*)([=.]*)")
 #: Many at once, each with a separator after it, once white space is gone and padding as usual.
 _SEPARATOR, _WHITE_SPACE, _PADDING = ",", b" \t\n\v\f\r", bytes.maketrans(b".", b"=")
 _PADS = "", "", "==", "="  # by how many characters are left over
+_ENCODED_PADS = tuple(map(str.encode, _PADS))
 _BASE64_TEXTS = re.compile(rb"(?:(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}(?:==)?|[A-Za-z0-9+/]{3}=?)?,)*+")
 
 
@@ -95,13 +106,14 @@ def base64_bytes(encoded: bytes) -> bytes:
 
 
 def dense_shape(value: JsonValue) -> tuple[int, ...]:
-    """The shape that the first element of each level announces."""
-    shape = []
-    while isinstance(value, list):
+    """The shape that the first element of each level announces, or that much of it that shows that it has too many
+    dimensions."""
+    shape: list[int] = []
+    while isinstance(value, list) or (isinstance(value, LongArray) and len(shape) <= MAX_RANK):
         shape.append(len(value))
         if not value:
             break
-        value = value[0]
+        value = next(iter(value))
     return tuple(shape)
 
 
@@ -135,50 +147,66 @@ def first_true(condition: np.ndarray) -> int:
     return int(condition.argmax()) if condition.any() else len(condition)
 
 
-def flatten(roots: list[JsonValue], shape: tuple[int, ...], dtype: int) -> list[JsonValue]:
-    """The scalars, in order and as `build_array` takes them, of nested lists that all have a shape.
+#: Elements of an array that come one after the other.
+Elements = list[JsonValue] | Block
 
-    Raises Misfit: the first value, in the order of the text, that is not as it should be.
+
+def flatten(elements: Elements, shape: tuple[int, ...], dtype: int) -> np.ndarray:
+    """The scalars, in order, of elements that all have a shape: an array of one dimension (see `to_array`).
+
+    Raises Misfit: the first value, in the order of the text, that is not as it should be. Raises ServingError: a Block
+    is no JSON.
     """
-    values = 1  # of an element of each level, itself included
-    steps = [BLOCK]
-    for size in reversed(shape):
-        values = 1 + size * values
-        steps.append(max(1, BLOCK // values))
-    return _flatten(roots, 0, shape, dtype, steps[::-1])
+    return _flatten(elements, 0, shape, dtype)
 
 
-def _flatten(
-    level: list[JsonValue], depth: int, shape: tuple[int, ...], dtype: int, steps: list[int]
-) -> list[JsonValue]:
-    """As `flatten`, for elements `depth` levels down.
-
-    `steps`: how many elements of each level are looked at together, down to their scalars. The processor's cache has
-    these; a whole level of a large body would come from memory in each pass.
-    """
-    misfit, per_root = None, 1  # no exception in a variable: its frames would hold themselves
-    while depth < len(shape) and len(level) <= steps[depth]:
-        size = shape[depth]
-        at = first_other(type, level, _LIST)
-        at = first_other(len, level if at == len(level) else level[:at], {size})
-        if at < len(level):  # what comes before it in the text may be wrong deeper down
-            misfit = at // per_root, _shape_error(level[at], depth, shape)
-            level = level[:at]
-        level = list(chain.from_iterable(level))
-        per_root *= size
-        depth += 1
-    try:
-        values = _leaves(level, shape, dtype) if depth == len(shape) else []
-        for start in range(0, len(level), steps[depth]) if depth < len(shape) else ():
+def _flatten(elements: Elements, depth: int, shape: tuple[int, ...], dtype: int) -> np.ndarray:
+    """As `flatten`, for elements `depth` levels down."""
+    if isinstance(elements, Block):
+        found = elements.plain_scalars(shape[depth:])
+        if found is not None:
             try:
-                values += _flatten(level[start : start + steps[depth]], depth, shape, dtype, steps)
-            except Misfit as deeper:
-                raise Misfit(start + deeper.root, deeper.error) from None
+                return to_array(scalars(found, dtype), dtype)
+            except Misfit as misfit:
+                raise Misfit(misfit.root // math.prod(shape[depth:]), misfit.error) from None
+        elements = elements.values()
+    level, per_root = elements, 1
+    wrong = None  # no exception: in a variable, its frames would hold themselves
+    try:
+        while depth < len(shape):
+            size = shape[depth]
+            at = first_other(type, level, ARRAYS)
+            at = first_other(len, level if at == len(level) else level[:at], {size})
+            if at < len(level):  # what comes before it in the text may be wrong deeper down
+                wrong = at // per_root, _shape_error(level[at], depth, shape)
+                level = level[:at]
+            depth += 1
+            if LongArray in map(type, level):
+                array = _flatten_long(level, depth, shape, dtype)
+                break
+            level = list(chain.from_iterable(level))
+            per_root *= size
+        else:
+            array = to_array(_leaves(level, shape, dtype), dtype)
     except Misfit as deeper:
         raise Misfit(deeper.root // per_root, deeper.error) from None
-    if misfit is not None:
-        raise Misfit(*misfit)
-    return values
+    if wrong is not None:
+        raise Misfit(*wrong)
+    return array
+
+
+def _flatten_long(
+    level: list[list[JsonValue] | LongArray], depth: int, shape: tuple[int, ...], dtype: int
+) -> np.ndarray:
+    """As `_flatten`, for the elements of some arrays."""
+    arrays = []
+    for at, array in enumerate(level):
+        for elements in array.blocks() if isinstance(array, LongArray) else (array,):
+            try:
+                arrays.append(_flatten(elements, depth, shape, dtype))
+            except Misfit as misfit:
+                raise Misfit(at, misfit.error) from None
+    return np.concatenate(arrays)
 
 
 def _leaves(level: list[JsonValue], shape: tuple[int, ...], dtype: int) -> list[JsonValue]:
@@ -186,14 +214,14 @@ def _leaves(level: list[JsonValue], shape: tuple[int, ...], dtype: int) -> list[
         return scalars(level, dtype)
     except Misfit as misfit:
         error = misfit.error
-        if isinstance(level[misfit.root], list):
+        if isinstance(level[misfit.root], list | LongArray):
             error = invalid(f"Encountered list at unexpected level: {len(shape)} expected < {len(shape)}")
         raise Misfit(misfit.root, error) from None
 
 
 def _shape_error(value: JsonValue, level: int, shape: tuple[int, ...]) -> ServingError:
     """Why a value cannot stand where a list is expected."""
-    if isinstance(value, list):
+    if isinstance(value, list | LongArray):
         return invalid(
             f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
         )
@@ -239,10 +267,10 @@ def byte_strings(values: list[JsonValue]) -> list[bytes]:
     """The bytes of strings and base64 objects up to the first value that is wrong."""
     if _TEXT.issuperset(map(type, values)):
         return encode_all(values)
+    if _OBJECTS.issuperset(map(type, values)):
+        return _decoded(values)
     wrong = first_other(type, values, _STRINGS)
     kinds = np.fromiter(map(is_, map(type, values[:wrong]), repeat(dict)), bool, wrong)
-    if kinds.all():
-        return _decoded(values[:wrong])
     decoded = _decoded(list(compress(values, kinds.tolist())))
     kinds = kinds[: next(islice(np.flatnonzero(kinds), len(decoded), None), wrong)]
     encoded = encode_all(list(compress(values, (~kinds).tolist())))
@@ -281,13 +309,17 @@ def _decoded(values: list[dict[str, JsonValue]]) -> list[bytes]:
         # the standard library takes `AAAA=` for right
         if 4 * (sum(map(len, decoded)) + joined.count("=")) == 3 * len(joined):
             return decoded
-    separated = list(map(contains, texts, repeat(_SEPARATOR)))
-    texts = texts[: separated.index(True)] if True in separated else texts
-    octets = "".join(map(add, texts, repeat(_SEPARATOR))).encode("utf-8", "surrogatepass")
-    octets = octets.translate(_PADDING, _WHITE_SPACE)
+    joined = _SEPARATOR.join([*texts, ""])
+    if joined.count(_SEPARATOR) > len(texts):
+        texts = texts[: list(map(contains, texts, repeat(_SEPARATOR))).index(True)]
+        joined = _SEPARATOR.join([*texts, ""])
+    octets = joined.encode("utf-8", "surrogatepass").translate(_PADDING, _WHITE_SPACE)
     right = _BASE64_TEXTS.match(octets).group().split(_SEPARATOR.encode())[:-1]  # type: ignore[union-attr]
-    pads = map(_PADS.__getitem__, map(and_, map(len, right), repeat(3)))
-    return list(map(a2b_base64, map(add, right, map(str.encode, pads))))
+    return list(
+        map(
+            a2b_base64, map(add, right, map(_ENCODED_PADS.__getitem__, map(and_, map(len, right), repeat(3))))
+        )
+    )
 
 
 def _type_error(value: JsonValue, dtype: int) -> ServingError:
@@ -303,20 +335,20 @@ def check_rank(rank: int, name: str) -> None:
         raise invalid(f"tensor parsing error: {name}")
 
 
-def build_array(values: list[JsonValue], shape: tuple[int, ...], dtype: int) -> np.ndarray:
-    """Checked scalars as an array. int8, int16 and uint8 wrap around, as int32 values do in the real server."""
+def to_array(values: list[JsonValue], dtype: int) -> np.ndarray:
+    """Checked scalars as an array of one dimension. int8, int16 and uint8 wrap around, as int32 values do in the real
+    server."""
     target = numpy_dtype(dtype)
     if dtype in FLOATS:
-        array = narrow(np.array(values, np.float64), target)
-    elif dtype == STRING:
+        return narrow(np.array(values, np.float64), target)
+    if dtype == STRING:
         array = np.empty(len(values), object)
         array[:] = values
-    elif dtype in INTEGERS:
+        return array
+    if dtype in INTEGERS:
         wide = np.uint64 if INTEGERS[dtype][1] >= 2**63 else np.int64
-        array = np.array(values, wide).astype(target)
-    else:
-        array = np.array(values, target)
-    return array.reshape(shape)
+        return np.array(values, wide).astype(target)
+    return np.array(values, target)
 
 
 def narrow(array: np.ndarray, target: np.dtype) -> np.ndarray:

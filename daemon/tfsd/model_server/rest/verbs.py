@@ -18,7 +18,6 @@ from tfsd.model_server.codec.codec import (
     encode_classifications,
     encode_predictions,
     encode_regressions,
-    parse,
 )
 from tfsd.model_server.core import ServerCore
 from tfsd.model_server.errors import invalid
@@ -54,14 +53,14 @@ class RestVerbs:
 
     def classify(self, spec: ModelSpec, body: Body) -> bytes:
         """Classify the examples of a JSON body."""
-        signature_name, examples = decode_examples(parse(body))
+        signature_name, examples = decode_examples(body)
         with self._core.servable(spec) as servable:
             results = inference.classify(servable, signature_name, examples, self._timeout_ms)
         return encode_classifications(results)
 
     def regress(self, spec: ModelSpec, body: Body) -> bytes:
         """Regress the examples of a JSON body."""
-        signature_name, examples = decode_examples(parse(body))
+        signature_name, examples = decode_examples(body)
         with self._core.servable(spec) as servable:
             results = inference.regress(servable, signature_name, examples, self._timeout_ms)
         return encode_regressions(results)

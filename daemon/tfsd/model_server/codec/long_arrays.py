@@ -1,0 +1,177 @@
+"""Long bodies, whose arrays are parsed a block of elements at a time.
+
+A value of Python costs far more than the two bytes that may stand for it. Those of a block are made, looked at and
+thrown away while the processor's cache has them, and what comes after the first that is wrong is never made. Owns where
+the elements of an array are in a text; never knows what they mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from tfsd.model_server.codec import regular
+from tfsd.model_server.codec.parse import MAX_DEPTH, JsonValue, blank_mark, parse, parse_part, repeated_name
+from tfsd.model_server.codec.regular import Shape
+from tfsd.model_server.codec.structure import Separators, separators
+from tfsd.model_server.errors import invalid
+
+#: Bodies of fewer bytes are parsed at once, and so are values of fewer in a longer one.
+LONG_BYTES = 64 << 10
+#: Bytes of elements that are parsed together.
+BLOCK_BYTES = 32 << 10
+
+#: Objects in so many containers may have long values of use: the body, `inputs`, a row.
+_OBJECTS_TO = 2
+_SPACE = b" \n\r\t"
+
+
+class _Span(NamedTuple):
+    """A part of a body, in which `level` containers are open at least."""
+
+    body: bytes
+    separators: Separators
+    start: int
+    end: int
+    level: int
+
+    def part(self, start: int, end: int) -> _Span:
+        """What is between two offsets, without the white space around it."""
+        text = self.body[start:end]
+        start += len(text) - len(text.lstrip(_SPACE))
+        return self._replace(start=start, end=max(start, start + len(text.strip(_SPACE))))
+
+    def inner(self) -> _Span:
+        """What is between the brackets."""
+        return self.part(self.start + 1, self.end - 1)._replace(level=self.level + 1)
+
+    def text(self) -> bytes:
+        return self.body[self.start : self.end]
+
+    def is_long(self) -> bool:
+        return self.end - self.start > LONG_BYTES
+
+    def size(self) -> int:
+        """How many elements there are between the commas."""
+        return int(np.count_nonzero(self.separators.levels[self.start : self.end] == self.level)) + 1
+
+    def blocks(self) -> Iterator[tuple[int, _Span]]:
+        """The elements, in blocks: how many, and where; one that is long by itself."""
+        start = at = self.start
+        while at < self.end:
+            after = min(at + BLOCK_BYTES, self.end)
+            commas = at + np.flatnonzero(self.separators.levels[at:after] == self.level)
+            at, size = after, len(commas)
+            if not size:
+                continue
+            first, last = int(commas[0]), int(commas[-1])
+            if first - start > LONG_BYTES:
+                yield 1, self.part(start, first)
+                start, size = first + 1, size - 1
+            if size:
+                yield size, self.part(start, last)
+            start = last + 1
+        yield 1, self.part(start, self.end)
+
+
+class LongArray:
+    """An array of a body, in place of a list."""
+
+    def __init__(self, span: _Span) -> None:
+        self._span = span
+        self._size = span.size()
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[JsonValue]:
+        for block in self.blocks():
+            yield from block.values()
+
+    def blocks(self) -> Iterator[Block]:
+        """The elements, in blocks."""
+        for size, span in self._span.blocks():
+            yield Block(size, span)
+
+
+class Block:
+    """Some elements of an array, one after the other."""
+
+    def __init__(self, size: int, span: _Span) -> None:
+        self._size = size
+        self._span = span
+        self._is_long = size == 1 and span.is_long()
+
+    def __len__(self) -> int:
+        return self._size
+
+    def values(self) -> list[JsonValue]:
+        """The elements. Raises ServingError: they are no JSON."""
+        return [_value(self._span)] if self._is_long else _elements(self._span.text(), self._size)
+
+    def plain_scalars(self, shape: Shape) -> list[JsonValue] | None:
+        """As `regular.plain_scalars`."""
+        if self._is_long:
+            return None
+        span = self._span
+        blanked = span.separators.blanked[span.start : span.end]
+        return regular.plain_scalars(span.text(), blanked, self._size, shape)
+
+    def named_scalars(self, shapes: Mapping[str, Shape]) -> list[list[JsonValue]] | None:
+        """As `regular.named_scalars`."""
+        return None if self._is_long else regular.named_scalars(self._span.text(), self._size, shapes)
+
+
+def _elements(text: bytes, size: int) -> list[JsonValue]:
+    """So many values with commas between them. Raises ServingError: a text is something else."""
+    values: list[JsonValue] = parse_part(b"[" + text + b"]")
+    if len(values) != size:
+        raise invalid(f"JSON Parse error: {len(values)} values where {size} should be")
+    return values
+
+
+def _value(span: _Span) -> JsonValue:
+    """The value that a part of a body is. Raises ServingError: it is no JSON."""
+    first, last = span.body[span.start : span.start + 1], span.body[span.end - 1 : span.end]
+    if (
+        not span.is_long()
+        or first + last not in (b"[]", b"{}")
+        or (first == b"{" and span.level > _OBJECTS_TO)
+    ):
+        (value,) = _elements(span.text(), 1)
+        return value
+    inner = span.inner()
+    if inner.start == inner.end:
+        return [] if first == b"[" else {}
+    return LongArray(inner) if first == b"[" else _object(inner)
+
+
+def _object(span: _Span) -> dict[str, JsonValue]:
+    members: dict[str, JsonValue] = {}
+    count = 0
+    for size, part in span.blocks():
+        count += size
+        colon = part.separators.blanked.find(b":", part.start, part.end)
+        if size == 1 and part.is_long() and colon >= 0:
+            (name,) = parse_part(b"{" + part.part(part.start, colon).text() + b":0}")
+            members[name] = _value(part.part(colon + 1, part.end))
+        else:
+            members |= parse_part(b"{" + part.text() + b"}")
+    if len(members) < count:
+        raise repeated_name()
+    return members
+
+
+def read(body: bytes) -> JsonValue:
+    """The first JSON value of a body, with LongArrays in it for what is long.
+
+    Raises ServingError: INVALID_ARGUMENT, it is no JSON; `parse.check` says what is wrong with it. So do the LongArrays
+    later on.
+    """
+    text = blank_mark(body).strip(_SPACE)
+    found = separators(text, MAX_DEPTH) if text[:1] in (b"[", b"{") else None
+    if found is None:
+        return parse(body)
+    return _value(_Span(text, found, 0, len(found.blanked), 0))
