@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,17 +33,25 @@ HTTP = f"""
         location = /nothing {{ return 204; }}
         location = /invocations {{
             include head.conf;
+            if ($usual_json) {{ rewrite ^ /usual last; }}
             set $judged "";
             if ($long_way) {{ rewrite ^ $long_way last; }}
             mirror /nothing;
             {PROXIED}
         }}
+        location = /usual {{
+            mirror /nothing;
+            {PROXIED.replace("$direct_target", "$usual_target").replace("$decided_target", "$usual_target")
+                    .replace("$direct_model", "$usual_model")}
+        }}
         location = /long/ {{ set $judged no; mirror /nothing; index /long/judged; }}
         location = /long/judged {{ include judged.conf; {PROXIED} }}
         location = /lines/worker {{ return 200 worker; }}
     }}
+    map "" $told_model {{ default ""; }}
     map $http_x_target $answer {{
         "" worker;
+        "workers_0/invocations" worker;
         default "$http_x_target $http_x_model";
     }}
     server {{
@@ -73,7 +82,8 @@ def decision(*, njs: bool = True, joins_lines: bool = True, **environ: str) -> d
     files = design_stack(Path("/run/x"), MODELS, environ, codes={"own": own_code("own")}, nginx=nginx).files()
     found = {path.name: text for path, text in files.items() if path.suffix == ".js"}
     text = files[Path("/run/x/decision.conf")]
-    found["head.conf"] = render("head.conf", joins_lines=joins_lines)
+    accepts = re.findall(r'"POST\|application/json\|([^|]*)\|\|?"', text)
+    found["head.conf"] = render("head.conf", joins_lines=joins_lines, json_accepts=accepts)
     found["judged.conf"] = render("judged.conf")
     return {**found, "decision.conf": text.replace('js_path "/run/x"', 'js_path "."')}
 

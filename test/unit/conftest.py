@@ -99,9 +99,11 @@ def start_router(
     ).connect()
 
 
-@pytest.fixture(scope="module")
-def ask(start_router: Callable[..., http.client.HTTPConnection]) -> Iterator[router.Ask]:
-    """`router.invoke` on a kept-alive connection to the routing script."""
+@pytest.fixture(scope="module", params=[{}, {"X_Other": "1"}], ids=["usual-head", "other-head"])
+def ask(
+    start_router: Callable[..., http.client.HTTPConnection], request: pytest.FixtureRequest
+) -> Iterator[router.Ask]:
+    """`router.invoke` on a kept-alive connection to the routing script, with a usual client's headers or one more."""
     connection = start_router()
-    yield functools.partial(router.invoke, connection)
+    yield functools.partial(router.invoke, connection, **request.param)
     connection.close()

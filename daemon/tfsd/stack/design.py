@@ -177,6 +177,7 @@ class Stack:
             ],
             default_upstream=upstreams[self._default_pool()],
             default_direct=self._default_direct(),
+            json_accepts=self._json_accepts() if self._default_direct() != "-" else (),
             slots=self.plan.slots,
             pool_slots=slots.pool_sockets(self.settings, self.run_dir) if self.settings.multi_model else (),
             link_name=slots.LINK_NAME.pattern,
@@ -220,8 +221,9 @@ class Stack:
                 for model in self._direct_models().values()
             ],
             default_target=f"{default_target}:predict" if default_target or self.plan.slots else "",
+            default_label=quote(self.plan.default_model or "", safe=""),
             lines_types=LINES_TYPES,
-            json_accepts=["application/json", *(("", "*/*") if self._json_by_default() else ())],
+            json_accepts=self._json_accepts(),
         )
 
     def _pool_upstreams(self) -> dict[str, str]:
@@ -236,9 +238,10 @@ class Stack:
         """Whether nginx itself captures requests that go straight to a model server."""
         return self.settings.captures and self.nginx.njs and bool(self._direct_models())
 
-    def _json_by_default(self) -> bool:
-        """Whether a client that names no type in Accept gets JSON."""
-        return self.settings.default_accept.lower() in ("application/json", "*/*")
+    def _json_accepts(self) -> list[str]:
+        """What a client that gets JSON writes in Accept; nothing at all, where that means JSON."""
+        by_default = self.settings.default_accept.lower() in ("application/json", "*/*")
+        return ["application/json", *(("", "*/*") if by_default else ())]
 
     def _direct_models(self) -> dict[str, Model]:
         """Models that need no user code, by the name of their nginx upstream; none when nginx sees too little."""

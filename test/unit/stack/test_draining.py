@@ -20,12 +20,19 @@ def run_dir(short_dir: Path) -> RunDir:
     return RunDir(short_dir)
 
 
+@pytest.fixture(params=[False, True], ids=["single-model", "multi-model"])
+def multi_model(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
 @pytest.fixture
-def nginx(run_dir: RunDir, any_nginx: Nginx) -> Iterator[RunningNginx]:
+def nginx(run_dir: RunDir, any_nginx: Nginx, multi_model: bool) -> Iterator[RunningNginx]:
     """An nginx that answers with the address that it was asked for."""
+    in_server = render("draining.conf", run_dir=run_dir, multi_model=multi_model)
+    in_location = "" if multi_model else render("to_drain.conf", run_dir=run_dir)
     block = (
-        f"server {{ listen LISTEN; {render('draining.conf', run_dir=run_dir)}"
-        'location / { return 200 "$request_uri"; } }'
+        f"uninitialized_variable_warn off; server {{ listen LISTEN; {in_server}"
+        f'location / {{ {in_location} return 200 "$request_uri"; }} }}'
     )
     running = RunningNginx(any_nginx, run_dir.path, block)
     yield running

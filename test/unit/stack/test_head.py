@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.nginx import RunningNginx
+from tfsd.stack.nginx import Nginx
 from tfsd.stack.templates import render
 
 HTTP = """
@@ -21,6 +22,7 @@ HTTP = """
         location / {
             include head.conf;
             add_header X-Plain "[$plain_head]";
+            add_header X-Usual "[$usual_json]";
             return 200;
         }
     }
@@ -37,7 +39,7 @@ Sent = Callable[[list[tuple[str, str]]], bool]
 
 @pytest.fixture(scope="module")
 def is_plain(start_nginx: Callable[..., RunningNginx]) -> Iterator[Sent]:
-    connection = start_nginx(HTTP, {"head.conf": render("head.conf", joins_lines=False)}).connect()
+    connection = start_nginx(HTTP, {"head.conf": render("head.conf", joins_lines=False, json_accepts=("application/json", "", "*/*"))}).connect()
 
     def send(
         headers: list[tuple[str, str]], host: str = "localhost", body: bytes = b"{}", path: str = "/"
@@ -96,3 +98,86 @@ def test_second_lines(is_plain: Sent, values: dict[str, str], more: list[tuple[s
     names = [name for name, _ in headers]
     several = len(set(names)) < len(names) or any(not value for _, value in more)
     assert is_plain(headers) != several
+
+
+@pytest.fixture(scope="module")
+def usual(any_nginx: Nginx, start_nginx: Callable[..., RunningNginx]) -> Iterator[Callable[..., bool]]:
+    """Whether a head with these headers is known at one look to ask for nothing but the default."""
+    head = render("head.conf", joins_lines=any_nginx.joins_lines, json_accepts=("application/json", "", "*/*"))
+    connection = start_nginx(HTTP, {"head.conf": head}).connect()
+
+    def send(
+        *more: tuple[str, str],
+        method: str = "POST",
+        path: str = "/invocations",
+        body: bytes = b"{}",
+        **changed: str | None,
+    ) -> bool:
+        connection.putrequest(method, path, skip_accept_encoding=True)
+        headers = {**USUAL, **{name.replace("_", "-"): value for name, value in changed.items()}}
+        given = [(name, value) for name, value in headers.items() if value is not None]
+        for name, value in [("Content-Length", str(len(body))), *given, *more]:
+            connection.putheader(name, value)
+        connection.endheaders(body)
+        response = connection.getresponse()
+        response.read()
+        return response.headers["X-Usual"] != "[]"
+
+    yield send
+    connection.close()
+
+
+def test_what_a_usual_client_sends(usual: Callable[..., bool]) -> None:
+    assert usual()
+    assert usual(Accept="application/json")
+    assert usual(**dict.fromkeys(USUAL))
+    assert usual(Accept=None)
+    assert usual(Content_Type=None)
+    assert usual(body=b"x" * 9999)
+    assert usual(path="/" + "x" * 500)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"Accept": "text/csv"},
+        {"Accept": "*"},
+        {"Accept": "application/json, */*"},
+        {"Accept": "application/jsonlines"},
+        {"Content_Type": "text/csv"},
+        {"Content_Type": "application/jsonlines"},
+        {"Content_Type": "application/json; charset=utf-8"},
+        {"method": "PUT"},
+        {"method": "GET"},
+        {"path": "/invocations?x=y"},
+        {"body": b"x" * 10_000},
+    ],
+    ids=str,
+)
+def test_what_is_not_json_for_json(usual: Callable[..., bool], changed: dict[str, object]) -> None:
+    assert not usual(**changed)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("Content-Encoding", "gzip"),
+        ("Accept", "text/csv"),
+        ("X-Amzn-SageMaker-Custom-Attributes", ""),
+        ("X-Amzn-SageMaker-Custom-Attributes", "tfs-model-name=own"),
+        ("X-Amzn-SageMaker-Inference-Id", "1"),
+        ("Expect", "100-continue"),
+        ("X", ""),
+    ],
+    ids=str,
+)
+def test_any_other_header(usual: Callable[..., bool], line: tuple[str, str]) -> None:
+    assert not usual(line)
+
+
+def test_a_body_in_chunks(start_nginx: Callable[..., RunningNginx]) -> None:
+    head = render("head.conf", joins_lines=True, json_accepts=("",))
+    connection = start_nginx(HTTP, {"head.conf": head}).connect()
+    connection.request("POST", "/", iter([b"{}"]), {"Content-Type": "application/json"}, encode_chunked=True)
+    assert connection.getresponse().headers["X-Usual"] == "[]"
+    connection.close()

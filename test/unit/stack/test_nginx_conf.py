@@ -122,10 +122,13 @@ class TestTheWhole:
         for stack, marked in ((real, True), (embedded, False)):
             text = stack.files()[stack.run_dir.nginx_conf]
             upstream = re.search(r"upstream model_0 \{.*?\n    \}", text, re.DOTALL)
-            direct = re.search(r"location = /invocations \{.*?\n        \}", text, re.DOTALL)
+            usual = re.search(r"location = /invocations \{.*?\n        \}", text, re.DOTALL)
+            direct = re.search(r"location = /invoked \{.*?\n        \}", text, re.DOTALL)
             assert upstream
+            assert usual
             assert direct
             assert "keepalive" in upstream[0]
+            assert ('large/model_0") {\n                rewrite ^ /invoked last;' in usual[0]) == marked
             assert ("large/$asked_upstream" in direct[0]) == marked
 
     @pytest.mark.parametrize("multi_model", ["true", "false"])
@@ -133,7 +136,7 @@ class TestTheWhole:
     def test_whatever_takes_large_bodies_counts_those_that_may_lie_on_the_disk(
         self, design: DesignStack, multi_model: str, code: bool
     ) -> None:
-        """A location with a body of an invocation's size, and not one of control's."""
+        """A location with a body of an invocation's size, not one of control's, nor the one for what is below 10 kB."""
         environ = {
             "SAGEMAKER_MULTI_MODEL": multi_model,
             "SAGEMAKER_TFS_REST_API": "true",
@@ -145,7 +148,7 @@ class TestTheWhole:
         locations = re.findall(
             r"^        location (?![@]|= /nothing)(.*?) \{(.*?)^        \}", text, re.M | re.S
         )
-        large = {name: body for name, body in locations if re.search(r"proxy_pass http://(?!control;)", body)}
+        large = {name: body for name, body in locations if re.search(r"proxy_pass http://(?!control;|\$usual_)", body)}
         assert any("invo" in name for name in large)
         assert [name for name, body in large.items() if "limit_conn spooled 16;" not in body] == []
 
