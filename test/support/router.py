@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from support.designs import design_stack, own_code
+from tfsd.stack.design import LINES_TYPES
 from tfsd.stack.nginx import Nginx
 from tfsd.stack.templates import render
 
@@ -83,7 +84,7 @@ def decision(*, njs: bool = True, joins_lines: bool = True, **environ: str) -> d
     found = {path.name: text for path, text in files.items() if path.suffix == ".js"}
     text = files[Path("/run/x/decision.conf")]
     accepts = re.findall(r'"POST\|application/json\|([^|]*)\|\|?"', text)
-    found["head.conf"] = render("head.conf", joins_lines=joins_lines, json_accepts=accepts)
+    found["head.conf"] = render("head.conf", joins_lines=joins_lines, json_accepts=accepts, lines_types=LINES_TYPES)
     found["judged.conf"] = render("judged.conf")
     return {**found, "decision.conf": text.replace('js_path "/run/x"', 'js_path "."')}
 

@@ -177,7 +177,10 @@ class Stack:
             ],
             default_upstream=upstreams[self._default_pool()],
             default_direct=self._default_direct(),
+            default_target=self._default_target(),
+            default_label=self._default_label(),
             json_accepts=self._json_accepts() if self._default_direct() != "-" else (),
+            lines_types=LINES_TYPES,
             slots=self.plan.slots,
             pool_slots=slots.pool_sockets(self.settings, self.run_dir) if self.settings.multi_model else (),
             link_name=slots.LINK_NAME.pattern,
@@ -194,7 +197,6 @@ class Stack:
         targets = {
             model.name: _rest_target(upstream, model) for upstream, model in self._direct_models().items()
         }
-        default_target = targets.get(self.plan.default_model or "", "")
         return render(
             "decision.conf",
             run_dir=self.run_dir,
@@ -220,8 +222,8 @@ class Stack:
                 }
                 for model in self._direct_models().values()
             ],
-            default_target=f"{default_target}:predict" if default_target or self.plan.slots else "",
-            default_label=quote(self.plan.default_model or "", safe=""),
+            default_target=self._default_target(),
+            default_label=self._default_label(),
             lines_types=LINES_TYPES,
             json_accepts=self._json_accepts(),
         )
@@ -259,6 +261,19 @@ class Stack:
             name for name, model in self._direct_models().items() if model.name == self.plan.default_model
         )
         return next(names, "-")
+
+    def _default_target(self) -> str:
+        """Where its REST API predicts; in multi-model mode the end of that path; empty when it is a worker's."""
+        if self.plan.slots:
+            return ":predict"
+        for upstream, model in self._direct_models().items():
+            if model.name == self.plan.default_model:
+                return f"{_rest_target(upstream, model)}:predict"
+        return ""
+
+    def _default_label(self) -> str:
+        """The default model's name as nginx logs it."""
+        return quote(self.plan.default_model or "", safe="")
 
     def _routes(self) -> dict[str, object]:
         """What router.js knows. Names are prefixed, so that none is a property that every object has."""

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.nginx import RunningNginx
+from tfsd.stack.design import LINES_TYPES
 from tfsd.stack.nginx import Nginx
 from tfsd.stack.templates import render
 
@@ -23,6 +24,7 @@ HTTP = """
             include head.conf;
             add_header X-Plain "[$plain_head]";
             add_header X-Usual "[$usual_json]";
+            add_header X-Usual-Lines "[$usual_lines]";
             return 200;
         }
     }
@@ -34,12 +36,13 @@ USUAL = {
     "User-Agent": "python-requests/2.32.3",
     "Connection": "keep-alive",
 }
+ACCEPTS = ("application/json", "", "*/*")
 Sent = Callable[[list[tuple[str, str]]], bool]
 
 
 @pytest.fixture(scope="module")
 def is_plain(start_nginx: Callable[..., RunningNginx]) -> Iterator[Sent]:
-    connection = start_nginx(HTTP, {"head.conf": render("head.conf", joins_lines=False, json_accepts=("application/json", "", "*/*"))}).connect()
+    connection = start_nginx(HTTP, {"head.conf": render("head.conf", joins_lines=False, json_accepts=ACCEPTS, lines_types=LINES_TYPES)}).connect()
 
     def send(
         headers: list[tuple[str, str]], host: str = "localhost", body: bytes = b"{}", path: str = "/"
@@ -103,7 +106,7 @@ def test_second_lines(is_plain: Sent, values: dict[str, str], more: list[tuple[s
 @pytest.fixture(scope="module")
 def usual(any_nginx: Nginx, start_nginx: Callable[..., RunningNginx]) -> Iterator[Callable[..., bool]]:
     """Whether a head with these headers is known at one look to ask for nothing but the default."""
-    head = render("head.conf", joins_lines=any_nginx.joins_lines, json_accepts=("application/json", "", "*/*"))
+    head = render("head.conf", joins_lines=any_nginx.joins_lines, json_accepts=ACCEPTS, lines_types=LINES_TYPES)
     connection = start_nginx(HTTP, {"head.conf": head}).connect()
 
     def send(
@@ -111,6 +114,7 @@ def usual(any_nginx: Nginx, start_nginx: Callable[..., RunningNginx]) -> Iterato
         method: str = "POST",
         path: str = "/invocations",
         body: bytes = b"{}",
+        wanted: str = "json",
         **changed: str | None,
     ) -> bool:
         connection.putrequest(method, path, skip_accept_encoding=True)
@@ -121,7 +125,9 @@ def usual(any_nginx: Nginx, start_nginx: Callable[..., RunningNginx]) -> Iterato
         connection.endheaders(body)
         response = connection.getresponse()
         response.read()
-        return response.headers["X-Usual"] != "[]"
+        usual, usual_lines = (response.headers[name] != "[]" for name in ("X-Usual", "X-Usual-Lines"))
+        assert not usual or not usual_lines
+        return usual_lines if "lines" in wanted else usual
 
     yield send
     connection.close()
@@ -135,6 +141,16 @@ def test_what_a_usual_client_sends(usual: Callable[..., bool]) -> None:
     assert usual(Content_Type=None)
     assert usual(body=b"x" * 9999)
     assert usual(path="/" + "x" * 500)
+
+
+@pytest.mark.parametrize("content_type", LINES_TYPES)
+def test_lines_of_a_usual_client(usual: Callable[..., bool], content_type: str) -> None:
+    assert usual(Content_Type=content_type, wanted="lines")
+    assert usual(Content_Type=content_type, Accept=None, wanted="lines")
+    assert not usual(Content_Type=f"{content_type};", wanted="lines")
+    assert not usual(Content_Type=content_type[:-1], wanted="lines")
+    assert not usual(Content_Type=content_type, Accept="text/csv", wanted="lines")
+    assert not usual(("X", ""), Content_Type=content_type, wanted="lines")
 
 
 @pytest.mark.parametrize(
@@ -176,7 +192,7 @@ def test_any_other_header(usual: Callable[..., bool], line: tuple[str, str]) -> 
 
 
 def test_a_body_in_chunks(start_nginx: Callable[..., RunningNginx]) -> None:
-    head = render("head.conf", joins_lines=True, json_accepts=("",))
+    head = render("head.conf", joins_lines=True, json_accepts=ACCEPTS, lines_types=LINES_TYPES)
     connection = start_nginx(HTTP, {"head.conf": head}).connect()
     connection.request("POST", "/", iter([b"{}"]), {"Content-Type": "application/json"}, encode_chunked=True)
     assert connection.getresponse().headers["X-Usual"] == "[]"

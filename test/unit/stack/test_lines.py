@@ -26,8 +26,10 @@ HTTP = """
     server {
         listen LISTEN;
         location = /nothing { return 204; }
-        location = /invocations { include head.conf; set $judged ""; rewrite ^ /lines/ last; }
+        location = /invocations { include head.conf; if ($usual_lines) { rewrite ^ /lines/usual/ last; } set $judged ""; rewrite ^ /lines/ last; }
         location = /lines/ { js_import lines from lines.js; mirror /nothing; index $lines_way; }
+        location = /lines/usual/ { js_import lines from lines.js; mirror /nothing; index $usual_lines_way; }
+        location = /lines/usual/direct { rewrite ^ /lines/direct last; }
         location = /lines/worker { return 200 worker; }
         location = /lines/direct {
             proxy_pass_request_body off;
@@ -60,10 +62,10 @@ FIELDS = st.tuples(BLANKS, st.one_of(NUMBERS, NUMBERS, NUMBERS, ODD), BLANKS).ma
 ROWS = st.lists(FIELDS, min_size=1, max_size=4).map(",".join)
 NUMERIC_ROWS = st.lists(st.tuples(BLANKS, NUMBERS, BLANKS).map("".join), min_size=1, max_size=4).map(",".join)
 TABLES = st.tuples(
-    st.integers(1, 3).flatmap(
+    st.one_of(st.integers(1, 3), st.integers(1, 13)).flatmap(
         lambda width: st.lists(
             st.lists(st.tuples(BLANKS, NUMBERS, BLANKS).map("".join), min_size=width, max_size=width),
-            max_size=4,
+            max_size=10,
         )
     ),
     st.sampled_from(["\n", "\r\n", "\r", "\n\n", "\n\r\n"]),
@@ -86,7 +88,7 @@ DOCUMENTS = st.one_of(
 )
 JSON_TEXTS = st.one_of(
     st.lists(st.tuples(BLANKS, DOCUMENTS, BLANKS, LINE_ENDS).map("".join), max_size=4).map("".join),
-    st.lists(st.tuples(BLANKS, ARRAYS | NUMBERS, BLANKS).map("".join), max_size=4).map("\n".join),
+    st.lists(st.tuples(BLANKS, ARRAYS | NUMBERS, BLANKS).map("".join), max_size=10).map("\n".join),
     st.text(alphabet="[],\r\n \t\x0b\x850a.-+eE12", max_size=12),
 )
 JSON_LINES = ["application/jsonlines", "application/jsonl", "application/jsons", "application/x-ndjson"]
@@ -228,14 +230,32 @@ def test_several_lines_of_5_kb_are_a_worker_s(ask: Ask) -> None:
         assert ask(b"[1.5,2]\n" * rows, Content_Type=JSON_LINES[0]) == router.WORKER
 
 
-def test_without_scripts_several_lines_are_a_worker_s(start_nginx: Callable[..., RunningNginx]) -> None:
+def test_without_scripts_many_lines_are_a_worker_s(start_nginx: Callable[..., RunningNginx]) -> None:
     connection = start_nginx(HTTP, router.decision(njs=False)).connect()
-    for body, content_type in ((b"1,2\n3,4", "text/csv"), (b"[1]\n[2]", "application/jsonlines")):
-        assert router.invoke(connection, body, Content_Type=content_type) == router.WORKER
-    assert (
-        document(router.invoke(connection, b"[1,2]\n", Content_Type="application/jsonl"))
-        == '{"instances":[[1,2]]}'
-    )
+    for rows in (1, 2, 8, 9):
+        for line, content_type in (("[1,2]", "application/jsonlines"), ("1,2", "text/csv")):
+            answer = router.invoke(connection, "\n".join([line] * rows).encode(), Content_Type=content_type)
+            documents = ",".join(["[1,2]"] * rows)
+            assert document(answer) == (f'{{"instances":[{documents}]}}' if rows < 9 else None)
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n\r\n"])
+@pytest.mark.parametrize("width", [1, 2, 11, 12, 13])
+def test_rows_of_other_lengths_are_never_taken(
+    start_nginx: Callable[..., RunningNginx], width: int, end: str
+) -> None:
+    """The pattern for up to 8 rows has its own way to tell."""
+    connection = start_nginx(HTTP, router.decision(njs=False)).connect()
+    for rows in range(2, 9):
+        table = [["1.5"] * width for _ in range(rows)]
+        body = "\n".join(map(",".join, table)) + end
+        taken = document(router.invoke(connection, body.encode(), Content_Type="text/csv"))
+        assert taken == (convert_request(body.encode(), "text/csv").decode() if width < 13 else None)
+        for odd in range(rows):
+            for length in {width - 1, width + 1} - {0}:
+                changed = [["1.5"] * length if row == odd else fields for row, fields in enumerate(table)]
+                body = "\n".join(map(",".join, changed)) + end
+                assert router.invoke(connection, body.encode(), Content_Type="text/csv") == router.WORKER
 
 
 @pytest.mark.parametrize("fields", [2, 1000, 24_000])
