@@ -1,4 +1,4 @@
-// Documents of several lines, which lines.conf has found to be nothing but numbers: as a worker would join them.
+// Documents of many lines, which lines.conf has found to be nothing but numbers: as a worker would join them.
 // Must work on njs 0.7 (Debian 12) and on current njs.
 
 // Rows of a CSV; '' when they are not equally long, which a worker tells the client.
