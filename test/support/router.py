@@ -42,8 +42,11 @@ HTTP = f"""
         }}
         location = /usual {{
             mirror /nothing;
-            {PROXIED.replace("$direct_target", "$usual_target").replace("$decided_target", "$usual_target")
-                    .replace("$direct_model", "$usual_model")}
+            {
+    PROXIED.replace("$direct_target", "$usual_target")
+    .replace("$decided_target", "$usual_target")
+    .replace("$direct_model", "$usual_model")
+}
         }}
         location = /long/ {{ set $judged no; mirror /nothing; index /long/judged; }}
         location = /long/judged {{ include judged.conf; {PROXIED} }}
@@ -84,7 +87,9 @@ def decision(*, njs: bool = True, joins_lines: bool = True, **environ: str) -> d
     found = {path.name: text for path, text in files.items() if path.suffix == ".js"}
     text = files[Path("/run/x/decision.conf")]
     accepts = re.findall(r'"POST\|application/json\|([^|]*)\|\|?"', text)
-    found["head.conf"] = render("head.conf", joins_lines=joins_lines, json_accepts=accepts, lines_types=LINES_TYPES)
+    found["head.conf"] = render(
+        "head.conf", joins_lines=joins_lines, json_accepts=accepts, lines_types=LINES_TYPES
+    )
     found["judged.conf"] = render("judged.conf")
     return {**found, "decision.conf": text.replace('js_path "/run/x"', 'js_path "."')}
 

@@ -42,7 +42,10 @@ Sent = Callable[[list[tuple[str, str]]], bool]
 
 @pytest.fixture(scope="module")
 def is_plain(start_nginx: Callable[..., RunningNginx]) -> Iterator[Sent]:
-    connection = start_nginx(HTTP, {"head.conf": render("head.conf", joins_lines=False, json_accepts=ACCEPTS, lines_types=LINES_TYPES)}).connect()
+    connection = start_nginx(
+        HTTP,
+        {"head.conf": render("head.conf", joins_lines=False, json_accepts=ACCEPTS, lines_types=LINES_TYPES)},
+    ).connect()
 
     def send(
         headers: list[tuple[str, str]], host: str = "localhost", body: bytes = b"{}", path: str = "/"
@@ -106,7 +109,9 @@ def test_second_lines(is_plain: Sent, values: dict[str, str], more: list[tuple[s
 @pytest.fixture(scope="module")
 def usual(any_nginx: Nginx, start_nginx: Callable[..., RunningNginx]) -> Iterator[Callable[..., bool]]:
     """Whether a head with these headers is known at one look to ask for nothing but the default."""
-    head = render("head.conf", joins_lines=any_nginx.joins_lines, json_accepts=ACCEPTS, lines_types=LINES_TYPES)
+    head = render(
+        "head.conf", joins_lines=any_nginx.joins_lines, json_accepts=ACCEPTS, lines_types=LINES_TYPES
+    )
     connection = start_nginx(HTTP, {"head.conf": head}).connect()
 
     def send(
