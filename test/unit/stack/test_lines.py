@@ -26,7 +26,12 @@ HTTP = """
     server {
         listen LISTEN;
         location = /nothing { return 204; }
-        location = /invocations { include head.conf; if ($usual_lines) { rewrite ^ /lines/usual/ last; } set $judged ""; rewrite ^ /lines/ last; }
+        location = /invocations {
+            include head.conf;
+            if ($usual_lines) { rewrite ^ /lines/usual/ last; }
+            set $judged "";
+            rewrite ^ /lines/ last;
+        }
         location = /lines/ { js_import lines from lines.js; mirror /nothing; index $lines_way; }
         location = /lines/usual/ { js_import lines from lines.js; mirror /nothing; index $usual_lines_way; }
         location = /lines/usual/direct { rewrite ^ /lines/direct last; }

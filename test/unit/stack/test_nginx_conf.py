@@ -136,7 +136,7 @@ class TestTheWhole:
     def test_whatever_takes_large_bodies_counts_those_that_may_lie_on_the_disk(
         self, design: DesignStack, multi_model: str, code: bool
     ) -> None:
-        """A location with a body of an invocation's size, not one of control's, nor of those for what is below 10 kB."""
+        """Locations with bodies of an invocation's size: not those of control's, nor those for less than 10 kB."""
         environ = {
             "SAGEMAKER_MULTI_MODEL": multi_model,
             "SAGEMAKER_TFS_REST_API": "true",
