@@ -78,6 +78,8 @@ _NAMED = {
     b"Inf": re.compile(rb"Inf(?:inity)?+[ \n\r\t]*+[\]},]"),
 }
 _LONE_HIGH = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})")
+#: All bytes but the second hexadecimal digits of high surrogates.
+_NOT_HIGH = bytes(set(range(256)) - set(b"89abAB"))
 #: An exponent of 309 or more: a double may hold such a number, but RapidJSON does not always see that.
 _HUGE = rb"\+?0*+([1-9][0-9]{3,}|3[1-9][0-9]|309|[4-9][0-9]{2})"
 _HUGE_NUMBER = re.compile(rb"(?:\.([0-9]++))?+[eE]" + _HUGE)
@@ -233,8 +235,10 @@ def _size(body: bytes, blanked: bytes, start: int) -> int:
     if body[start : start + 1] not in (b"[", b"{"):
         return check_at(body, blanked, start)
     text = body if body.isascii() else body.translate(_ASCII)
+    lone: list[int] = []
     if b"\\u" in text:
-        text = _without_surrogates(text)
+        text, some = _without_surrogates(text)
+        lone = _lone_surrogates(body) if some else []
     if b"NaN" in text or b"Inf" in text:
         for name, stand_in in _STAND_INS:
             text = text.replace(name, stand_in)
@@ -242,7 +246,7 @@ def _size(body: bytes, blanked: bytes, start: int) -> int:
         orjson.loads(text + b"x")
     except orjson.JSONDecodeError as error:
         message, size = error.msg, error.pos
-    wrong = [offset for offset in _lone_surrogates(body) + _huge_numbers(blanked) if offset < size]
+    wrong = [offset for offset in lone + _huge_numbers(blanked) if offset < size]
     if message == _TRAILING_COMMA:
         wrong.append(size + 1)
     elif message != _AFTER_VALUE:
@@ -252,12 +256,12 @@ def _size(body: bytes, blanked: bytes, start: int) -> int:
     return len(text[:size].rstrip(b" \n\r\t"))
 
 
-def _without_surrogates(text: bytes) -> bytes:
-    """A text with other escapes for halves of surrogate pairs."""
-    octets = np.frombuffer(text + b"  ", np.uint8).copy()
-    escape = (octets[:-2] == ord("\\")) & (octets[1:-1] == ord("u")) & (octets[2:] | 0x20 == ord("d"))
-    octets[2:][escape] = ord("0")
-    return octets[:-2].tobytes()
+def _without_surrogates(text: bytes) -> tuple[bytes, bool]:
+    """A text with other escapes for halves of surrogate pairs, and whether there is a high one among them."""
+    octets = np.frombuffer(text + b"   ", np.uint8).copy()
+    escapes = (octets[:-3] == ord("\\")) & (octets[1:-2] == ord("u")) & (octets[2:-1] | 0x20 == ord("d"))
+    octets[2:-1][escapes] = ord("0")
+    return octets[:-3].tobytes(), bool(octets[3:][escapes].tobytes().translate(None, _NOT_HIGH))
 
 
 def _members_kept(value: Any, objects: int) -> int:
@@ -301,8 +305,6 @@ def _check_depth(blanked: bytes) -> None:
 
 def _lone_surrogates(body: bytes) -> list[int]:
     """Where the first escape of a high surrogate is that no low one follows."""
-    if b"\\u" not in body:
-        return []
     found = _LONE_HIGH.search(blank_pairs(body, b"\\\\"))
     return [found.start()] if found else []
 

@@ -62,8 +62,10 @@ def name_of(key: str) -> str:
 
 def names_of(keys: list[str]) -> list[str]:
     """As `name_of`, for each of many."""
-    names = [key.partition("\0")[0] for key in keys]
-    if all(map(str.isascii, names)):
+    joined = "".join(keys)
+    names = [key.partition("\0")[0] for key in keys] if "\0" in joined else keys
+    with contextlib.suppress(UnicodeEncodeError):
+        joined.encode()
         return names
     return [octets.decode("utf-8", "surrogateescape") for octets in encode_all(names)]
 
