@@ -27,8 +27,8 @@ from tfsd.errors import BadRequest, HttpError
 from tfsd.tensors.dtypes import Shape
 from tfsd.worker.targets import GENERIC, Target
 from tfsd.worker.upstream.client import Group
-from tfsd.worker.upstream.grpc_connection import connected
 from tfsd.worker.upstream.grpc_errors import as_http_error
+from tfsd.worker.upstream.sockets import connected
 
 SERVING_DEFAULT = "serving_default"
 METHODS = "tensorflow/serving/"  # with predict, classify or regress: a signature's method_name

@@ -11,18 +11,16 @@ nothing yet costs an exception.
 from __future__ import annotations
 
 import contextlib
-import socket as flags
 from typing import Any
 
 import gevent
-from gevent import socket
 
-from tfsd import wsgi
 from tfsd.worker.upstream import http2
 from tfsd.worker.upstream.backend import Body
 from tfsd.worker.upstream.connection import HOST, CutOff, Refused
 from tfsd.worker.upstream.grpc_answer import MAX_MESSAGE_BYTES, Answer, Message
-from tfsd.worker.upstream.http2 import Fields, ProtocolError
+from tfsd.worker.upstream.http2 import NO_FIELDS, Fields, ProtocolError
+from tfsd.worker.upstream.sockets import connected, send_parts
 
 RECEIVE_BYTES = 32 * 1024  # at a time, of what is not known to be the rest of a message
 ONE_WRITE_BYTES = 64 * 1024  # up to here copying is cheaper than gathering
@@ -31,38 +29,26 @@ PIECES = 64  # DATA frames in one system call
 TOP_UP_BYTES = 1 << 30  # received, after which the server may send as many again
 LAST_STREAM = 2**31 - 1
 _READ = 1  # gevent's event of a watcher
-_WHOLE_BLOCK = (http2.END_HEADERS, http2.END_HEADERS | http2.END_STREAM)  # flags of HEADERS
-
-
-def connected(address: int | str, timeout: float) -> Any:
-    """A socket that is connected to a port of this machine, or to the unix socket at a path. Raises OSError."""
-    if isinstance(address, int):
-        sock = socket.create_connection((HOST, address), timeout)
-        sock.setsockopt(flags.IPPROTO_TCP, flags.TCP_NODELAY, 1)
-        return sock
-    sock = socket.socket(socket.AF_UNIX)
-    sock.settimeout(timeout)
-    try:
-        sock.connect(address)
-    except OSError:
-        sock.close()
-        raise
-    return sock
+_FIRST, _LAST = http2.END_HEADERS, http2.END_HEADERS | http2.END_STREAM  # flags of HEADERS that are whole
+_unpack, _unpack_message = http2.FRAME_HEAD.unpack_from, http2.MESSAGE_HEAD.unpack_from
 
 
 class GrpcConnection:
     """See the module. `reusable` says whether it may serve another call."""
 
-    def __init__(self, sock: Any, readable: Any = None) -> None:
-        """`sock` is connected, and waits in gevent's way; `readable` is a watcher of the event loop that an answer is
-        waited for with, before it is read."""
+    def __init__(self, sock: Any, hub: Any = None) -> None:
+        """`sock` is connected, and waits in gevent's way; with its `hub`, an answer is waited for before it is read."""
         self._socket = sock
-        self._readable = readable
+        self._hub = hub
+        # what gevent's own methods ask first; they take as much again to be ready for what has to wait
+        self._at_once = sock if hub is None else sock._sock
+        self._readable = None if hub is None else hub.loop.io(sock.fileno(), _READ)
         self.reusable = True
         self._due = http2.GREETING  # goes out with the next frames
         self._stream = -1
         self._buffer = b""  # the beginning of a frame
         self._block: tuple[int, bytes] | None = None  # flags and bytes of an unfinished header block
+        self._known = {_FIRST: (b"", NO_FIELDS), _LAST: (b"", NO_FIELDS)}  # the last header blocks, by flags
         self._window = self._stream_window = http2.DEFAULT_WINDOW
         self._first_window = http2.DEFAULT_WINDOW  # a stream's, as the server has set it
         self._frame_size = http2.DEFAULT_FRAME
@@ -76,7 +62,7 @@ class GrpcConnection:
         except OSError as error:
             raise Refused(f"{HOST}:{address}: {error}" if isinstance(address, int) else str(error)) from None
         sock.settimeout(None)
-        return cls(sock, gevent.get_hub().loop.io(sock.fileno(), _READ))
+        return cls(sock, gevent.get_hub())
 
     def close(self) -> None:
         self.reusable = False
@@ -97,12 +83,17 @@ class GrpcConnection:
         self._stream_window = self._first_window
         self._received_of_stream = 0
         try:
-            with contextlib.suppress(OSError):  # a server may answer and close before it has read everything
+            try:  # noqa: SIM105  contextlib.suppress is two calls more for each request
                 self._send(head, body)
-            if answer.status is None and self._readable is not None:
-                socket.wait(self._readable)
+            except OSError:
+                pass  # a server may answer and close before it has read everything
+            if answer.status is None and self._hub is not None:
+                self._hub.wait(self._readable)
+                self._feed(self._read_at_once())
+                self._send_due()
             while answer.status is None:
-                self._receive()
+                self._feed(self._read(RECEIVE_BYTES))
+                self._send_due()
         except ProtocolError as error:
             raise CutOff(f"not what HTTP/2 allows: {error}", False) from None
         return answer
@@ -112,9 +103,9 @@ class GrpcConnection:
     def _send(self, head: bytes, body: Body) -> None:
         pieces = (body,) if isinstance(body, bytes) else body
         length = len(body) if isinstance(body, bytes) else sum(map(len, body))
-        stream, size, due = self._stream, length + http2.MESSAGE_HEAD.size, self._due
-        start = http2.frame_head(len(head), http2.HEADERS, http2.END_HEADERS, stream)
-        self._due = b""
+        stream, block, size = self._stream, len(head), length + 5
+        due, self._due = self._due, b""
+        start = http2.FRAME_HEAD.pack(block >> 8, block & 0xFF, http2.HEADERS, http2.END_HEADERS, stream)
         if (
             size > ONE_WRITE_BYTES
             or size > self._frame_size
@@ -127,7 +118,13 @@ class GrpcConnection:
         data = http2.MESSAGE_FRAME_HEAD.pack(
             size >> 8, size & 0xFF, http2.DATA, http2.END_STREAM, stream, 0, length
         )
-        wsgi.send(self._socket, b"".join((due, start, head, data, *pieces)))
+        message = b"".join((due, start, head, data, *pieces))
+        try:
+            sent = self._at_once.send(message)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(message):
+            self._socket.sendall(message[sent:])
 
     def _send_pieces(self, start: bytes, pieces: list[bytes | memoryview]) -> None:
         """Send pieces as DATA, as much at a time as the server allows; stops when it has answered already."""
@@ -137,17 +134,18 @@ class GrpcConnection:
             rest = memoryview(piece)
             while rest:
                 if self._window <= 0 or self._stream_window <= 0 or len(parts) > 2 * PIECES:
-                    self._send_parts(parts)
+                    send_parts(self._socket, parts)
                     parts = []
                 while self._window <= 0 or self._stream_window <= 0:
-                    self._receive()
+                    self._feed(self._read(RECEIVE_BYTES))
+                    self._send_due()
                     if self._answer.status is not None:
                         self.reusable = False  # in the middle of a call
                         return
                 sent = self._add_frames(parts, rest, left)
                 rest = rest[sent:]
                 left -= sent
-        self._send_parts(parts)
+        send_parts(self._socket, parts)
 
     def _add_frames(self, parts: list[Any], piece: memoryview, left: int) -> int:
         """Add frames for as much of a piece as the server allows and one system call takes, and return how much.
@@ -166,28 +164,22 @@ class GrpcConnection:
         self._stream_window -= room
         return room
 
-    def _send_parts(self, parts: list[Any]) -> None:
-        """Send all of the parts, none of which is copied."""
-        left = [memoryview(part) for part in parts]
-        while left:
-            sent = self._socket.sendmsg(left)
-            done = 0
-            while done < len(left) and sent >= len(left[done]):
-                sent -= len(left[done])
-                done += 1
-            del left[:done]
-            if sent:
-                left[0] = left[0][sent:]
-
     # -- receiving
 
-    def _receive(self) -> None:
-        """Read once and take what it brings. Raises CutOff, ProtocolError."""
-        self._feed(self._read(RECEIVE_BYTES))
+    def _send_due(self) -> None:
+        """Answer what the server has asked, such as a PING, while a call is under way."""
         if self._due and self._answer.status is None:
             due, self._due = self._due, b""
             with contextlib.suppress(OSError):
                 self._socket.sendall(due)
+
+    def _read_at_once(self) -> bytes:
+        """What has come, where something has."""
+        try:
+            data: bytes = self._at_once.recv(RECEIVE_BYTES)
+        except OSError:
+            data = b""
+        return data or self._read(RECEIVE_BYTES)
 
     def _read(self, most: int) -> bytes:
         try:
@@ -201,13 +193,13 @@ class GrpcConnection:
     def _feed(self, data: bytes) -> None:
         if self._buffer:
             data = self._buffer + data
-        answer, at, size, unpack = self._answer, 0, len(data), http2.FRAME_HEAD.unpack_from
+        answer, ours, at, size = self._answer, self._stream, 0, len(data)
         while size - at >= 9:
-            high, low, kind, flags, stream = unpack(data, at)
-            length = high << 8 | low
+            high, low, kind, flags, stream = _unpack(data, at)
             start = at + 9
-            at = start + length
+            at = start + (high << 8 | low)
             if at > size:
+                length = at - start
                 if kind == http2.DATA and self._receive_directly(flags, stream, length, data[start:]):
                     self._buffer = b""
                     return
@@ -216,15 +208,20 @@ class GrpcConnection:
                 at = start - 9
                 break
             # The first two are nearly all of them.
-            if stream != self._stream or answer.status is not None or self._block is not None:
+            if stream != ours or answer.status is not None or self._block is not None:
                 self._take(kind, flags, stream & http2.STREAM, data[start:at])
-            elif kind == http2.HEADERS and flags in _WHOLE_BLOCK and length <= http2.MAX_HEADER_BLOCK:
+            elif kind == http2.HEADERS and flags in self._known and at - start <= http2.MAX_HEADER_BLOCK:
                 self._begun = True
-                self._fields(http2.read_fields(data[start:at]), flags != http2.END_HEADERS)
-            elif kind == http2.DATA and not flags and self._is_whole_message(data, start, length):
+                known, fields = self._known[flags]
+                block = data[start:at]
+                if block != known:
+                    fields = http2.read_fields(block)
+                    self._known[flags] = block, fields
+                self._fields(fields, flags == _LAST)
+            elif kind == http2.DATA and not flags and self._is_whole_message(data, start, at - start):
                 answer.message = data[start + 5 : at]
                 self._begun = True
-                self._count(length)
+                self._count(at - start)
             else:
                 self._take(kind, flags, stream, data[start:at])
         self._buffer = data[at:]
@@ -232,11 +229,11 @@ class GrpcConnection:
     def _is_whole_message(self, data: bytes, start: int, length: int) -> bool:
         """Whether so many bytes are the only message of the answer, from its beginning to its end."""
         return (
-            length >= http2.MESSAGE_HEAD.size
+            length >= 5
             and self._message is None
             and not self._message_head
             and self._answer.message is None
-            and http2.MESSAGE_HEAD.unpack_from(data, start) == (0, length - http2.MESSAGE_HEAD.size)
+            and _unpack_message(data, start) == (0, length - 5)
         )
 
     def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:

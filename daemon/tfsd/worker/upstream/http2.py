@@ -75,6 +75,9 @@ class Fields:
     metadata: tuple[Metadatum, ...]
 
 
+NO_FIELDS = Fields(0, None, "", ())
+
+
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     """One frame."""
     return frame_head(len(payload), kind, flags, stream) + payload
