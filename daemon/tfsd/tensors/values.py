@@ -26,6 +26,8 @@ from tfsd.tensors.dtypes import (
     DType,
 )
 
+KINDS = {number: np.dtype(dtype.numpy) for number, dtype in DTYPES.items()}
+"""NumPy's dtypes by DataType."""
 MAX_FILLED = 1 << 28  # values that one may stand for
 Array = Any  # np.ndarray, of any dtype
 
@@ -58,12 +60,11 @@ def cast(array: Array, number: int, name: str) -> Array:
         name: the input's, for messages.
     Raises BadRequest: a value that the dtype cannot hold, or a dtype that no array has.
     """
-    dtype = DTYPES.get(number)
-    if dtype is None:
+    kind = KINDS.get(number)
+    if kind is None:
         raise BadRequest(f"Input {name!r} is of {dtype_name(number)}, which cannot be sent as an array.")
     if number == DT_STRING:
         return encoded(array, name)
-    kind = np.dtype(dtype.numpy)
     if array.dtype == kind:
         return array
     if array.dtype.kind not in ("biufc" if kind.kind == "c" else "biuf"):
@@ -100,20 +101,33 @@ def encoded(array: Array, name: str) -> Array:
 
 def to_tensor(array: Array, number: int) -> Any:
     """The TensorProto of an array that `cast` has given the dtype."""
-    tensor = head(array.shape, number)
+    tensor = tensor_pb2.TensorProto()
+    fill(tensor, array, number)
+    return tensor
+
+
+def fill(tensor: Any, array: Array, number: int) -> None:
+    """Write an array that `cast` has given the dtype into an empty TensorProto."""
+    write_head(tensor, array.shape, number)
     if number == DT_STRING:
         tensor.string_val.extend(array.ravel())
     else:
         tensor.tensor_content = bytes(content(array, number))
-    return tensor
 
 
 def head(shape: Sequence[int], number: int) -> Any:
     """A TensorProto with dtype and shape, and no values."""
-    tensor = tensor_pb2.TensorProto(dtype=number)
-    for size in shape:
-        tensor.tensor_shape.dim.add(size=size)
+    tensor = tensor_pb2.TensorProto()
+    write_head(tensor, shape, number)
     return tensor
+
+
+def write_head(tensor: Any, shape: Sequence[int], number: int) -> None:
+    """Write dtype and shape into an empty TensorProto."""
+    tensor.dtype = number
+    dims = tensor.tensor_shape.dim
+    for size in shape:
+        dims.add().size = size
 
 
 def content(array: Array, number: int) -> memoryview:

@@ -83,6 +83,12 @@ class _Servers:
         self.predict_pieces = group.channel.unary_unary(PREDICT_METHOD)
         self.signatures: dict[int | None, _Signatures] = {}
 
+    def check_version(self, spec: Any) -> None:
+        """See `PredictionService.check_version`."""
+        latest = self.signatures.get(None)
+        if latest is not None and spec is not None and spec.version.value != latest.version:
+            del self.signatures[None]
+
 
 class PredictionService:
     """The model servers of this worker, by gRPC. `timeout` is that of one call, in seconds."""
@@ -98,12 +104,13 @@ class PredictionService:
 
         `hint` says how another one is chosen. Raises HttpError.
         """
-        known = self._of(target.group).signatures
+        servers = self._of(target.group)
+        known = servers.signatures
         found = known.get(target.asked_version)
         if found is None:
             request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
             _name_model(request.model_spec, target)
-            found = _signatures(self._call("GetModelMetadata", request, target, deadline))
+            found = _signatures(self._call(servers.stub.GetModelMetadata, request, target, deadline))
             known[target.asked_version] = found
         if name not in found.by_name:
             names = ", ".join(sorted(found.by_name)) or "none"
@@ -119,13 +126,15 @@ class PredictionService:
         for spec in [task.model_spec for task in request.tasks] if several else [request.model_spec]:
             if spec.name in ("", GENERIC):
                 _name_model(spec, target)
+        servers = self._of(target.group)
         try:
-            response = self._call(VERBS[type(request)], request, target, deadline)
+            response = self._call(getattr(servers.stub, VERBS[type(request)]), request, target, deadline)
         except HttpError as error:
             if error.status in (400, 404):
-                self._of(target.group).signatures = {}  # it may be of a version that is no more
+                servers.signatures = {}  # it may be of a version that is no more
             raise
-        self.check_version(None if several else response.model_spec, target)
+        if not several:
+            servers.check_version(response.model_spec)
         return response
 
     def predict_pieces(self, message: Sequence[bytes | memoryview], target: Target, deadline: float) -> bytes:
@@ -150,10 +159,7 @@ class PredictionService:
 
     def check_version(self, spec: Any, target: Target) -> None:
         """Forget the latest version's signatures when an answer, with this ModelSpec, comes from another one."""
-        known = self._of(target.group).signatures
-        latest = known.get(None)
-        if latest is not None and spec is not None and spec.version.value != latest.version:
-            del known[None]
+        self._of(target.group).check_version(spec)
 
     def _of(self, group: Group) -> _Servers:
         found = self._servers.get(group)
@@ -161,8 +167,7 @@ class PredictionService:
             found = self._servers[group] = _Servers(group)
         return found
 
-    def _call(self, verb: str, request: Any, target: Target, deadline: float) -> Any:
-        call = getattr(self._of(target.group).stub, verb)
+    def _call(self, call: Callable[..., Any], request: Any, target: Target, deadline: float) -> Any:
         return self._attempts(lambda timeout: call(request, timeout=timeout), target, deadline)
 
     def _attempts(self, call: Callable[[float], Any], target: Target, deadline: float) -> Any:

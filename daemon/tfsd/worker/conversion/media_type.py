@@ -55,11 +55,14 @@ def to_utf8(body: bytes, charset: str | None) -> bytes:
         BadRequest: bytes that the charset does not allow; the message names the line.
     """
     codec = _codec(charset)
+    if codec == "utf-8" and body.isascii():  # no mark is of ASCII
+        return body
     if codec.startswith("utf"):
         codec = next((marked for mark, marked in _MARKS if body.startswith(mark)), codec)
     try:
         if codec == "utf-8":
-            return _checked_utf8(body.removeprefix(codecs.BOM_UTF8))
+            body.decode()
+            return body.removeprefix(codecs.BOM_UTF8)
         if codec == "utf-16" and body[:1] == b"\0":
             codec = "utf-16-be"  # without a mark: CSV and JSON begin with ASCII, so a zero comes first
         return body.decode(codec).removeprefix("\ufeff").encode()
@@ -78,12 +81,6 @@ def line_at(body: bytes, offset: int) -> int:
     """Number of the line, counted from 1, on which the byte at `offset` lies; CR, LF and CRLF end a line."""
     before = body[:offset]
     return 1 + before.count(b"\n") + before.count(b"\r") - before.count(b"\r\n")
-
-
-def _checked_utf8(body: bytes) -> bytes:
-    if not body.isascii():
-        body.decode()
-    return body
 
 
 def _codec(charset: str | None) -> str:

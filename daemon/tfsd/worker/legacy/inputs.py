@@ -17,7 +17,7 @@ from tensorflow_serving.apis import classification_pb2, inference_pb2, predict_p
 from tfsd.errors import BadRequest, UnsupportedMediaType
 from tfsd.worker.conversion import csv_rows, limits
 from tfsd.worker.legacy.examples import examples
-from tfsd.worker.legacy.tensors import check_size, to_tensor, with_fitted_shape
+from tfsd.worker.legacy.tensors import check_size, fill, with_fitted_shape
 from tfsd.worker.prediction_service import CLASSIFY, PREDICT, REGRESS, VERBS, Signature, TensorInfo
 
 JSON, CSV, PROTOBUF = "application/json", "text/csv", "application/octet-stream"
@@ -126,10 +126,9 @@ def _predict_request(value: Any, inputs: Mapping[str, TensorInfo]) -> Any:
             raise BadRequest(f"The model has no input {name!r}; its inputs are {_listed(inputs)}.")
         if isinstance(item, tensor_pb2.TensorProto):
             check_size(item, name)
-            tensor = with_fitted_shape(item, known.shape)
+            request.inputs[name].CopyFrom(with_fitted_shape(item, known.shape))
         else:
-            tensor = to_tensor(item, known.dtype, known.shape, name)
-        request.inputs[name].CopyFrom(tensor)
+            fill(request.inputs[name], item, known.dtype, known.shape, name)
     return request
 
 

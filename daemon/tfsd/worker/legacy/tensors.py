@@ -28,7 +28,14 @@ class ShapeMismatch(HttpError):
 
 
 def to_tensor(value: Any, dtype: int, shape: Shape, name: str) -> Any:
-    """A TensorProto of a signature's input.
+    """A TensorProto of a signature's input, see `fill`."""
+    tensor = tensor_pb2.TensorProto()
+    fill(tensor, value, dtype, shape, name)
+    return tensor
+
+
+def fill(tensor: Any, value: Any, dtype: int, shape: Shape, name: str) -> None:
+    """Write a value of a signature's input into an empty TensorProto.
 
     Args:
         value: scalar, nested sequence or ndarray of numbers, bools, or str and bytes.
@@ -38,7 +45,7 @@ def to_tensor(value: Any, dtype: int, shape: Shape, name: str) -> Any:
     Raises BadRequest (values that the dtype cannot hold), ShapeMismatch.
     """
     array = _array(value, dtype, name)
-    return values.to_tensor(array.reshape(fitted(array.shape, shape)), dtype)
+    values.fill(tensor, array.reshape(fitted(array.shape, shape)), dtype)
 
 
 def check_size(tensor: Any, name: str) -> None:
