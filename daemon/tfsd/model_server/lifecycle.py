@@ -59,7 +59,8 @@ class Lifecycle:
         self._max_retries = max(0, max_retries)
         self._retry_seconds = max(0.0, retry_seconds)
         self._load_threads = max(1, load_threads)
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._versions: dict[str, dict[int, Version]] = {}
         # The first models are loaded by many threads, as the real server does: nobody is served yet.
         self._loaders = ThreadPoolExecutor(4 * cpus(), "load")
@@ -103,7 +104,7 @@ class Lifecycle:
 
     def acquire(self, model: str, number: int | None) -> Version | None:
         """The available version asked for (None: the newest), referenced until `release`; None if there is none."""
-        with self._changed:
+        with self._lock:  # for each request: a condition's methods are Python
             known = self._versions.get(model, {})
             if number is None:
                 number = max((n for n, v in known.items() if v.state is State.AVAILABLE), default=None)
@@ -117,7 +118,7 @@ class Lifecycle:
 
     def release(self, version: Version) -> None:
         """Give back what `acquire` gave."""
-        with self._changed:
+        with self._lock:
             version.references -= 1
             if version.state is State.UNLOADING and not version.references:
                 self._unloader.submit(self._unload, version)

@@ -44,10 +44,14 @@ class Counter:
 
     def add(self, labels: Labels = (), by: int = 1) -> None:
         """Count `by` more."""
+        cells = self._cells
         with self._lock:
-            if labels not in self._cells and len(self._cells) >= _MAX_CELLS:
-                labels = (_OTHERS,) * len(labels)
-            self._cells[labels] = self._cells.get(labels, 0) + by
+            if labels in cells:
+                cells[labels] += by
+            else:
+                if len(cells) >= _MAX_CELLS:
+                    labels = (_OTHERS,) * len(labels)
+                cells[labels] = cells.get(labels, 0) + by
 
     def render(self) -> Iterator[str]:
         """The lines of its values."""
@@ -73,13 +77,14 @@ class Histogram:
         """Take in one value."""
         bucket = bisect_left(self._bounds, value)
         with self._lock:
-            if labels not in self._cells:
-                if len(self._cells) >= _MAX_CELLS:
-                    labels = (_OTHERS,) * len(labels)
-                self._cells.setdefault(labels, ([0] * (len(self._bounds) + 1), [0.0]))
-            counts, total = self._cells[labels]
+            counts, total = self._cells.get(labels) or self._new_cell(labels)
             counts[bucket] += 1
             total[0] += value
+
+    def _new_cell(self, labels: Labels) -> tuple[list[int], list[float]]:
+        if len(self._cells) >= _MAX_CELLS:
+            labels = (_OTHERS,) * len(labels)
+        return self._cells.setdefault(labels, ([0] * (len(self._bounds) + 1), [0.0]))
 
     def render(self) -> Iterator[str]:
         """The lines of its values."""

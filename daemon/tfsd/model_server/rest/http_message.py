@@ -93,23 +93,29 @@ def render_head(request: Request | None, response: Response) -> bytes:
     """
     minor = request.minor if request else 1
     keep_alive = stays_open(request, response)
-    lines = [f"HTTP/1.{min(minor, 1)} {response.status} {phrase(response.status)}"]
-    lines.append(f"Content-Type: {response.content_type}")
-    lines += [f"{name}: {value}" for name, value in response.headers]
+    lines = [_head_start(min(minor, 1), response.status, response.content_type, response.headers)]
     if minor >= 1:
-        lines.append(f"Date: {_date(int(time.time()))}")
+        lines.append(_date(int(time.time())))
     if (minor >= 1 or keep_alive) and not (request and request.method == "HEAD"):
-        lines.append(f"Content-Length: {len(response.body)}")
+        lines.append(b"Content-Length: %d\r\n" % len(response.body))
     if not keep_alive:
-        lines.append("Connection: close")
+        lines.append(b"Connection: close\r\n")
     elif minor == 0:
-        lines.append("Connection: keep-alive")
-    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
+        lines.append(b"Connection: keep-alive\r\n")
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+@lru_cache
+def _head_start(minor: int, status: int, content_type: str, headers: tuple[tuple[str, str], ...]) -> bytes:
+    lines = [f"HTTP/1.{minor} {status} {phrase(status)}", f"Content-Type: {content_type}"]
+    lines += [f"{name}: {value}" for name, value in headers]
+    return "\r\n".join([*lines, ""]).encode("latin-1")
 
 
 @lru_cache(1)
-def _date(seconds: int) -> str:
-    return formatdate(seconds, usegmt=True)
+def _date(seconds: int) -> bytes:
+    return f"Date: {formatdate(seconds, usegmt=True)}\r\n".encode("ascii")
 
 
 def stays_open(request: Request | None, response: Response) -> bool:

@@ -99,7 +99,10 @@ class Call:
 
     @staticmethod
     def _size(arrays: Iterable[np.ndarray]) -> float:
-        return sum(array.nbytes if array.dtype.kind != "O" else _UNKNOWN for array in arrays)
+        size: float = 0
+        for array in arrays:
+            size += array.nbytes if array.dtype.kind != "O" else _UNKNOWN
+        return size
 
     def _learn(self, size: float) -> None:
         """Inputs of so many bytes were computed in a short time."""

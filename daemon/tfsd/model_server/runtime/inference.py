@@ -35,7 +35,7 @@ def predict(servable: Servable, request: Any, timeout_ms: int | None = None) -> 
     if signature is None:
         raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
     check_predict(servable, signature)
-    _check_inputs(signature, request.inputs.keys())
+    _check_inputs(signature, request.inputs)
     inputs = {alias: decode(request.inputs[alias], alias) for alias in request.inputs}
     return servable.run(name, inputs, _output_aliases(signature, request.output_filter), timeout_ms)
 
@@ -56,6 +56,8 @@ def check_predict(servable: Servable, signature: Any) -> None:
 
 def _check_inputs(signature: Any, given: Iterable[str]) -> None:
     sent, wanted = set(given), set(signature.inputs)
+    if sent == wanted:
+        return
     if len(sent) > len(wanted) or (len(sent) < len(wanted) and not signature.defaults):
         raise invalid(
             f"input size does not match signature: {len(sent)}!={len(wanted)} len({{{_join(sent)}}}) != "

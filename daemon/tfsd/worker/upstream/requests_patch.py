@@ -90,9 +90,10 @@ class Pool:
         if kwargs.get("params"):
             url = _with_params(url, kwargs["params"])
         route = self._route(url)
-        message = None if route is None else _message(method.upper(), route.path, kwargs)
+        method = method.upper()
+        message = None if route is None else _message(method, route.path, kwargs)
         timeout = kwargs.get("timeout")
-        if route is None or message is None or not _is_plain_timeout(timeout):
+        if route is None or message is None or not (timeout is None or _is_plain_timeout(timeout)):
             return None
         head, body = message
         started = time.monotonic()
@@ -113,7 +114,7 @@ class Pool:
             if timer is not None:
                 timer.close()
         last_answer.set(answer)
-        return ModelServerResponse(answer, method.upper(), url, time.monotonic() - started)
+        return ModelServerResponse(answer, method, url, time.monotonic() - started)
 
     def _find_route(self, url: str) -> Route | None:
         try:
