@@ -20,7 +20,8 @@ from tfsd import wsgi
 from tfsd.readable import Readable
 
 HOST = "127.0.0.1"
-RECEIVE_BYTES = 256 * 1024
+FIRST_BYTES = 64 * 1024  # received at first: for more than 128 kB malloc asks the kernel, each time
+RECEIVE_BYTES = 256 * 1024  # of what follows, at a time
 ONE_WRITE_BYTES = 64 * 1024  # up to here copying head and body together is cheaper than a second system call
 REMEMBERED = 256
 REMEMBERED_BYTES = 2048  # of an answer's head
@@ -91,7 +92,7 @@ class Connection:
         except OSError:
             pass  # a server may answer and close before it has read everything
         self._readable.wait()
-        data = self._receive(False)
+        data = self._receive(False, FIRST_BYTES)
         end = data.find(b"\r\n\r\n") + 4
         plain = _plain_head(data[:end]) if 4 <= end <= REMEMBERED_BYTES else None
         if plain is not None:
@@ -123,10 +124,10 @@ class Connection:
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         return Answer(parser.get_status_code(), self._headers, body)
 
-    def _receive(self, received: bool) -> bytes:
+    def _receive(self, received: bool, most: int = RECEIVE_BYTES) -> bytes:
         """What has come, b"" at the end of the stream; `received` says whether anything had come before."""
         try:
-            data: bytes = self._socket.recv(RECEIVE_BYTES)
+            data: bytes = self._socket.recv(most)
         except OSError as error:
             raise CutOff(str(error), not received) from None
         return data
