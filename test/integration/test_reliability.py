@@ -43,6 +43,11 @@ case "$*" in
 esac
 exec {binary} "$@"
 """
+HELD_SERVER = """#!/bin/sh
+while [ -e {hold} ]; do sleep 0.1; done
+exec {binary} "$@"
+"""
+HOLD = "hold"  # the file in a stack's directory that keeps model servers from starting
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +74,16 @@ def stack(
 def two_instances(
     model_dir: Path, quick_model_server: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningStack]:
+    directory = tmp_path_factory.mktemp("stack")
+    binary = directory / "model_server"
+    binary.write_text(HELD_SERVER.format(hold=directory / HOLD, binary=quick_model_server))
+    binary.chmod(0o755)
     environ = {
-        "SAGEMAKER_TFS_BINARY": str(quick_model_server),
+        "SAGEMAKER_TFS_BINARY": str(binary),
         "SAGEMAKER_TFS_INSTANCE_COUNT": "2",
         "SAGEMAKER_TFS_NGINX_LOGLEVEL": "info",
     }
-    with RunningStack(tmp_path_factory.mktemp("stack"), model_dir, environ) as running:
+    with RunningStack(directory, model_dir, environ) as running:
         yield running
 
 
@@ -212,9 +221,11 @@ def test_two_instances_share_the_load_and_either_may_die(two_instances: RunningS
         Load(stack.url("/invocations"), ROW, "text/csv", clients=4) as row,
     ):
         for server in servers:
+            (stack.directory / HOLD).touch()
             stack.kill(server.program)
             for load in (direct, converted, row):
-                load.wait_for_more(50, seconds=5)  # long before TensorFlow is loaded again
+                load.wait_for_more(50)
+            (stack.directory / HOLD).unlink()
             stack.wait_for(lambda server=server: answers(server.rest_port), 60, f"{server.program} back")
     for load in (direct, converted, row):
         load.assert_none_failed()
