@@ -154,7 +154,11 @@ class LocalSageMaker:
     def create_model(
         self, name: str, model_dir: Path, isolated: bool = False, image: str = IMAGE, **environment: str
     ) -> None:
-        """Make a model of a directory's contents, by way of an archive in S3."""
+        """Make a model of a directory's contents, by way of an archive in S3.
+
+        Its stacks have one worker unless `environment` says otherwise: how many there are is none of SageMaker's
+        concern, and each takes almost half a second of CPU to start.
+        """
         self.make_bucket("models")
         archive = self.directory / f"{name}.tar.gz"
         with tarfile.open(archive, "w:gz", compresslevel=1, dereference=True) as tar:
@@ -168,7 +172,7 @@ class LocalSageMaker:
             PrimaryContainer={
                 "Image": image,
                 "ModelDataUrl": f"s3://models/{name}/model.tar.gz",
-                "Environment": environment,
+                "Environment": {"SAGEMAKER_MODEL_SERVER_WORKERS": "1", **environment},
             },
         )
 
