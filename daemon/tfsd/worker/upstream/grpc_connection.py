@@ -13,8 +13,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-import gevent
-
+from tfsd.readable import Readable
 from tfsd.worker.upstream import http2
 from tfsd.worker.upstream.backend import Body
 from tfsd.worker.upstream.connection import HOST, CutOff, Refused
@@ -28,7 +27,6 @@ DIRECT_BYTES = 16 * 1024  # what is missing of a frame from here on is received 
 PIECES = 64  # DATA frames in one system call
 TOP_UP_BYTES = 1 << 30  # received, after which the server may send as many again
 LAST_STREAM = 2**31 - 1
-_READ = 1  # gevent's event of a watcher
 _FIRST, _LAST = http2.END_HEADERS, http2.END_HEADERS | http2.END_STREAM  # flags of HEADERS that are whole
 _unpack, _unpack_message = http2.FRAME_HEAD.unpack_from, http2.MESSAGE_HEAD.unpack_from
 
@@ -36,13 +34,12 @@ _unpack, _unpack_message = http2.FRAME_HEAD.unpack_from, http2.MESSAGE_HEAD.unpa
 class GrpcConnection:
     """See the module. `reusable` says whether it may serve another call."""
 
-    def __init__(self, sock: Any, hub: Any = None) -> None:
-        """`sock` is connected, and waits in gevent's way; with its `hub`, an answer is waited for before it is read."""
+    def __init__(self, sock: Any, readable: Readable | None = None) -> None:
+        """`sock` is connected, and waits in gevent's way; with `readable` an answer is waited for before it is read."""
         self._socket = sock
-        self._hub = hub
         # what gevent's own methods ask first; they take as much again to be ready for what has to wait
-        self._at_once = sock if hub is None else sock._sock
-        self._readable = None if hub is None else hub.loop.io(sock.fileno(), _READ)
+        self._at_once = sock if readable is None else sock._sock
+        self._readable = readable
         self.reusable = True
         self._due = http2.GREETING  # goes out with the next frames
         self._stream = -1
@@ -62,7 +59,7 @@ class GrpcConnection:
         except OSError as error:
             raise Refused(f"{HOST}:{address}: {error}" if isinstance(address, int) else str(error)) from None
         sock.settimeout(None)
-        return cls(sock, gevent.get_hub())
+        return cls(sock, Readable(sock))
 
     def close(self) -> None:
         self.reusable = False
@@ -87,8 +84,8 @@ class GrpcConnection:
                 self._send(head, body)
             except OSError:
                 pass  # a server may answer and close before it has read everything
-            if answer.status is None and self._hub is not None:
-                self._hub.wait(self._readable)
+            if answer.status is None and self._readable is not None:
+                self._readable.wait()
                 self._feed(self._read_at_once())
                 self._send_due()
             while answer.status is None:
