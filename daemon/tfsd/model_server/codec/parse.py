@@ -26,7 +26,7 @@ import orjson
 
 from tfsd.model_server.codec.octets import decode, encode
 from tfsd.model_server.codec.parse_errors import KEPT_DIGITS, MAX_EXPONENT, check_at, is_too_big, parse_error
-from tfsd.model_server.codec.structure import blank_pairs, blank_strings, count, depth
+from tfsd.model_server.codec.structure import BLOCK, blank_pairs, blank_strings, count, depth
 from tfsd.model_server.errors import ServingError, invalid
 
 #: Arrays and objects within each other; a tensor has at most 254 dimensions.
@@ -154,7 +154,7 @@ def blank_mark(body: bytes) -> bytes:
 
 def _plainly(body: bytes) -> tuple[JsonValue, int]:
     """The array or object that orjson plainly sees as RapidJSON does, and how many members it has; else None."""
-    if _names_numbers(body) or _has_huge_exponent(body):
+    if _names_numbers(body) or _huge_exponent(body) is not None:
         return None, 0
     try:
         value = orjson.loads(body)
@@ -259,9 +259,13 @@ def _size(body: bytes, blanked: bytes, start: int) -> int:
 def _without_surrogates(text: bytes) -> tuple[bytes, bool]:
     """A text with other escapes for halves of surrogate pairs, and whether there is a high one among them."""
     octets = np.frombuffer(text + b"   ", np.uint8).copy()
-    escapes = (octets[:-3] == ord("\\")) & (octets[1:-2] == ord("u")) & (octets[2:-1] | 0x20 == ord("d"))
-    octets[2:-1][escapes] = ord("0")
-    return octets[:-3].tobytes(), bool(octets[3:][escapes].tobytes().translate(None, _NOT_HIGH))
+    high = False
+    for start in range(0, len(text), BLOCK):
+        block = octets[start : start + BLOCK + 3]
+        escapes = (block[:-3] == ord("\\")) & (block[1:-2] == ord("u")) & (block[2:-1] | 0x20 == ord("d"))
+        block[2:-1][escapes] = ord("0")
+        high = high or bool(block[3:][escapes].tobytes().translate(None, _NOT_HIGH))
+    return octets[:-3].tobytes(), high
 
 
 def _members_kept(value: Any, objects: int) -> int:
@@ -309,27 +313,30 @@ def _lone_surrogates(body: bytes) -> list[int]:
     return [found.start()] if found else []
 
 
-def _has_huge_exponent(body: bytes) -> bool:
-    """Whether there seems to be one; perhaps it is in a string."""
-    return any(letter in body and pattern.search(body) for letter, pattern in _HUGE_EXPONENTS.items())
+def _huge_exponent(body: bytes) -> int | None:
+    """Where the first one seems to be; perhaps it is in a string."""
+    found = [letter in body and pattern.search(body) for letter, pattern in _HUGE_EXPONENTS.items()]
+    return min((match.start() for match in found if match), default=None)
 
 
 def _huge_numbers(blanked: bytes) -> list[int]:
     """Where the first exponent is that is too big."""
-    if not _has_huge_exponent(blanked):
+    first = _huge_exponent(blanked)
+    if first is None:
         return []
-    small: set[tuple[int, bytes]] = (
-        set()
-    )  # digits of a fraction, and exponents that are not too big behind so many
-    for found in _HUGE_NUMBER.finditer(blanked):
-        fraction, exponent = found.groups(b"")
-        if (len(fraction), exponent) in small:
-            continue
-        if len(fraction) <= KEPT_DIGITS and int(exponent[:9]) <= MAX_EXPONENT + len(fraction):
-            small.add((len(fraction), exponent))
-        elif is_too_big(f"0.{fraction.decode()}e{exponent.decode()}"):
-            return [found.start(2)]
-    return []
+    start = blanked.rfind(b",", 0, first) + 1
+    too_big = {pair for pair in set(_HUGE_NUMBER.findall(blanked, start)) if _exceeds(*pair)}
+    found = (
+        match.start(2) for match in _HUGE_NUMBER.finditer(blanked, start) if match.groups(b"") in too_big
+    )
+    return [next(found)] if too_big else []
+
+
+def _exceeds(fraction: bytes, exponent: bytes) -> bool:
+    """Whether an exponent behind the digits of a fraction is too big."""
+    if len(fraction) <= KEPT_DIGITS and int(exponent[:9]) <= MAX_EXPONENT + len(fraction):
+        return False
+    return is_too_big(f"0.{fraction.decode()}e{exponent.decode()}")
 
 
 def _named_numbers(body: bytes, blanked: bytes) -> tuple[Callable[[str], float], bytes]:

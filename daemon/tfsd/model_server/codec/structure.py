@@ -30,13 +30,18 @@ def count(text: bytes | bytearray, byte: bytes) -> int:
 
 def blank_pairs(text: bytes, pair: bytes) -> bytes:
     """A text with blanks for two bytes wherever they follow each other."""
-    if pair[:1] not in text:
+    if pair[:1] not in text or (len(text) >= _LONG and not _has_pair(text, pair)):
         return text
-    if len(text) >= _LONG:  # Python looks for them slowly where the first often is
-        octets = np.frombuffer(text, np.uint8)
-        if not ((octets[:-1] == pair[0]) & (octets[1:] == pair[1])).any():
-            return text
     return text.replace(pair, b"  ")
+
+
+def _has_pair(text: bytes, pair: bytes) -> bool:
+    """Whether two bytes follow each other, which Python is slow to find out where the first often is."""
+    for start in range(0, len(text), BLOCK):
+        octets = np.frombuffer(text, np.uint8, min(BLOCK + 1, len(text) - start), start)
+        if ((octets[:-1] == pair[0]) & (octets[1:] == pair[1])).any():
+            return True
+    return False
 
 
 def blank_strings(body: bytes) -> bytes:
