@@ -112,7 +112,8 @@ def fill(tensor: Any, array: Array, number: int) -> None:
     if number == DT_STRING:
         tensor.string_val.extend(array.ravel())
     else:
-        tensor.tensor_content = bytes(content(array, number))
+        is_content = number != DT_BFLOAT16 and array.dtype == KINDS[number]
+        tensor.tensor_content = array.tobytes() if is_content else bytes(content(array, number))
 
 
 def head(shape: Sequence[int], number: int) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,45 +16,55 @@ import orjson
 from google.protobuf import json_format
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
+REMEMBERED = 256  # shapes and the like
 FEW = 50  # up to here NumPy costs more than it saves
 SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)  # below it json_format prints more digits than are needed
+WRITTEN_OTHERWISE = (
+    b"e",
+    b"n",
+    b"0.0000",
+)  # by orjson than by Python: exponents, what is no number, below 0.0001
 
 _to_text = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def predict_response(response: Any) -> bytes:
     """On one line."""
-    document: dict[str, Any] = {}
-    outputs = {name: _tensor(tensor) for name, tensor in response.outputs.items()}
+    parts = []
+    outputs = [f"{_to_text(name)}: {_tensor(tensor)}" for name, tensor in response.outputs.items()]
     if outputs:
-        document["outputs"] = outputs
+        parts.append(f'"outputs": {{{", ".join(outputs)}}}')
     if response.HasField("model_spec"):
-        document["modelSpec"] = _model_spec(response.model_spec)
-    return _to_text(document).encode()
+        spec = response.model_spec
+        version = spec.version.value if spec.HasField("version") else None
+        label = spec.version_label if spec.HasField("version_label") else None
+        parts.append(f'"modelSpec": {_model_spec(spec.name, version, spec.signature_name, label)}')
+    return f"{{{', '.join(parts)}}}".encode()
 
 
-def _model_spec(spec: Any) -> dict[str, Any]:
+@lru_cache(REMEMBERED)
+def _model_spec(name: str, version: int | None, signature_name: str, label: str | None) -> str:
     document = {}
-    if spec.name:
-        document["name"] = spec.name
-    if spec.HasField("version"):
-        document["version"] = str(spec.version.value)
-    if spec.signature_name:
-        document["signatureName"] = spec.signature_name
-    if spec.HasField("version_label"):
-        document["versionLabel"] = spec.version_label
-    return document
+    if name:
+        document["name"] = name
+    if version is not None:
+        document["version"] = str(version)
+    if signature_name:
+        document["signatureName"] = signature_name
+    if label is not None:
+        document["versionLabel"] = label
+    return _to_text(document)
 
 
-def _tensor(tensor: Any) -> dict[str, Any]:
-    document = {}
+def _tensor(tensor: Any) -> str:
+    parts = []
     for field, value in tensor.ListFields():
         known = _FIELDS.get(field.name)
         if known is None:
-            return _by_reflection(tensor)
+            return _to_text(_by_reflection(tensor))
         name, write = known
-        document[name] = write(value)
-    return document
+        parts.append(f'"{name}": {write(value)}')
+    return f"{{{', '.join(parts)}}}"
 
 
 def _by_reflection(message: Any) -> dict[str, Any]:
@@ -61,35 +72,37 @@ def _by_reflection(message: Any) -> dict[str, Any]:
     return written
 
 
-def _shape(shape: Any) -> dict[str, Any]:
-    document: dict[str, Any] = {}
-    if shape.dim:
-        document["dim"] = [_dim(dim) for dim in shape.dim]
-    if shape.unknown_rank:
-        document["unknownRank"] = True
-    return document
+def _shape(shape: Any) -> str:
+    sizes = []
+    for dim in shape.dim:
+        if dim.name:
+            return _to_text(_by_reflection(shape))
+        sizes.append(dim.size)
+    return _to_text(_by_reflection(shape)) if shape.unknown_rank else _plain_shape(tuple(sizes))
 
 
-def _dim(dim: Any) -> dict[str, str]:
-    document = {"size": str(dim.size)} if dim.size else {}
-    if dim.name:
-        document["name"] = dim.name
-    return document
+@lru_cache(REMEMBERED)
+def _plain_shape(sizes: tuple[int, ...]) -> str:
+    return _to_text({"dim": [{"size": str(size)} if size else {} for size in sizes]} if sizes else {})
 
 
-def _dtype(number: int) -> str | int:
+@lru_cache(REMEMBERED)
+def _dtype(number: int) -> str:
     named = types_pb2.DataType.DESCRIPTOR.values_by_number.get(number)
-    return number if named is None else str(named.name)
+    return str(number) if named is None else f'"{named.name}"'
 
 
-def _floats(values: Any) -> list[Any]:
+def _floats(values: Any) -> str:
     """float32 with the digits that tell them apart."""
     array = np.array(values[:], np.float32)
-    shortest: list[Any] = orjson.loads(orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY))
+    text = orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
+    if not any(otherwise in text for otherwise in WRITTEN_OTHERWISE):
+        return text.replace(b",", b", ").decode()
+    shortest: list[Any] = orjson.loads(text)
     if None in shortest or _has_subnormal(values, array):  # None is what orjson makes of infinity and NaN
         tensor = _by_reflection(tensor_pb2.TensorProto(float_val=values))
         shortest = tensor["floatVal"]
-    return shortest
+    return _to_text(shortest)
 
 
 def _has_subnormal(values: Any, array: Any) -> bool:
@@ -98,15 +111,23 @@ def _has_subnormal(values: Any, array: Any) -> bool:
     return bool(((np.abs(array) < SMALLEST_NORMAL) & (array != 0)).any())
 
 
-def _strings(values: Any) -> list[str]:
-    return [str(value) for value in values]
+def _integers(values: Any) -> str:
+    return str(list(values))
 
 
-_FIELDS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+def _quoted_integers(values: Any) -> str:
+    return _to_text([str(value) for value in values])
+
+
+def _booleans(values: Any) -> str:
+    return _to_text(list(values))
+
+
+_FIELDS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "dtype": ("dtype", _dtype),
     "tensor_shape": ("tensorShape", _shape),
     "float_val": ("floatVal", _floats),
-    "int_val": ("intVal", list),
-    "int64_val": ("int64Val", _strings),
-    "bool_val": ("boolVal", list),
+    "int_val": ("intVal", _integers),
+    "int64_val": ("int64Val", _quoted_integers),
+    "bool_val": ("boolVal", _booleans),
 }

@@ -61,6 +61,7 @@ class Channel(grpc.Channel):
         self._wait = wait
         self._places = Semaphore(calls)
         self._limits: dict[Any, TimeLimits] = {}  # by event loop, as the connections
+        self._calls: dict[str, UnaryCall] = {}  # code makes a stub of all methods for each request
         self._closed = False
 
     def unary_unary(
@@ -70,7 +71,10 @@ class Channel(grpc.Channel):
         response_deserializer: Codec = None,
         _registered_method: bool | None = False,
     ) -> UnaryCall:
-        return UnaryCall(self, method, request_serializer, response_deserializer)
+        known = self._calls.get(method)
+        if known is None or not known.is_of(request_serializer, response_deserializer):
+            known = self._calls[method] = UnaryCall(self, method, request_serializer, response_deserializer)
+        return known
 
     def call(
         self, method: str, message: Body, timeout: float | None, metadata: Metadata | None, wait: bool | None
@@ -187,6 +191,10 @@ class UnaryCall(grpc.UnaryUnaryMultiCallable):
         self._method = method
         self._serializer = serializer
         self._deserializer = deserializer
+
+    def is_of(self, serializer: Codec, deserializer: Codec) -> bool:
+        """Whether these are its codecs."""
+        return self._serializer == serializer and self._deserializer == deserializer
 
     def __call__(
         self,

@@ -143,12 +143,18 @@ def call_fields(method: str, timeout: bytes) -> bytes:
     return block + _literal(b"grpc-timeout", timeout) if timeout else block
 
 
+_SECONDS = tuple(b"%dS" % seconds for seconds in range(100))
+
+
 def timeout_value(seconds: float) -> bytes:
     """The value of `grpc-timeout`: two digits that count, rounded up, so that like calls have the same header block.
 
     It tells the server when nobody waits any longer; the limit itself is kept here.
     """
-    return _rounded(math.ceil(seconds), "S") if seconds > 10 else _rounded(math.ceil(seconds * 1000), "m")
+    if seconds <= 10:
+        return _rounded(math.ceil(seconds * 1000), "m")
+    whole = math.ceil(seconds)
+    return _SECONDS[whole] if whole < 100 else _rounded(whole, "S")
 
 
 @lru_cache(_CACHED_BLOCKS)

@@ -138,6 +138,15 @@ def test_messages_of_any_size(server: Any, channel_to: Callable[..., Channel], s
         assert call(message, timeout=50) == message
 
 
+def test_a_method_that_is_asked_for_again_keeps_to_the_codecs_of_each(core: Core) -> None:
+    with Channel([ModelServer("core", 0, core.port)]) as channel:
+        plain, upper = (
+            channel.unary_unary("/t.T/Echo", str.encode, codec) for codec in (bytes.decode, bytes.upper)
+        )
+        assert (plain("x"), upper("x")) == ("x", b"X")
+        assert channel.unary_unary("/t.T/Echo", str.encode, bytes.upper) is upper
+
+
 def test_hundreds_of_megabytes_over_one_connection(
     core: Core, channel_to: Callable[..., Channel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
