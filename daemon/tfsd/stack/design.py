@@ -179,7 +179,7 @@ class Stack:
             default_direct=self._default_direct(),
             default_target=self._default_target(),
             default_label=self._default_label(),
-            json_accepts=self._json_accepts() if self._default_direct() != "-" else (),
+            json_accepts=self._json_accepts() if self._default_target() else (),
             lines_types=LINES_TYPES,
             slots=self.plan.slots,
             pool_slots=slots.pool_sockets(self.settings, self.run_dir) if self.settings.multi_model else (),
