@@ -88,7 +88,7 @@ def decision(*, njs: bool = True, joins_lines: bool = True, **environ: str) -> d
     text = files[Path("/run/x/decision.conf")]
     accepts = re.findall(r'"POST\|application/json\|([^|]*)\|\|?"', text)
     found["head.conf"] = render(
-        "head.conf", joins_lines=joins_lines, json_accepts=accepts, lines_types=LINES_TYPES
+        "head.conf", multi_model=False, joins_lines=joins_lines, json_accepts=accepts, lines_types=LINES_TYPES
     )
     found["judged.conf"] = render("judged.conf")
     return {**found, "decision.conf": text.replace('js_path "/run/x"', 'js_path "."')}

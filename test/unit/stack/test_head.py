@@ -36,7 +36,11 @@ USUAL = {
     "User-Agent": "python-requests/2.32.3",
     "Connection": "keep-alive",
 }
-ACCEPTS = ("application/json", "", "*/*")
+PARAMETERS = {
+    "json_accepts": ("application/json", "", "*/*"),
+    "lines_types": LINES_TYPES,
+    "multi_model": False,
+}
 Sent = Callable[[list[tuple[str, str]]], bool]
 
 
@@ -44,7 +48,7 @@ Sent = Callable[[list[tuple[str, str]]], bool]
 def is_plain(start_nginx: Callable[..., RunningNginx]) -> Iterator[Sent]:
     connection = start_nginx(
         HTTP,
-        {"head.conf": render("head.conf", joins_lines=False, json_accepts=ACCEPTS, lines_types=LINES_TYPES)},
+        {"head.conf": render("head.conf", joins_lines=False, **PARAMETERS)},
     ).connect()
 
     def send(
@@ -109,9 +113,7 @@ def test_second_lines(is_plain: Sent, values: dict[str, str], more: list[tuple[s
 @pytest.fixture(scope="module")
 def usual(any_nginx: Nginx, start_nginx: Callable[..., RunningNginx]) -> Iterator[Callable[..., bool]]:
     """Whether a head with these headers is known at one look to ask for nothing but the default."""
-    head = render(
-        "head.conf", joins_lines=any_nginx.joins_lines, json_accepts=ACCEPTS, lines_types=LINES_TYPES
-    )
+    head = render("head.conf", joins_lines=any_nginx.joins_lines, **PARAMETERS)
     connection = start_nginx(HTTP, {"head.conf": head}).connect()
 
     def send(
@@ -197,8 +199,20 @@ def test_any_other_header(usual: Callable[..., bool], line: tuple[str, str]) -> 
 
 
 def test_a_body_in_chunks(start_nginx: Callable[..., RunningNginx]) -> None:
-    head = render("head.conf", joins_lines=True, json_accepts=ACCEPTS, lines_types=LINES_TYPES)
+    head = render("head.conf", joins_lines=True, **PARAMETERS)
     connection = start_nginx(HTTP, {"head.conf": head}).connect()
     connection.request("POST", "/", iter([b"{}"]), {"Content-Type": "application/json"}, encode_chunked=True)
     assert connection.getresponse().headers["X-Usual"] == "[]"
+    connection.close()
+
+
+def test_where_models_are_many_the_platform_names_one(start_nginx: Callable[..., RunningNginx]) -> None:
+    head = render("head.conf", joins_lines=True, **(PARAMETERS | {"multi_model": True}))
+    connection = start_nginx(HTTP, {"head.conf": head}).connect()
+    target = {"X-Amzn-SageMaker-Target-Model": "a.tar.gz"}
+    for headers, usual in ((USUAL, True), (USUAL | target, True), (USUAL | target | {"X-Other": "1"}, False)):
+        connection.request("POST", "/models/a/invoke", b"{}", headers)
+        response = connection.getresponse()
+        response.read()
+        assert (response.headers["X-Usual"] != "[]") == usual
     connection.close()
