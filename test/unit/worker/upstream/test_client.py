@@ -7,6 +7,7 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.event import Event
 from stub_model_server import PREDICTIONS, answer
 
 from tfsd.plan import Model, ModelServer
@@ -239,9 +240,18 @@ def test_the_only_instance_stays_down(stub: Any, group_of: Callable[..., Any]) -
 
 def test_giving_up_leaves_no_half_read_connection(stub: Any, group_of: Callable[..., Any]) -> None:
     group = group_of(stub)
-    stub.behaviours = [lambda *_: gevent.sleep(0.1) or answer(b"late")]
-    with pytest.raises(gevent.Timeout), gevent.Timeout(0.02):
-        send(group)
+    arrived, given_up = Event(), Event()
+
+    def late(*_: Any) -> Any:
+        arrived.set()
+        given_up.wait(30)
+        return answer(b"late")
+
+    stub.behaviours = [late]
+    sender = gevent.spawn(send, group)
+    assert arrived.wait(30)
+    sender.kill()
+    given_up.set()
     assert send(group).body == PREDICTIONS
     assert next(iter(group.backends)).outstanding == 0
 
