@@ -399,13 +399,12 @@ def test_stopping_drains_after_workers_were_killed_for_being_stuck(
         def invoke(body: str) -> int:
             return requests.post(stack.url("/invocations"), body, timeout=60).status_code
 
-        before = {stack.pid(f"worker-default-{number}") for number in (0, 1)}
+        workers = [f"worker-default-{number}" for number in (0, 1)]
+        beats = [RunDir(stack.run_dir).heartbeat(worker) for worker in workers]
+        stack.wait_for(lambda: all(beat.exists() for beat in beats), 60, "up")  # else one gets both requests
+        before = {stack.pid(worker) for worker in workers}
         stuck = [pool.submit(invoke, '{"seconds": null}') for _ in range(2)]
-        stack.wait_for(
-            lambda: not before & {0, *(stack.pid(f"worker-default-{number}") for number in (0, 1))},
-            90,
-            "killed",
-        )
+        stack.wait_for(lambda: not before & {0, *map(stack.pid, workers)}, 90, "killed")
         assert not {200} & {request.result() for request in stuck}
         stack.wait_for(lambda: stack.ping().status_code == 200, 60, "healthy")
         for _ in range(8):

@@ -205,9 +205,12 @@ def archive(text: str) -> bytes:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether it runs; one that has ended may still be there for its parent to see."""
+    """Whether it runs; one that has ended may still be there for its parent to see. While one thread is left, its
+    sockets are open."""
+    process = Path(f"/proc/{pid}")
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+        return state != "Z" or len(list((process / "task").iterdir())) > 1
     except OSError:
         return False
 

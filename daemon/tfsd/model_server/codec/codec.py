@@ -16,7 +16,7 @@ import numpy as np
 from tfsd.model_server.codec import decode, examples
 from tfsd.model_server.codec.decode import FindInputs, Inputs
 from tfsd.model_server.codec.encode import encode_classifications, encode_predictions, encode_regressions
-from tfsd.model_server.codec.long_arrays import LONG_BYTES, read
+from tfsd.model_server.codec.long_arrays import LONG_BYTES, is_read, read
 from tfsd.model_server.codec.parse import JsonValue, check, parse
 from tfsd.model_server.codec.text import error_body
 from tfsd.model_server.errors import ServingError
@@ -63,15 +63,21 @@ def decode_predict(
 def _decoded(body: bytes, decode_value: Callable[[JsonValue], Decoded]) -> Decoded:
     if len(body) <= LONG_BYTES:
         return decode_value(parse(body))
+    refused: ServingError | None = None
     with _collector_at_rest():
         try:
-            return decode_value(read(body))
+            value = read(body)
+            decoded = decode_value(value)
+            if is_read(value):
+                return decoded
         except ServingError as error:
             # its frames hold values, which the collector would look at as soon as it is back
             error.__context__ = None
             refused = error.with_traceback(None)
-    check(body)  # what is wrong with the text comes before what is wrong with the values
-    raise refused
+    check(body)  # what is wrong with the text comes before what is wrong with the values, wherever it is
+    if refused is not None:
+        raise refused
+    return decoded
 
 
 @contextlib.contextmanager

@@ -50,6 +50,10 @@ class _Span(NamedTuple):
     def text(self) -> bytes:
         return self.body[self.start : self.end]
 
+    def blanked(self) -> bytes:
+        """The same with blanks for what is in strings."""
+        return self.separators.blanked[self.start : self.end]
+
     def is_long(self) -> bool:
         return self.end - self.start > LONG_BYTES
 
@@ -82,6 +86,8 @@ class LongArray:
     def __init__(self, span: _Span) -> None:
         self._span = span
         self._size = span.size()
+        #: Whether its blocks were all asked for; else nobody has seen whether it is right.
+        self.is_read = False
 
     def __len__(self) -> int:
         return self._size
@@ -94,6 +100,7 @@ class LongArray:
         """The elements, in blocks."""
         for size, span in self._span.blocks():
             yield Block(size, span)
+        self.is_read = True
 
 
 class Block:
@@ -109,24 +116,22 @@ class Block:
 
     def values(self) -> list[JsonValue]:
         """The elements. Raises ServingError: they are no JSON."""
-        return [_value(self._span)] if self._is_long else _elements(self._span.text(), self._size)
+        return [_value(self._span)] if self._is_long else _elements(self._span, self._size)
 
     def plain_scalars(self, shape: Shape) -> list[JsonValue] | None:
         """As `regular.plain_scalars`."""
         if self._is_long:
             return None
-        span = self._span
-        blanked = span.separators.blanked[span.start : span.end]
-        return regular.plain_scalars(span.text(), blanked, self._size, shape)
+        return regular.plain_scalars(self._span.text(), self._span.blanked(), self._size, shape)
 
     def named_scalars(self, shapes: Mapping[str, Shape]) -> list[list[JsonValue]] | None:
         """As `regular.named_scalars`."""
         return None if self._is_long else regular.named_scalars(self._span.text(), self._size, shapes)
 
 
-def _elements(text: bytes, size: int) -> list[JsonValue]:
-    """So many values with commas between them. Raises ServingError: a text is something else."""
-    values: list[JsonValue] = parse_part(b"[" + text + b"]")
+def _elements(span: _Span, size: int) -> list[JsonValue]:
+    """So many values with commas between them. Raises ServingError: it is something else."""
+    values: list[JsonValue] = parse_part(b"[" + span.text() + b"]", b"[" + span.blanked() + b"]")
     if len(values) != size:
         raise invalid(f"JSON Parse error: {len(values)} values where {size} should be")
     return values
@@ -140,7 +145,7 @@ def _value(span: _Span) -> JsonValue:
         or first + last not in (b"[]", b"{}")
         or (first == b"{" and span.level > _OBJECTS_TO)
     ):
-        (value,) = _elements(span.text(), 1)
+        (value,) = _elements(span, 1)
         return value
     inner = span.inner()
     if inner.start == inner.end:
@@ -168,10 +173,17 @@ def read(body: bytes) -> JsonValue:
     """The first JSON value of a body, with LongArrays in it for what is long.
 
     Raises ServingError: INVALID_ARGUMENT, it is no JSON; `parse.check` says what is wrong with it. So do the LongArrays
-    later on.
+    when they are read.
     """
     text = blank_mark(body).strip(_SPACE)
     found = separators(text, MAX_DEPTH) if text[:1] in (b"[", b"{") else None
     if found is None:
         return parse(body)
     return _value(_Span(text, found, 0, len(found.blanked), 0))
+
+
+def is_read(value: JsonValue) -> bool:
+    """Whether all LongArrays in a value that `read` has given were read."""
+    if isinstance(value, dict):
+        return all(map(is_read, value.values()))
+    return not isinstance(value, LongArray) or value.is_read

@@ -113,18 +113,20 @@ def parse(body: bytes) -> JsonValue:
     return value if kept == count(body, b":") else _with_repeated(value, kept, body, blank_strings(body))
 
 
-def parse_part(text: bytes) -> JsonValue:
+def parse_part(text: bytes, blanked: bytes | None = None) -> JsonValue:
     """The array or object that all of a text is, a part of a long body: no name may be repeated.
 
+    Args:
+        blanked: as `structure.blank_strings` gives it, if that is known.
     Raises ServingError: as `parse`; offsets are those in the text.
     """
     value, kept = _plainly(text)
     if value is not None:
         if kept == count(text, b":"):
             return value
-        blanked = blank_strings(text)
+        blanked = blanked or blank_strings(text)
     else:
-        blanked, start, size = _first_value(text)
+        blanked, start, size = _first_value(text, blanked)
         if size < len(text):
             raise parse_error("Invalid value.", size)
         value = _values(text, blanked, start)
@@ -195,7 +197,7 @@ def _read(
     return value
 
 
-def _first_value(body: bytes) -> tuple[bytes, int, int]:
+def _first_value(body: bytes, blanked: bytes | None = None) -> tuple[bytes, int, int]:
     """The body with blanks for what is in strings, and where its first value begins and ends. Raises ServingError."""
     if not body:
         raise invalid("JSON Parse error: The document is empty")
@@ -204,7 +206,7 @@ def _first_value(body: bytes) -> tuple[bytes, int, int]:
     if body[start : start + 1] in (b"", b"\0"):
         raise parse_error("The document is empty.", start)
     body = blank_mark(body)
-    blanked = blank_strings(body)
+    blanked = blanked or blank_strings(body)
     _check_depth(blanked)
     return blanked, start, _size(body, blanked, start)
 
@@ -309,7 +311,7 @@ def _check_depth(blanked: bytes) -> None:
 
 def _lone_surrogates(body: bytes) -> list[int]:
     """Where the first escape of a high surrogate is that no low one follows."""
-    found = _LONE_HIGH.search(blank_pairs(body, b"\\\\"))
+    found = _LONE_HIGH.search(blank_pairs(body))
     return [found.start()] if found else []
 
 

@@ -28,25 +28,29 @@ def count(text: bytes | bytearray, byte: bytes) -> int:
     return int(np.count_nonzero(np.frombuffer(text, np.uint8) == ord(byte)))
 
 
-def blank_pairs(text: bytes, pair: bytes) -> bytes:
-    """A text with blanks for two bytes wherever they follow each other."""
-    if pair[:1] not in text or (len(text) >= _LONG and not _has_pair(text, pair)):
-        return text
-    return text.replace(pair, b"  ")
+def blank_pairs(text: bytes) -> bytes:
+    """A text with blanks for each backslash that is escaped by another, and for both."""
+    return text.replace(b"\\\\", b"  ") if _has_pair(text, b"\\") else text
 
 
-def _has_pair(text: bytes, pair: bytes) -> bool:
-    """Whether two bytes follow each other, which Python is slow to find out where the first often is."""
+def _has_pair(text: bytes, seconds: bytes) -> bool:
+    """Whether one of some bytes follows a backslash, which Python is slow to find out where those are many."""
+    if b"\\" not in text:
+        return False
     for start in range(0, len(text), BLOCK):
         octets = np.frombuffer(text, np.uint8, min(BLOCK + 1, len(text) - start), start)
-        if ((octets[:-1] == pair[0]) & (octets[1:] == pair[1])).any():
+        following = octets[1:] == seconds[0]
+        for byte in seconds[1:]:
+            following |= octets[1:] == byte
+        if (following & (octets[:-1] == ord("\\"))).any():
             return True
     return False
 
 
 def blank_strings(body: bytes) -> bytes:
     """A text of the same length with blanks for what is between quotation marks."""
-    body = blank_pairs(blank_pairs(body, b"\\\\"), b'\\"')
+    if _has_pair(body, b'\\"'):
+        body = body.replace(b"\\\\", b"  ").replace(b'\\"', b"  ")
     blocks, within = [], False
     for start in range(0, len(body), BLOCK):
         octets = np.frombuffer(body, np.uint8, min(BLOCK, len(body) - start), start)

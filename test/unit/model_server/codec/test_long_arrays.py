@@ -127,6 +127,26 @@ def test_a_long_one_in_another_is_read_in_blocks_too() -> None:
     assert arrays["x"].shape == (2, LONG_BYTES, 1)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"z": LONG, "instances": [1]}',
+        '{"instances": [1], "z": LONG}',
+        '{"instances": [1], "z": {"y": LONG}}',
+        '{"instances": [1], "z": [{"y": LONG}]}',
+        '{"inputs": {"x": 1, "y": LONG}}',
+    ],
+)
+def test_a_long_one_that_nobody_wants_is_looked_at_too(body: str) -> None:
+    def read(last: str) -> Any:
+        text = body.replace("LONG", "[" + "1," * LONG_BYTES + last + "]")
+        return outcome(lambda: codec.decode_predict(text.encode(), lambda _: {"x": FLOAT}))
+
+    assert read("2")[0] == ""
+    assert "JSON Parse error: Invalid value. at offset: " in read("x")
+    assert "JSON Parse error: Number too big to be stored in double. at offset: " in read("1e999")
+
+
 @pytest.mark.parametrize("depth", [MAX_DEPTH - 1, MAX_DEPTH])
 def test_what_is_too_deep_is_so_in_long_bodies_as_well(depth: int) -> None:
     body = b'{"instances":' + b"[" * depth + b"1" + b"]" * depth + b" " * LONG_BYTES + b"}"
