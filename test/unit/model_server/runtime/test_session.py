@@ -30,7 +30,7 @@ def signature(inputs: dict[str, tuple[str, int]], outputs: dict[str, tuple[str, 
 @pytest.fixture(scope="module")
 def servable() -> Iterator[SessionServable]:
     """Two signatures on examples, each with a placeholder of its own as TensorFlow 2 makes them; the length of an
-    example is its result. The first one declares its input to be what it is not."""
+    example is its result. The first and the last declare their inputs to be what they are not."""
     with tf.Graph().as_default() as graph:
         for name in ("first", "second"):
             examples = tf.compat.v1.placeholder(tf.string, [None], f"{name}_inputs")
@@ -54,6 +54,10 @@ def servable() -> Iterator[SessionServable]:
             dict.fromkeys(("d", "b", "e", "a", "c"), ("same:0", types_pb2.DT_FLOAT))
             | {"y": ("quantized:0", types_pb2.DT_STRING)},
         ),
+        "last": signature(
+            {"inputs": ("second_inputs:0", types_pb2.DT_FLOAT)},
+            {"scores": ("second_scores:0", types_pb2.DT_FLOAT)},
+        ),
     }
     one = SessionServable("m", 1, tf.compat.v1.Session(graph=graph), declared, Metrics())
     yield one
@@ -62,6 +66,7 @@ def servable() -> Iterator[SessionServable]:
 
 def test_a_declared_type_that_is_not_the_graphs_does_not_matter(servable: SessionServable) -> None:
     assert inference.regress(servable, "first", [b"ab", b"abc"]) == [2.0, 3.0]
+    assert inference.classify(servable, "last", [b"ab", b"abc"]) == [[(b"", 2.0)], [(b"", 3.0)]]
     assert servable.output_dtypes("numbers")["y"] == types_pb2.DT_QUINT8
 
 
