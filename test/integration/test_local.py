@@ -21,6 +21,7 @@ import pytest
 import requests
 
 from tfsd.local import set_up
+from tfsd.local.output import is_notice
 from tfsd.stack.ports import allocate
 
 ROOT = Path(__file__).parents[2]
@@ -79,16 +80,20 @@ class Serving:
 
     def shown(self) -> tuple[str, str]:
         """The curl line and the answer below it, once they are printed."""
-        shown = re.compile(
+        found = self.wait_for(
             rf"serving at http://localhost:{self.port}/invocations, status page at \S*\. Try:"
             r"\n\n  (curl .*)\n\n([^\0]+?)\n\n"
         )
+        return found[1], found[2]
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """The first match of a pattern, once it is printed."""
         end = time.monotonic() + START_SECONDS
-        while not (found := shown.search(self.text())):
+        while not (found := re.search(pattern, self.text())):
             assert self.process.poll() is None, self.text()
             assert time.monotonic() < end, self.text()
             time.sleep(0.2)
-        return found[1], found[2]
+        return found
 
     def listens_on(self) -> list[str]:
         """The IPv4 addresses on which something listens at the port."""
@@ -144,13 +149,29 @@ def test_example_from_start_to_end(tmp_path: Path) -> None:
         assert set(states.values()) == {"RUNNING"}
         assert serving.processes()
 
-        assert len(serving.text().partition("  curl ")[0].splitlines()) <= 10, serving.text()
+        before = serving.text().partition("  curl ")[0].splitlines()
+        assert len(before) <= 10, serving.text()
+        assert not [line for line in before if is_notice(line.encode())]
         assert serving.listens_on() == ["127.0.0.1"]
 
         assert serving.stop() == 0
         assert "bin/local: stopping" in serving.text()
         serving.assert_gone()
     assert "Traceback" not in serving.text()
+
+
+def test_verbose_shows_all_that_happens(models: Path, tmp_path: Path, quick_model_server: Path) -> None:
+    environ = {"SAGEMAKER_TFS_BINARY": str(quick_model_server), "SAGEMAKER_MODEL_SERVER_WORKERS": "1"}
+    with Serving(tmp_path, str(models / "half_plus_three"), "--verbose", **environ) as serving:
+        for notice in (
+            r"INFO spawned: 'nginx' with pid \d+\n",  # supervisord's
+            r"worker-default INFO Ready",  # the worker's
+            rf"serving at http://localhost:{serving.port}/invocations",
+        ):
+            serving.wait_for(notice)
+        assert len(serving.text().partition("serving at")[0].splitlines()) > 10, serving.text()
+        assert "--verbose" not in serving.text()
+        assert serving.stop() == 0
 
 
 @pytest.fixture
