@@ -100,9 +100,9 @@ def wait_for_a_beat(stack: RunningStack, program: str) -> None:
     stack.wait_for(lambda: file.stat().st_mtime > before, 30, "beating")
 
 
-def refuses_connections(stack: RunningStack) -> bool:
+def refuses_connections(port: int) -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", stack.port)) == errno.ECONNREFUSED
+        return probe.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
 
 
 def nginx_workers(stack: RunningStack) -> set[int]:
@@ -276,6 +276,38 @@ def test_requests_wait_while_both_instances_are_gone(
     converted.assert_none_failed()
 
 
+def test_both_instances_gone_for_longer_than_the_limit_is_a_503(
+    model_dir: Path, quick_model_server: Path, tmp_path: Path
+) -> None:
+    """kill -9 of one, and of the other before the first is back, which neither is until the test says so."""
+    hold = tmp_path / HOLD
+    binary = tmp_path / "model_server"
+    binary.write_text(HELD_SERVER.format(hold=hold, binary=quick_model_server))
+    binary.chmod(0o755)
+    environ = {
+        "SAGEMAKER_TFS_BINARY": str(binary),
+        "SAGEMAKER_TFS_INSTANCE_COUNT": "2",
+        "SAGEMAKER_MODEL_SERVER_TIMEOUT": "2",
+    }
+    with RunningStack(tmp_path / "stack", model_dir, environ) as stack:
+        servers = stack.plan().models["half_plus_two"].servers
+        assert len(servers) == 2
+        hold.touch()
+        for server in servers:
+            stack.kill(server.program)
+        stack.wait_for(lambda: all(refuses_connections(server.rest_port) for server in servers), 20, "gone")
+        for body, content_type in ((CSV, "text/csv"), (ROW, "text/csv"), (JSON, "application/json")):
+            answer = stack.invoke(body, content_type)
+            assert answer.status_code == 503
+            assert int(answer.headers["Retry-After"]) > 0
+            told = "No model server of 'half_plus_two' answered within the request's time limit"
+            assert told in answer.json()["error"]
+            assert answer.elapsed.total_seconds() > 1  # it was waited for
+        hold.unlink()
+        stack.wait_for(lambda: stack.invoke(JSON).status_code == 200, 60, "served again")
+        assert stack.invoke(CSV, "text/csv").status_code == 200
+
+
 def has_answered(stack: RunningStack, servers: Sequence[ModelServer]) -> bool:
     """Whether each model server counts requests, by its own counters on /metrics."""
     metrics = requests.get(stack.url("/metrics"), timeout=10).text
@@ -354,7 +386,7 @@ def test_stopping_finishes_what_is_in_flight(models: Path, quick_model_server: P
     with RunningStack(tmp_path / "stack", model, environ) as stack:
         threads = [
             threading.Thread(
-                target=lambda: answers.append(requests.post(stack.url("/invocations"), '{"seconds": 6}'))
+                target=lambda: answers.append(requests.post(stack.url("/invocations"), '{"seconds": 18}'))
             )
             for _ in range(6)
         ]
@@ -372,7 +404,7 @@ def test_stopping_finishes_what_is_in_flight(models: Path, quick_model_server: P
             lambda: stack.invoke('{"seconds": 0}').headers["Connection"] == "close", 3, "closing connections"
         )
         stack.process.send_signal(signal.SIGTERM)
-        stack.wait_for(lambda: refuses_connections(stack), 3, "closed")
+        stack.wait_for(lambda: refuses_connections(stack.port), 3, "closed")
         assert not answers  # the port closes while they are still being worked on
         assert stack.stop() == 0
         for thread in threads:
