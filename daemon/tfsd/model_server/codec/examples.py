@@ -6,7 +6,8 @@ Owns the checks and error texts of `examples` and `context`. Writes the protobuf
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cached_property
 from itertools import accumulate, pairwise
 from operator import add
 from typing import NoReturn
@@ -14,7 +15,17 @@ from typing import NoReturn
 import numpy as np
 
 from tfsd.model_server.codec.decode import signature_name, top_level
-from tfsd.model_server.codec.features import BYTES, FLOAT, INT64, Unfit, delimited, head, joined, serialized
+from tfsd.model_server.codec.features import (
+    BYTES,
+    FLOAT,
+    INT64,
+    Unfit,
+    delimited,
+    head,
+    joined,
+    opening,
+    packed,
+)
 from tfsd.model_server.codec.long_arrays import LongArray
 from tfsd.model_server.codec.parse import OBJECTS, JsonValue, find, is_integer, members_of_all
 from tfsd.model_server.codec.values import (
@@ -31,8 +42,6 @@ from tfsd.model_server.errors import invalid
 _KIND_NAMES = {BYTES: "bytes", FLOAT: "float", INT64: "int64"}
 #: What the context may take in all examples together, in bytes.
 MAX_CONTEXT = 2**26
-#: Beginnings of entries that are remembered.
-_REMEMBERED = 4096
 
 
 def decode_examples(body: JsonValue) -> tuple[str, list[bytes]]:
@@ -69,51 +78,78 @@ def decode_examples(body: JsonValue) -> tuple[str, list[bytes]]:
 def _serialized(examples: list[JsonValue], shared: dict[bytes, bytes]) -> list[bytes]:
     """Examples, each with the features of the context that it does not have. Raises ServingError."""
     members = _Members(examples)
-    if not shared and not members.repeat:
-        sizes = np.fromiter(map(len, examples), np.intp, len(examples))
-        return delimited((1,), joined(members.entries, sizes))
-    bounds = pairwise(accumulate(map(len, examples), initial=0))
-    merged = [shared | members.by_name(start, end) for start, end in bounds]
-    return delimited((1,), [b"".join(features.values()) for features in merged])
+    if shared or members.repeat:
+        entries = pairwise(accumulate(map(len, examples), initial=0))
+        merged = [shared | members.by_name(start, end) for start, end in entries]
+        return delimited((1,), [b"".join(features.values()) for features in merged])
+    sizes = np.fromiter(map(len, examples), np.intp, len(examples))
+    if (sizes == 1).all():
+        return members.behind(_example_opening)
+    return delimited((1,), joined(members.entries, sizes))
+
+
+def _example_opening(name: bytes, kind: int, size: int) -> bytes:
+    """What stands before so many bytes of values in an example of one feature."""
+    entry = opening(name, kind, size)
+    return head((1,), len(entry) + size) + entry
 
 
 class _Members:
     """The members of examples.
 
     Attributes:
-        names: of the features, in UTF-8 as a rule.
-        entries: name and feature, serialized as an entry of the map that protobuf has them in.
         repeat: whether one example may have two of a name.
     """
 
     def __init__(self, examples: list[JsonValue]) -> None:
         """Raises ServingError: the first thing that is wrong."""
         alike = first_other(type, examples, OBJECTS)
-        keys, contents = members_of_all(examples[:alike])
-        if LongArray in map(type, contents):
+        self._keys, contents = members_of_all(examples[:alike])
+        if LongArray in set(map(type, contents)):
             contents = [list(content) if isinstance(content, LongArray) else content for content in contents]
         try:
-            features = serialized(contents)
+            self._kinds, self._packed = packed(contents)
         except Unfit as unfit:
-            _refuse(keys[unfit.index], contents[unfit.index])
+            _refuse(self._keys[unfit.index], contents[unfit.index])
         if alike < len(examples):
             raise invalid(f"Example must be JSON object but got JSON {type_word(examples[alike])}")
-        distinct = list(set(keys))
+        distinct = list(set(self._keys))
         octets = [name.encode("utf-8", "surrogateescape") for name in names_of(distinct)]
-        named = dict(zip(distinct, octets, strict=True))
+        self._names = dict(zip(distinct, octets, strict=True))
+        self.repeat = len(set(octets)) < len(octets) or tuple in set(map(type, examples))
 
-        @lru_cache(_REMEMBERED)
-        def beginning(key: str, size: int) -> bytes:
-            inner = head((1,), len(named[key])) + named[key] + head((2,), size)
-            return head((1,), len(inner) + size) + inner
+    @cached_property
+    def entries(self) -> list[bytes]:
+        """Name and feature of each, serialized as an entry of the map that protobuf has them in."""
+        return self.behind(opening)
 
-        self.entries = list(map(add, map(beginning, keys, map(len, features)), features))
-        self.names = list(map(named.__getitem__, keys))
-        self.repeat = len(set(octets)) < len(octets) or tuple in map(type, examples)
+    @cached_property
+    def _names_in_turn(self) -> list[bytes]:
+        return list(map(self._names.__getitem__, self._keys))
+
+    def behind(self, written: Callable[[bytes, int, int], bytes]) -> list[bytes]:
+        """The values of each behind what is written for its name, its kind and their size."""
+        openings = _Openings(written, self._names)
+        of_each = zip(self._keys, self._kinds, map(len, self._packed), strict=True)
+        return list(map(add, map(openings.__getitem__, of_each), self._packed))
 
     def by_name(self, start: int, end: int | None) -> dict[bytes, bytes]:
         """The entries of some members in turn; of two of a name the last one."""
-        return dict(zip(self.names[start:end], self.entries[start:end], strict=True))
+        return dict(zip(self._names_in_turn[start:end], self.entries[start:end], strict=True))
+
+
+class _Openings(dict[tuple[str, int, int], bytes]):
+    """What stands before the values of members, by key, kind and size."""
+
+    def __init__(self, written: Callable[[bytes, int, int], bytes], names: dict[str, bytes]) -> None:
+        super().__init__()
+        self._written = written
+        self._names = names
+
+    def __missing__(self, of: tuple[str, int, int]) -> bytes:
+        key, kind, size = of
+        found = self[of] = self._written(self._names[key], kind, size)
+        return found
 
 
 def _refuse(key: str, content: JsonValue) -> NoReturn:

@@ -7,10 +7,10 @@ Says where a value is wrong, and never what is wrong with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from itertools import chain, compress, pairwise, repeat
-from operator import add, is_
+from operator import add
 
 import numpy as np
 
@@ -18,12 +18,16 @@ from tfsd.model_server.codec.parse import JsonValue, is_integer
 from tfsd.model_server.codec.values import byte_strings, first_true, narrow
 from tfsd.model_server.varint import varint
 
-NONE, BYTES, FLOAT, INT64 = range(4)
+#: Kinds of features, those with values by their field of `Feature`; ONE_STRING is one of bytes with a single value.
+NONE, BYTES, FLOAT, INT64, ONE_STRING = range(5)
+#: In which messages the values of each kind are, from the outermost field on.
+_FIELDS: dict[int, tuple[int, ...]] = {BYTES: (1,), FLOAT: (2, 1), INT64: (3, 1), ONE_STRING: (1, 1)}
 #: The kind of feature that a value of a type makes, for most integers and objects.
 _KINDS: dict[type, int] = {str: BYTES, dict: BYTES, float: FLOAT, int: INT64, bool: INT64}
 _INT64_END = 2**63
 #: Integers that are turned into varints at once, so that little memory is needed beside them.
 _BLOCK = 1 << 14
+_SHORT_VARINTS = [varint(value) for value in range(1 << 7)]
 _SHIFTS = np.arange(0, 70, 7, dtype=np.uint64)  # ten septets
 _REMEMBERED = 4096
 #: Messages of fewer bytes find what stands before them in a table.
@@ -62,47 +66,62 @@ def delimited(fields: tuple[int, ...], contents: Sequence[bytes]) -> list[bytes]
     return list(map(add, heads, contents))
 
 
-def serialized(contents: list[JsonValue]) -> list[bytes]:
-    """The `Feature`s of values, or of lists of values; one without values is empty, so that it is taken as missing.
+def opening(name: bytes, kind: int, size: int) -> bytes:
+    """What stands before so many bytes of values as `packed` gives them, in an entry of the map of features."""
+    feature = b"" if kind == NONE else head(_FIELDS[kind], size)
+    field = head((1,), len(name)) + name + head((2,), len(feature) + size) + feature
+    return head((1,), len(field) + size) + field
+
+
+def packed(contents: list[JsonValue]) -> tuple[list[int], list[bytes]]:
+    """The kinds of the features that values, or lists of values, make, and their values as each kind has them; one
+    without values is of none, so that it is taken as missing.
 
     Raises Unfit: it has a value of no kind, or of another one than its first value.
     """
-    values, sizes = _values(contents)
-    ends = np.cumsum(sizes)
+    values, sizes = contents, None
+    if list in set(map(type, contents)):
+        lists = [content if type(content) is list else (content,) for content in contents]
+        values, sizes = list(chain.from_iterable(lists)), np.fromiter(map(len, lists), np.intp, len(lists))
     kinds = _kinds(values)
-    wanted = np.zeros(len(contents), np.uint8)  # NONE for those without values
-    wanted[sizes > 0] = kinds[(ends - sizes)[sizes > 0]]
-    wrong = first_true((kinds == NONE) | (kinds != np.repeat(wanted, sizes)))
+    wanted, wrong_kinds = kinds, kinds == NONE
+    if sizes is not None:
+        starts = np.cumsum(sizes) - sizes
+        wanted = np.zeros(len(contents), np.uint8)  # NONE for those without values
+        wanted[sizes > 0] = kinds[starts[sizes > 0]]
+        wrong_kinds |= kinds != np.repeat(wanted, sizes)
+    wrong = first_true(wrong_kinds)
     strings = byte_strings(_of(BYTES, values[:wrong], kinds[:wrong]))
     if len(strings) < np.count_nonzero(kinds[:wrong] == BYTES):
         wrong = int(np.flatnonzero(kinds == BYTES)[len(strings)])
     if wrong < len(values):
-        raise Unfit(int(np.searchsorted(ends, wrong, side="right")))
-    features = {
-        BYTES: delimited((BYTES,), joined(delimited((1,), strings), sizes[wanted == BYTES])),
-        FLOAT: delimited((FLOAT, 1), _floats(_of(FLOAT, values, kinds), sizes[wanted == FLOAT])),
-        INT64: delimited((INT64, 1), _varints(_of(INT64, values, kinds), sizes[wanted == INT64])),
-    }
-    for of_kind in features.values():
+        raise Unfit(wrong if sizes is None else int(np.searchsorted(np.cumsum(sizes), wrong, side="right")))
+    floats, integers = _of(FLOAT, values, kinds), _of(INT64, values, kinds)
+    if sizes is None:
+        in_turn = {ONE_STRING: strings, FLOAT: _floats(floats, None), INT64: _varints(integers, None)}
+        wanted = np.where(wanted == BYTES, np.uint8(ONE_STRING), wanted)
+    else:
+        in_turn = {
+            BYTES: joined(delimited((1,), strings), sizes[wanted == BYTES]),
+            FLOAT: _floats(floats, sizes[wanted == FLOAT]),
+            INT64: _varints(integers, sizes[wanted == INT64]),
+            NONE: [b""] * int(np.count_nonzero(wanted == NONE)),
+        }
+    kinds_in_turn: list[int] = wanted.tolist()
+    for of_kind in in_turn.values():
         if len(of_kind) == len(contents):
-            return of_kind
-    in_turn: dict[int, Iterator[bytes]] = {kind: iter(of_kind) for kind, of_kind in features.items()}
-    in_turn[NONE] = repeat(b"")
-    return [next(in_turn[kind]) for kind in wanted.tolist()]
-
-
-def _values(contents: list[JsonValue]) -> tuple[list[JsonValue], np.ndarray]:
-    """The values of contents, and how many each one has."""
-    listed = np.fromiter(map(is_, map(type, contents), repeat(list)), bool, len(contents))
-    if not listed.any():
-        return contents, np.ones(len(contents), np.intp)
-    lists = contents if listed.all() else [one if type(one) is list else (one,) for one in contents]
-    return list(chain.from_iterable(lists)), np.fromiter(map(len, lists), np.intp, len(lists))
+            return kinds_in_turn, of_kind
+    following = {kind: iter(of_kind).__next__ for kind, of_kind in in_turn.items()}
+    return kinds_in_turn, [following[kind]() for kind in kinds_in_turn]
 
 
 def _kinds(values: list[JsonValue]) -> np.ndarray:
     """The kind of feature that each value makes."""
-    kinds = np.fromiter(map(_KINDS.get, map(type, values), repeat(NONE)), np.uint8, len(values))
+    types = set(map(type, values))
+    if len(types) == 1:
+        kinds = np.full(len(values), _KINDS.get(types.pop(), NONE), np.uint8)
+    else:
+        kinds = np.fromiter(map(_KINDS.get, map(type, values), repeat(NONE)), np.uint8, len(values))
     integers = _of(INT64, values, kinds)
     if integers and not -_INT64_END <= min(integers) <= max(integers) < _INT64_END:
         kinds[kinds == INT64] = [_kind_of_integer(value) for value in integers]
@@ -127,16 +146,23 @@ def joined(parts: list[bytes], sizes: np.ndarray) -> list[bytes]:
     return [b"".join(parts[start:end]) for start, end in pairwise([0, *np.cumsum(sizes).tolist()])]
 
 
-def _floats(values: list[JsonValue], sizes: np.ndarray) -> list[bytes]:
-    """Packed floats, so many in turn; too large ones are infinite, denormal ones zero, as the real server has them."""
-    octets = narrow(np.array(values, np.float64), np.dtype("<f4")).tobytes()
-    return _cut(octets, 4 * np.cumsum(sizes))
+def _floats(values: list[JsonValue], sizes: np.ndarray | None) -> list[bytes]:
+    """Packed floats, so many in turn, or each by itself; too large ones are infinite, denormal ones zero, as the real
+    server has them."""
+    floats = narrow(np.array(values, np.float64), np.dtype("<f4"))
+    if sizes is None:
+        each: list[bytes] = floats.view("V4").tolist()
+        return each
+    return _cut(floats.tobytes(), 4 * np.cumsum(sizes))
 
 
-def _varints(values: list[JsonValue], sizes: np.ndarray) -> list[bytes]:
-    """Packed varints of int64s, so many in turn."""
+def _varints(values: list[JsonValue], sizes: np.ndarray | None) -> list[bytes]:
+    """Packed varints of int64s, so many in turn, or each by itself."""
+    low, high = min(values, default=0), int(max(values, default=0))
+    if sizes is None and low >= 0 and high < len(_SHORT_VARINTS):
+        return list(map(_SHORT_VARINTS.__getitem__, values))
     octets, lengths = [], [np.zeros(1, np.intp)]
-    septet_count = 10 if not values or min(values) < 0 else max(1, (max(values).bit_length() + 6) // 7)
+    septet_count = 10 if low < 0 else max(1, (high.bit_length() + 6) // 7)
     for start in range(0, len(values), _BLOCK):
         numbers = np.array(values[start : start + _BLOCK], np.int64).view(np.uint64)
         septets = numbers[:, np.newaxis] >> _SHIFTS[:septet_count]
@@ -147,7 +173,7 @@ def _varints(values: list[JsonValue], sizes: np.ndarray) -> list[bytes]:
         octets.append(((septets & 0x7F).astype(np.uint8) | (longer.view(np.uint8) << 7))[kept].tobytes())
         lengths.append(kept.sum(axis=1, dtype=np.intp))
     ends = np.cumsum(np.concatenate(lengths))
-    return _cut(b"".join(octets), ends[np.cumsum(sizes)])
+    return _cut(b"".join(octets), ends[1:] if sizes is None else ends[np.cumsum(sizes)])
 
 
 def _cut(octets: bytes, ends: np.ndarray) -> list[bytes]:
