@@ -28,6 +28,13 @@ def handler(data, context):
 """
 OWN = "it's own, 100%"
 NATIVE = {"instances": [1.0, 2.0]}
+BEYOND = {
+    "101 deep": (b"[" * 101 + b"]" * 101, "nested deeper than 100"),
+    "1024 deep": (b"[" * 1024 + b"]" * 1024, "nested deeper than 100"),
+    "100000 deep": (b"[" * 100_000 + b"]" * 100_000, "nested deeper than 100"),
+    "2001 digits": (b"1" * 2001, "more than 2000 digits"),
+    "5000 digits": (b"1" * 5000, "more than 2000 digits"),
+}
 
 
 @pytest.fixture(scope="module", params=["system", "wheel", "none"])
@@ -88,6 +95,16 @@ def test_an_error_that_quotes_what_is_no_text_is_json(stack: RunningStack) -> No
     answer = requests.post(stack.url("/v1/models/half_plus_two:classify"), data=body, timeout=60)
     assert answer.status_code == 400
     assert "'examples'" in json.loads(answer.content)["error"]
+
+
+@pytest.mark.parametrize(("value", "told"), BEYOND.values(), ids=BEYOND)
+def test_json_beyond_what_is_converted(stack: RunningStack, value: bytes, told: str) -> None:
+    """Here the model server judges it, a handler gets what was sent."""
+    body = b'{"instances": [%b]}' % value
+    for path in ("/v1/models/half_plus_two:predict", "/v1/models/half_plus_two/versions/123:predict"):
+        assert error_of(ask(stack, path, body), 400)
+    assert told in error_of(ask(stack, "/invocations", body), 400)
+    assert ask(stack, "/v1/models/it's%20own,%20100%25:predict", body).json()["body"] == body.decode()
 
 
 def test_status_metadata_and_list(stack: RunningStack) -> None:

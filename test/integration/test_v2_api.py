@@ -204,6 +204,26 @@ def test_what_is_wrong_is_said(stack: RunningStack, path: str, document: Any, st
     assert told in error_of(infer(stack, path, document), status)
 
 
+@pytest.mark.parametrize("path", ["sum", "own"])
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (b"[" * 1020 + b"]" * 1020, "nested deeper than 100"),
+        (b"[" * 100_000 + b"]" * 100_000, "nested deeper than 100"),
+        (b"1" * 5000, "more than 2000 digits"),
+    ],
+    ids=["1020 deep", "100000 deep", "5000 digits"],
+)
+def test_json_beyond_the_limits_of_every_route(
+    stack: RunningStack, path: str, value: bytes, told: str
+) -> None:
+    body = json.dumps(matrix([1, 2, 3])).encode().replace(b"[1, 2, 3]", b"[1, 2, %b]" % value)
+    assert value in body
+    assert told in error_of(
+        stack.session.post(stack.url(f"/v2/models/{path}/infer"), data=body, timeout=60), 400
+    )
+
+
 def test_paths_and_methods_that_there_are_not(stack: RunningStack) -> None:
     for verb, path, status in (
         ("POST", "/v2/models/sum", 405),

@@ -15,7 +15,7 @@ from http import HTTPStatus
 from tfsd.model_server.rest.http_uri import split_target
 from tfsd.model_server.rest.remembered import remembered
 
-#: The most that a request line and its headers may take, in bytes.
+#: The most that a request line and its headers may take with the empty line after them, in bytes.
 MAX_HEAD = 1 << 20
 _METHODS = frozenset(("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"))
 _BODY_METHODS = frozenset(("POST", "PUT", "PATCH"))
@@ -182,6 +182,8 @@ class RequestReader:
                     raise BadRequest(400)
                 return False
             end, after = match.span()
+        if after > MAX_HEAD:
+            raise BadRequest(400)
         head = self._pending[:end].decode("latin-1")
         self._request = request = parse_head(head)
         del self._pending[:after]

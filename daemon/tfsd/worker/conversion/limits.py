@@ -1,7 +1,8 @@
 """What a JSON document may be like, whatever route it takes: how deep it nests and how long its numbers are.
 
-Owns the two limits. nginx sends nothing straight to a model server that could be beyond them
-(conf/one_document.conf), so they hold for every request that user code does not read itself.
+Owns the two limits. nginx sends no invocation straight to a model server that could be beyond them
+(conf/one_document.conf), so they hold for every one that user code does not read itself, and for the Open Inference
+Protocol. What comes to TensorFlow Serving's REST API is the model server's to judge.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from tfsd.errors import BadRequest, PayloadTooLarge
 from tfsd.tensors import values
 from tfsd.tensors.dtypes import BY_V2, DT_STRING, DType
 from tfsd.tensors.values import Array, NoArray
+from tfsd.worker.conversion import limits
 
 MAX_JSON_BYTES = 64 << 20  # JSON takes many times its size in memory while it is read; binary tensors do not
 MAX_TENSORS = 1024  # inputs, and outputs, of a request
@@ -91,6 +92,7 @@ def _json_size(header: str | None, size: int) -> int:
 
 
 def _document(text: bytes) -> Any:
+    limits.check(text)
     try:
         return orjson.loads(text)
     except ValueError as error:

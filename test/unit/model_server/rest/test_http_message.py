@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfsd.model_server.rest.http_message import (
+    MAX_HEAD,
     BadRequest,
     Request,
     RequestReader,
@@ -153,3 +154,13 @@ def test_which_connections_are_kept(version: str, connection: str, kept: bool) -
     (request,) = read_all(f"GET / HTTP/{version}\r\n{header}\r\n".encode())
 
     assert stays_open(request, Response(200, "text/plain")) is kept
+
+
+def test_a_head_has_a_limit_in_one_piece_and_in_two() -> None:
+    start, end = b"GET / HTTP/1.1\r\nX-A: ", b"\r\n\r\n"
+    value = b"a" * (MAX_HEAD - len(start) - len(end))
+    assert read_all(start + value + end)[0].headers == {"x-a": value.decode()}
+    assert read_all(start + value, end)[0].headers == {"x-a": value.decode()}
+    for pieces in ((start + value + b"a" + end,), (start + value + b"a", end), (start + value + b"aaaaa",)):
+        with pytest.raises(BadRequest):
+            read_all(*pieces)

@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 from tfsd.errors import BadRequest, HttpError, PayloadTooLarge
 from tfsd.tensors.dtypes import BY_V2, DT_STRING
+from tfsd.worker.conversion import limits
 from tfsd.worker.v2 import infer_request
 from tfsd.worker.v2.infer_request import InferRequest, parse
 from tfsd.worker.v2.infer_response import JSON_LENGTH, render
@@ -198,9 +199,9 @@ def test_numbers_are_exact(datatype: str, data: list[Any]) -> None:
         (request(data=[1, 2]), "-1", "-1"),
         (request(data=[1, 2]), "٣", "Inference-Header-Content-Length"),
         (b"", "0", "not JSON"),
-        (b"[" * 100_000 + b"]" * 100_000, None, "not JSON"),
-        (b"[" * 100_000 + b"NaN" + b"]" * 100_000, None, "not JSON"),
-        (b'{"inputs": [NaN' + b"9" * 10_000 + b"]}", None, "not JSON"),
+        (b"[" * 100_000 + b"]" * 100_000, None, "nested deeper than 100"),
+        (b"[" * 100_000 + b"NaN" + b"]" * 100_000, None, "nested deeper than 100"),
+        (b'{"inputs": [NaN' + b"9" * 10_000 + b"]}", None, "more than 2000 digits"),
         (b'{"inputs": []}', None, "no inputs"),
         (b'{"inputs": [1]}', None, "inputs[0] must be an object"),
         (orjson.dumps({"inputs": [{}] * 1025}), None, "may have 1024"),
@@ -239,6 +240,52 @@ def test_more_json_than_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         parse(body, None)
     monkeypatch.setattr(infer_request, "MAX_JSON_BYTES", len(body))
     parse(body, None)
+
+
+def test_as_much_json_as_is_read() -> None:
+    body = request(data=[1, 2]).ljust(infer_request.MAX_JSON_BYTES)
+    assert parse(body, None).inputs["x"].array.tolist() == [1, 2]
+    with pytest.raises(PayloadTooLarge, match="67108865 bytes"):
+        parse(body + b" ", None)
+
+
+def test_as_many_tensors_and_dimensions_as_there_may_be() -> None:
+    def body(tensors: int, rank: int = 1) -> bytes:
+        entry = {"datatype": "INT32", "shape": [1] * rank, "data": [1]}
+        return json.dumps({"inputs": [{"name": f"x{n}", **entry} for n in range(tensors)]}).encode()
+
+    assert len(parse(body(infer_request.MAX_TENSORS), None).inputs) == 1024
+    with pytest.raises(BadRequest, match="There are 1025 inputs"):
+        parse(body(infer_request.MAX_TENSORS + 1), None)
+    assert parse(body(1, infer_request.MAX_RANK), None).inputs["x0"].array.ndim == 64
+    with pytest.raises(BadRequest, match="has 65 dimensions"):
+        parse(body(1, infer_request.MAX_RANK + 1), None)
+
+
+def deep(depth: int) -> bytes:
+    return b"[" * depth + b"1" + b"]" * depth
+
+
+@pytest.mark.parametrize("word", [b"1", b"NaN"])
+@pytest.mark.parametrize("place", [b'"x"', b'{"binary_data_size": "x"}'], ids=["anywhere", "size"])
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (deep(limits.MAX_DEPTH + 1), "nested deeper than 100"),
+        (deep(1020), "nested deeper than 100"),
+        (deep(100_000), "nested deeper than 100"),
+        (b"1" * (limits.MAX_DIGITS + 1), "more than 2000 digits"),
+        (b"1" * 5000, "more than 2000 digits"),
+        (b"1" * limits.MAX_DIGITS, ""),
+        (deep(limits.MAX_DEPTH - 4), ""),
+    ],
+    ids=["101 deep", "1020 deep", "100000 deep", "2001 digits", "5000 digits", "2000 digits", "100 deep"],
+)
+def test_json_beyond_the_limits_of_every_route(word: bytes, place: bytes, value: bytes, told: str) -> None:
+    given = place.replace(b'"x"', value)
+    body = request(data=[1, 2], parameters="y").replace(b'"y"', given).replace(b"[1, 2]", b"[1, %b]" % word)
+    with pytest.raises(BadRequest, match=told):
+        parse(body, None)
 
 
 def test_one_long_text_does_not_make_all_others_long() -> None:
