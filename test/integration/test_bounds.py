@@ -13,6 +13,7 @@ import requests
 
 from support.raw_http import RawConnection
 from support.stack import RunningStack
+from tfsd.wsgi import MAX_HEADERS
 
 HANDLER = """
 import os, signal
@@ -56,6 +57,16 @@ def test_a_request_that_kills_its_worker_gets_one_other(stack: RunningStack) -> 
     assert stack.log_text().count("terminated by SIGKILL") == 2
     stack.wait_for(lambda: stack.ping().status_code == 200, 20, "healthy")
     assert stack.invoke(b"x").text == "1"
+
+
+def test_more_headers_than_a_worker_reads(stack: RunningStack) -> None:
+    def answer(number: int) -> requests.Response:
+        return stack.invoke(b"x", **{f"X-{n}": "y" for n in range(number)})
+
+    assert answer(MAX_HEADERS - 20).text == "1"  # a client and nginx have some of their own
+    refused = answer(MAX_HEADERS + 1)
+    assert (refused.status_code, refused.headers["Content-Type"]) == (400, "application/json")
+    assert "more than 200 headers" in refused.json()["error"]
 
 
 def test_a_body_that_is_too_large(stack: RunningStack) -> None:

@@ -188,6 +188,22 @@ def test_headers_that_are_too_large_are_called_so(plain_stack: RunningStack) -> 
     assert "headers are too large" in message
 
 
+def test_how_long_a_line_of_a_head_may_be(plain_stack: RunningStack) -> None:
+    """nginx's own limit, 8 KiB with the line's end."""
+    for more, allowed in ((0, True), (1, False)):
+        value = "y" * (8192 - len("X: \r\n") + more)
+        answer = requests.get(plain_stack.url("/ping"), headers={"X": value}, timeout=10)
+        assert answer.status_code == (200 if allowed else 431)
+        path = "/no?" + "y" * (8192 - len("GET /no? HTTP/1.1\r\n") + more)
+        assert requests.get(plain_stack.url(path), timeout=10).status_code == (404 if allowed else 414)
+
+
+def test_control_gets_small_bodies_only(plain_stack: RunningStack) -> None:
+    url = plain_stack.url("/execution-parameters")
+    assert requests.post(url, data=b"x" * (64 << 10), timeout=10).status_code == 405
+    assert requests.post(url, data=b"x" * ((64 << 10) + 1), timeout=10).status_code == 413
+
+
 # --- HTTP -------------------------------------------------------------------------------------------------------
 
 

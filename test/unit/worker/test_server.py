@@ -10,7 +10,7 @@ from gevent import socket
 
 from tfsd.worker.app import Invocations
 from tfsd.worker.server import INTERNAL_ERROR, ONE_WRITE_BYTES, inherited_listener
-from tfsd.wsgi import MAX_HEADERS, READ_BYTES
+from tfsd.wsgi import MAX_HEADERS, MAX_LINE_BYTES, READ_BYTES
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,15 @@ def test_as_many_headers_as_are_allowed(serve: Callable[..., Any]) -> None:
     client = serve(lambda data, context: "fine")
     headers = {f"X-{number}": "x" for number in range(MAX_HEADERS - 3)}  # and Host, lengths, encodings
     assert client.request("POST", "/invocations", b"", headers).body == b"fine"
+
+
+@pytest.mark.parametrize(("more", "status"), [(0, 200), (1, 400)])
+def test_how_long_a_header_may_be(serve: Callable[..., Any], more: int, status: int) -> None:
+    client = serve(lambda data, context: "fine")
+    value = "x" * (MAX_LINE_BYTES - len("X-Long: \r\n") + more)
+    response = client.request("POST", "/invocations", b"", {"X-Long": value})
+    assert response.status == status
+    assert response.body == b"fine" or "malformed" in response.json()["error"]
 
 
 def test_a_header_with_an_underscore_passes_for_no_other(serve: Callable[..., Any]) -> None:

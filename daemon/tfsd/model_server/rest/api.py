@@ -43,7 +43,7 @@ _CORS_HEADERS = (
 )
 _MAX_VERSION = 2**63 - 1
 #: What a gzip body may inflate to, in bytes, as in the real server.
-_MAX_INFLATED = 100 * 2**20
+MAX_INFLATED = 100 * 2**20
 _NO_MEMORY = (
     "There is not enough memory for this request now. Send it again later, or fewer instances at once."
 )
@@ -169,7 +169,7 @@ def _inflated(request: Request) -> bytes | bytearray:
         return request.body
     inflater = zlib.decompressobj(_GZIP_WINDOW)
     try:
-        body = inflater.decompress(request.body, _MAX_INFLATED)
+        body = inflater.decompress(request.body, MAX_INFLATED)
     except zlib.error:
         return b""
     return body if inflater.eof and not inflater.unused_data else b""

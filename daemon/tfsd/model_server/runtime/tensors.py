@@ -12,7 +12,7 @@ from tfsd.model_server.errors import Code, ServingError, invalid
 from tfsd.model_server.varint import varint
 
 TensorProto = tensor_pb2.TensorProto
-_MAX_DIMS = 254  # TensorShape::MaxDimensions()
+MAX_DIMS = 64  # of an array in NumPy; TensorShape::MaxDimensions() is 254
 _MAX_ELEMENTS = 2**63 - 1
 
 _INT_VAL = ("INT32", "INT16", "INT8", "UINT16", "UINT8", "QINT8", "QUINT8", "QINT16", "QUINT16", "QINT32")
@@ -59,7 +59,7 @@ def decode(proto: Any, alias: str) -> np.ndarray:
 
 def _shape(proto: Any) -> tuple[int, ...]:
     shape = tuple(dim.size for dim in proto.dim)
-    if len(shape) > _MAX_DIMS or any(size < 0 for size in shape):
+    if len(shape) > MAX_DIMS or any(size < 0 for size in shape):
         raise ValueError("not a full shape")
     elements = 1
     for size in shape:

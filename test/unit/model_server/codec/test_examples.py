@@ -160,6 +160,20 @@ def test_the_context_in_all_examples_has_a_limit(fits: bool, size: int) -> None:
         decoded(document)
 
 
+def test_the_context_may_take_its_limit_to_the_byte() -> None:
+    def body(text: int, examples: int) -> Any:
+        return parse(json.dumps({"context": {"a": "x" * text}, "examples": [{}] * examples}).encode())
+
+    examples = 1 << 10
+    size = MAX_CONTEXT // examples
+    around = len(decode_examples(body(size - 100, 1))[1][0]) - (size - 100)
+    head = 4  # of the features of an example: a tag, and a length of three bytes
+    text = size - (around - head)
+    assert {len(example) for example in decode_examples(body(text, examples))[1]} == {size + head}
+    with pytest.raises(ServingError, match=f"takes {size + 1} bytes"):
+        decode_examples(body(text + 1, examples))
+
+
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=33))
 def test_many_integers_arrive(numbers: list[int]) -> None:
     assert decoded({"examples": [{"x": numbers}]}) == [{"x": numbers}]

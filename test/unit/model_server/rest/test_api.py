@@ -9,7 +9,7 @@ import pytest
 
 from tfsd.model_server.errors import Code, ServingError
 from tfsd.model_server.metrics import Metrics
-from tfsd.model_server.rest.api import RestApi
+from tfsd.model_server.rest.api import MAX_INFLATED, RestApi
 from tfsd.model_server.rest.http_message import Request, Response
 from tfsd.model_server.spec import ModelSpec
 
@@ -139,6 +139,14 @@ def test_gzip_bodies_are_inflated_if_they_are_whole(api: RestApi) -> None:
     assert error_of(api, whole + whole, content_encoding="gzip") == empty
     assert error_of(api, b"[", content_encoding="gzip") == empty
     assert error_of(api, gzip.compress(bytes(101 << 20), 1), content_encoding="gzip") == empty
+
+
+def test_a_body_inflates_to_as_much_as_the_real_server_takes_and_no_byte_more(api: RestApi) -> None:
+    blank = bytes(MAX_INFLATED).replace(b"\0", b" ")
+    fits, over = (gzip.compress(b"[" + blank[:-1] + more, 1) for more in (b"", b" "))
+
+    assert b"Invalid value" in error_of(api, fits, content_encoding="gzip")
+    assert error_of(api, over, content_encoding="gzip") == error_of(api, b"")
 
 
 def test_a_fault_is_answered_and_counted(api: RestApi, core: NoModels, metrics: Metrics) -> None:

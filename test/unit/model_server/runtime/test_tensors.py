@@ -94,14 +94,17 @@ def test_integers_out_of_range_wrap_as_in_tensorflow(dtype: str) -> None:
     check(proto)
 
 
-@pytest.mark.parametrize("dims", [254, 255])
+@pytest.mark.parametrize("dims", [tensors.MAX_DIMS, tensors.MAX_DIMS + 1, 254, 255])
 def test_the_number_of_dimensions_is_limited(dims: int) -> None:
+    """TensorFlow itself stops at 254, of which NumPy can hold 64."""
     proto = tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, float_val=[1.0])
     for _ in range(dims):
         proto.tensor_shape.dim.add(size=1)
-    if dims > 64:  # more than NumPy can hold; TensorFlow itself stops at 254
-        with pytest.raises(ServingError):
-            tensors.decode(proto, "x")
+    if dims == 64:
+        assert tensors.decode(proto, "x").shape == (1,) * dims
+        return
+    with pytest.raises(ServingError, match="tensor parsing error: x"):
+        tensors.decode(proto, "x")
 
 
 def test_more_elements_than_64_bits_count() -> None:

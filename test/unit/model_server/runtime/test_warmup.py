@@ -46,3 +46,20 @@ def test_requests_are_prepared_for_rest_as_well(
     servable = Servable()
     warmup.replay(servable, str(tmp_path), 2, rest)  # type: ignore[arg-type]
     assert servable.limits == limits
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_number_of_records_is_limited(tmp_path: Path, more: int) -> None:
+    entry = prediction_log_pb2.PredictionLog()
+    entry.predict_log.request.inputs["x"].CopyFrom(tf.make_tensor_proto([1.0]))
+    (tmp_path / "assets.extra").mkdir()
+    with tf.io.TFRecordWriter(str(tmp_path / warmup.FILE)) as writer:
+        for _ in range(warmup.MAX_RECORDS + more):
+            writer.write(entry.SerializeToString())
+    servable = Servable()
+    if more:
+        with pytest.raises(ServingError, match=r"exceeds the maximum \(1000\)"):
+            warmup.replay(servable, str(tmp_path), 1)  # type: ignore[arg-type]
+    else:
+        warmup.replay(servable, str(tmp_path), 1)  # type: ignore[arg-type]
+    assert len(servable.limits) == warmup.MAX_RECORDS

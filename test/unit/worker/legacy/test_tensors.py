@@ -146,6 +146,9 @@ def test_a_small_tensor_that_would_grow_to_gigabytes(dtype: str) -> None:
     tensor.tensor_shape.dim.add(size=100_000_000)
     with pytest.raises(BadRequest, match="100000000 elements and holds 0"):
         tensors.check_size(tensor, "x")
+    tensor.tensor_shape.dim[0].size = tensors.MAX_REPEATED + 1
+    with pytest.raises(BadRequest, match="1000001 elements and holds 0"):
+        tensors.check_size(tensor, "x")
     tensor.tensor_shape.dim[0].size = tensors.MAX_REPEATED
     tensors.check_size(tensor, "x")
 

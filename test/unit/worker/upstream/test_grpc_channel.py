@@ -14,7 +14,7 @@ import pytest
 
 from tfsd.model_server.errors import Code, ServingError
 from tfsd.model_server.rpc.http2_server import Http2Server
-from tfsd.plan import ModelServer
+from tfsd.plan import MAX_GRPC_CALLS, ModelServer
 from tfsd.worker.upstream.grpc_call import CallFailed
 from tfsd.worker.upstream.grpc_channel import Channel
 
@@ -22,10 +22,11 @@ ODD_TEXT = "kein Zugriff: 100 % »ä«\nline two"
 
 
 class Core:
-    """gRPC's server. `/t.T/Echo`, `/t.T/Fail`, `/t.T/Patient` (until the client gives up), `/t.T/Metadata`."""
+    """gRPC's server. `/t.T/Echo`, `/t.T/Fail`, `/t.T/Patient` (until the client gives up), `/t.T/Metadata`,
+    `/t.T/Held` (until `released`)."""
 
     def __init__(self, port: int = 0) -> None:
-        self.gave_up = threading.Event()
+        self.gave_up, self.released = threading.Event(), threading.Event()
         self.under_way = self.most = self.calls = 0
         self.lock = threading.Lock()
         self.timeouts: list[float | None] = []
@@ -34,7 +35,7 @@ class Core:
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),
         ]
-        self._server = grpc.server(ThreadPoolExecutor(32), [self], options=options)
+        self._server = grpc.server(ThreadPoolExecutor(2 * MAX_GRPC_CALLS), [self], options=options)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
         self._server.start()
 
@@ -61,6 +62,15 @@ class Core:
         context.set_trailing_metadata((("why", "so"), ("raw-bin", b"\x00\xff")))
         context.abort(grpc.StatusCode[request.decode()], ODD_TEXT)
         return b""
+
+    def held(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+        with self.lock:
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+        self.released.wait(30)
+        with self.lock:
+            self.under_way -= 1
+        return request
 
     def patient(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         deadline = time.monotonic() + 30
@@ -277,6 +287,19 @@ def test_calls_beyond_the_limit_wait_their_turn(core: Core, channel_to: Callable
     gevent.joinall(jobs, raise_error=True)
     assert sorted({job.value for job in jobs}) == [b"failed", b"slow"]
     assert core.most <= 4
+
+
+def test_as_many_calls_as_there_may_be(core: Core, channel_to: Callable[..., Channel]) -> None:
+    call = channel_to(core).unary_unary("/t.T/Held")
+    jobs = [gevent.spawn(call, b"x", timeout=50) for _ in range(MAX_GRPC_CALLS + 32)]
+    try:
+        with gevent.Timeout(30):
+            while core.under_way < MAX_GRPC_CALLS:
+                gevent.sleep(0.02)
+    finally:
+        core.released.set()
+    gevent.joinall(jobs, raise_error=True)
+    assert core.most == MAX_GRPC_CALLS
 
 
 class TestFuture:
