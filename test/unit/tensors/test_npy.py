@@ -187,3 +187,17 @@ def test_strings_that_a_file_cannot_hold() -> None:
         npy.write_npy(np.array([b"a\0"], np.object_), LARGE)
     with pytest.raises(npy.NoFile, match="3 strings"):
         npy.write_npy(np.array([b"", b"", bytes(LARGE)], np.object_), LARGE)
+
+
+@pytest.mark.parametrize("version", [b"\x01\x00", b"\x02\x00"])
+def test_how_long_the_header_of_an_array_may_be(version: bytes) -> None:
+    text = described().ljust(npy.MAX_HEADER_BYTES - 1) + "\n"
+    assert npy.read_npy(header(text, version, bytes(4))).tolist() == [0.0]
+    with pytest.raises(BadRequest, match="header of 10001 bytes"):
+        npy.read_npy(header(" " + text, version, bytes(4)))
+
+
+def test_as_many_arrays_as_there_may_be() -> None:
+    array = saved(np.zeros(1, np.int8))
+    body = zipped(**{f"x{number}_npy": array for number in range(npy.MAX_MEMBERS)})
+    assert len(npy.read_npz(body, LARGE)) == 1000
