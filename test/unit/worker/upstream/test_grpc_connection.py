@@ -327,6 +327,15 @@ def test_what_no_server_may_send(replies: bytes) -> None:
     assert not raised.value.untouched
 
 
+def test_how_large_the_headers_of_an_answer_may_be() -> None:
+    """As HTTP/2 counts them: 32 bytes for each beside its name and value."""
+    rest = http2.MAX_HEADER_BLOCK - sum(len(name) + len(value) + 32 for name, value in [*OK_HEAD, ("x", "")])
+    body = data(message(b"m")) + headers(OK_END, last=True)
+    assert exchange(headers([*OK_HEAD, ("x", "y" * rest)]) + body).status == http2.OK
+    with pytest.raises(CutOff, match="not what HTTP/2 allows"):
+        exchange(headers([*OK_HEAD, ("x", "y" * (rest + 1))]) + body)
+
+
 def test_every_form_that_frames_may_have() -> None:
     fields = block([*OK_HEAD, ("x-long", "y" * 100)])
     padded = bytes((3,)) + bytes(5) + fields[:10]
