@@ -94,6 +94,14 @@ def data(stream: int, text: bytes, flags: int = http2.END_STREAM) -> bytes:
     return frame(http2.DATA, flags, stream, http2.message_head(len(text)) + text)
 
 
+def test_how_large_the_headers_of_a_call_may_be() -> None:
+    """As HTTP/2 counts them: 32 bytes for each beside its name and value."""
+    rest = http2.MAX_HEADER_BLOCK - sum(len(name) + len(value) + 32 for name, value in [*CALL, ("x", "")])
+    HeaderReader().read(Encoder().encode([*CALL, ("x", "y" * rest)]))
+    with pytest.raises(BadConnection):
+        HeaderReader().read(Encoder().encode([*CALL, ("x", "y" * (rest + 1))]))
+
+
 def test_a_call_in_every_form_that_frames_may_have(client: Client) -> None:
     client.greet()
     block = client.headers()
