@@ -26,6 +26,9 @@ def devices() -> Path:
     return built_models("tuner")
 
 
+NO_TIME = "There was no time for all that was worth trying"
+
+
 class Tuned:
     """`python -m tfsd.tuner` as a process, with a report directory of its own."""
 
@@ -70,23 +73,26 @@ class Tuned:
 def test_a_model_whose_calls_cost_the_same_is_batched(
     devices: Path, quick_model_server: Path, tmp_path: Path
 ) -> None:
-    with Tuned(tmp_path, devices / "flat", quick_model_server, "--goal", GOAL, "--time", "20s") as tuned:
-        assert tuned.wait() == 0, tuned.text()
+    """A busy machine needs more time, and the tuner says so."""
+    for seconds in (20, 60, 180):
+        words = ("--goal", GOAL, "--time", f"{seconds}s")
+        with Tuned(tmp_path, devices / "flat", quick_model_server, *words) as tuned:
+            assert tuned.wait() == 0, tuned.text()
         document = tuned.document()
         assert document["curve"]["batching_may_help"] is True
-        assert (document["verdict"]["kind"], document["verdict"]["batching"]) == ("better", True), (
-            tuned.text()
-        )
-        assert document["environment"]["SAGEMAKER_TFS_ENABLE_BATCHING"] == "true"
-        assert "export SAGEMAKER_TFS_ENABLE_BATCHING=true" in tuned.text()
-        if document["trials"][0][
-            "rate"
-        ]:  # a machine may be too busy for the default to keep the goal at any rate
-            assert len(document["pairs"]) >= 5
-        page = (tuned.report / "report.html").read_text()
-        assert page.count("<svg") == 3
-        for reference in ("src=", 'href="http', "@import", "url(http"):
-            assert reference not in page
+        if document["verdict"]["kind"] == "better" or NO_TIME not in tuned.text():
+            break
+    assert (document["verdict"]["kind"], document["verdict"]["batching"]) == ("better", True), tuned.text()
+    assert document["environment"]["SAGEMAKER_TFS_ENABLE_BATCHING"] == "true"
+    assert "export SAGEMAKER_TFS_ENABLE_BATCHING=true" in tuned.text()
+    if document["trials"][0][
+        "rate"
+    ]:  # a machine may be too busy for the default to keep the goal at any rate
+        assert len(document["pairs"]) >= 5
+    page = (tuned.report / "report.html").read_text()
+    assert page.count("<svg") == 3
+    for reference in ("src=", 'href="http', "@import", "url(http"):
+        assert reference not in page
 
 
 def test_a_model_whose_requests_cost_the_same_together_is_not_batched(

@@ -26,6 +26,7 @@ def reader(
     return Walkthrough(directory, tmp_path_factory.mktemp("run"), allocate(1)[0], environ)
 
 
+@pytest.mark.timeout(900)  # of a busy machine
 def test_the_tutorial(reader: Walkthrough) -> None:
     for name, outputs in PAGES.items():
         assert reader.do(ROOT / "docs" / "tutorial" / f"{name}.md") == outputs

@@ -21,7 +21,7 @@ import requests
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 SESSION = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
-SECONDS = 120
+SECONDS = 300  # TensorFlow trains models in one of them, which a busy machine takes minutes for
 PORTS_OF_THE_PAGES = re.compile(r"(?<=:)808[01]\b|--port 808[01]\b")
 
 
