@@ -6,6 +6,7 @@ text (`parse`) and never sees a model: it is told the inputs' names and dtypes.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping
 from itertools import compress, count, repeat
@@ -27,7 +28,6 @@ from tfsd.model_server.codec.parse import (
 )
 from tfsd.model_server.codec.text import quoted_value
 from tfsd.model_server.codec.values import (
-    BLOCK,
     Elements,
     Misfit,
     check_rank,
@@ -283,23 +283,12 @@ def _given(rows: list[JsonValue], names: set[str]) -> tuple[_Given, int, int]:
 
 def _by_name(rows: list[JsonValue], names: set[str]) -> tuple[dict[str, list[JsonValue]], int]:
     """The values of the rows, from the first on, that are dicts of just those names, and how many these are."""
-    columns: dict[str, list[JsonValue]] = {name: [] for name in names}
-    for start in range(0, len(rows), BLOCK):
-        block = rows[start : start + BLOCK]
-        alike = _DICT.issuperset(map(type, block)) and {len(names)}.issuperset(map(len, block))
-        try:
-            found = [list(map(itemgetter(name), block)) for name in names] if alike else []
-        except KeyError:
-            alike = False
-        if not alike:
-            dicts = block[: first_other(type, block, _DICT)]
-            same = next(compress(count(), map(ne, map(dict.keys, dicts), repeat(names))), len(dicts))
-            found = [list(map(itemgetter(name), dicts[:same])) for name in names]
-        for name, values in zip(names, found, strict=True):
-            columns[name] += values
-        if not alike:
-            return columns, start + same
-    return columns, len(rows)
+    if _DICT.issuperset(map(type, rows)) and {len(names)}.issuperset(map(len, rows)):
+        with contextlib.suppress(KeyError):
+            return {name: list(map(itemgetter(name), rows)) for name in names}, len(rows)
+    dicts = rows[: first_other(type, rows, _DICT)]
+    same = next(compress(count(), map(ne, map(dict.keys, dicts), repeat(names))), len(dicts))
+    return {name: list(map(itemgetter(name), dicts[:same])) for name in names}, same
 
 
 def _with_rest(given: _Given, rows: list[JsonObject], same: int, names: set[str]) -> tuple[_Given, int]:

@@ -15,7 +15,7 @@ import numpy as np
 from tfsd.model_server.codec import regular
 from tfsd.model_server.codec.parse import MAX_DEPTH, JsonValue, blank_mark, parse, parse_part, repeated_name
 from tfsd.model_server.codec.regular import Shape
-from tfsd.model_server.codec.structure import Separators, separators
+from tfsd.model_server.codec.structure import WHITE_SPACE, Separators, separators
 from tfsd.model_server.errors import invalid
 
 #: Bodies of fewer bytes are parsed at once, and so are values of fewer in a longer one.
@@ -25,7 +25,6 @@ BLOCK_BYTES = 32 << 10
 
 #: Objects in so many containers may have long values of use: the body, `inputs`, a row.
 _OBJECTS_TO = 2
-_SPACE = b" \n\r\t"
 
 
 class _Span(NamedTuple):
@@ -40,8 +39,8 @@ class _Span(NamedTuple):
     def part(self, start: int, end: int) -> _Span:
         """What is between two offsets, without the white space around it."""
         text = self.body[start:end]
-        start += len(text) - len(text.lstrip(_SPACE))
-        return self._replace(start=start, end=max(start, start + len(text.strip(_SPACE))))
+        start += len(text) - len(text.lstrip(WHITE_SPACE))
+        return self._replace(start=start, end=max(start, start + len(text.strip(WHITE_SPACE))))
 
     def inner(self) -> _Span:
         """What is between the brackets."""
@@ -175,7 +174,7 @@ def read(body: bytes) -> JsonValue:
     Raises ServingError: INVALID_ARGUMENT, it is no JSON; `parse.check` says what is wrong with it. So do the LongArrays
     when they are read.
     """
-    text = blank_mark(body).strip(_SPACE)
+    text = blank_mark(body).strip(WHITE_SPACE)
     found = separators(text, MAX_DEPTH) if text[:1] in (b"[", b"{") else None
     if found is None:
         return parse(body)

@@ -14,11 +14,11 @@ from itertools import accumulate, chain
 import numpy as np
 
 from tfsd.model_server.codec.parse import JsonValue, parse_part
+from tfsd.model_server.codec.structure import WHITE_SPACE
 from tfsd.model_server.errors import ServingError
 
 Shape = tuple[int, ...]
 
-_SPACE = b" \n\r\t"
 #: Stand for the names of rows' members; no JSON text has them outside of strings, and inside only as escapes.
 _NAME_MARKS = bytes(range(0x0E, 0x20))
 _OPENING = b"[{" + _NAME_MARKS
@@ -84,7 +84,7 @@ def _unit(shape: Shape, longest: int) -> bytes:
 
 def _is_regular(text: bytes, size: int, unit: bytes) -> bool:
     """Whether the marks of a text are so many times the unit's, and values have their place between them."""
-    skeleton = text.translate(_SKELETON, _SPACE)
+    skeleton = text.translate(_SKELETON, WHITE_SPACE)
     marks = skeleton.translate(None, b"0")
     if len(marks) + 1 != size * (len(unit) + 1) or marks != b",".join([unit] * size):
         return False
@@ -95,7 +95,7 @@ def _is_regular(text: bytes, size: int, unit: bytes) -> bool:
 def _flat(text: bytes, size: int) -> list[JsonValue] | None:
     """So many scalars with commas between them; None if there is anything else, as there is for an empty array."""
     if not size:
-        return [] if not text.translate(None, _SPACE + b",") else None
+        return [] if not text.translate(None, WHITE_SPACE + b",") else None
     try:
         scalars: list[JsonValue] = parse_part(b"[" + text + b"]")
     except ServingError:

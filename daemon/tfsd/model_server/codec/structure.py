@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+WHITE_SPACE = b" \n\r\t"
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _STRUCTURE = (b"[", b"{", b",", b"]", b"}")
 #: What each byte adds to how many containers are open, as an int8.

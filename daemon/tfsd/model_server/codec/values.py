@@ -43,8 +43,6 @@ _FITTING = (
 )
 ARRAYS: frozenset[type] = frozenset((list, LongArray))
 _TEXT, _OBJECTS, _STRINGS = frozenset((str,)), frozenset((dict,)), frozenset((str, dict))
-#: Values that are looked at together.
-BLOCK = 4096
 _BASE64_SPACE = re.compile(rb"[ \t\n\v\f\r]+")
 _BASE64 = re.compile(rb"([A-Za-z0-9+/]*)([=.]*)")
 #: Many at once, each with a separator after it, once white space is gone and padding as usual.
@@ -137,11 +135,9 @@ def first_other(
     measure: Callable[[JsonValue], object], values: list[JsonValue], wanted: set[Any] | frozenset[Any]
 ) -> int:
     """The index of the first value of another type, or length, than those wanted; that after the last if none is."""
-    for start in range(0, len(values), BLOCK):
-        block = values[start : start + BLOCK]
-        if not wanted.issuperset(map(measure, block)):
-            return start + next(at for at, value in enumerate(block) if measure(value) not in wanted)
-    return len(values)
+    if wanted.issuperset(map(measure, values)):
+        return len(values)
+    return next(at for at, value in enumerate(values) if measure(value) not in wanted)
 
 
 def first_true(condition: np.ndarray) -> int:
@@ -255,13 +251,9 @@ def scalars(values: list[JsonValue], dtype: int) -> list[JsonValue]:
 
 def _strings(values: list[JsonValue]) -> list[bytes]:
     """Strings and base64 objects as bytes. Raises Misfit."""
-    strings: list[bytes] = []
-    for start in range(0, len(values), BLOCK):
-        block = values[start : start + BLOCK]
-        found = byte_strings(block)
-        strings += found
-        if len(found) < len(block):
-            raise Misfit(start + len(found), _string_error(block[len(found)]))
+    strings = byte_strings(values)
+    if len(strings) < len(values):
+        raise Misfit(len(strings), _string_error(values[len(strings)]))
     return strings
 
 
