@@ -23,8 +23,8 @@ NOT_PLAIN = {"HTTP_TRANSFER_ENCODING", "HTTP_EXPECT", "HTTP_CONNECTION", "HTTP_U
 FRAMING = {"connection", "content-length", "date"}  # of responses
 REMEMBERED = 256
 READ_BYTES = 32 * 1024  # at a time: a request up to here has come whole, as a rule
-OWN_LINES = 3  # after the first: what nginx writes itself, in part anew for each request
-REMEMBERED_BYTES = 4096  # of a request's other headers
+OWN_LINES = 3  # of a request's headers, after the first one: what nginx writes anew for each request
+REMEMBERED_BYTES = 4096  # of a request's head
 
 
 class Headers:
@@ -100,12 +100,14 @@ def _plain_name(name: str) -> str | None:
     return None if key in NOT_PLAIN else key
 
 
-def _plain_fields(lines: bytes) -> dict[str, str] | None:
-    """Header lines in WSGI's environment; None when one of them is for pywsgi to read, or there are many."""
-    fields: dict[str, str] = {}
-    split = lines.split(b"\r\n")
-    if len(split) + OWN_LINES > MAX_HEADERS:
+def _plain_head(first: bytes, *lines: bytes) -> dict[str, str] | None:
+    """A plain request's first line and its headers, in pieces of one line or more, in WSGI's environment; None when one
+    of them is for pywsgi to read, or there are many."""
+    known = _plain_first_line(first)
+    split = b"\r\n".join(lines).split(b"\r\n")
+    if known is None or len(split) + OWN_LINES > MAX_HEADERS:
         return None
+    fields = dict(known)
     for line in split:
         field = _plain_field(line)
         if field is None:
@@ -115,7 +117,7 @@ def _plain_fields(lines: bytes) -> dict[str, str] | None:
     return fields
 
 
-_remembered_fields = lru_cache(REMEMBERED)(_plain_fields)
+_remembered_head = lru_cache(REMEMBERED)(_plain_head)
 
 
 @lru_cache(REMEMBERED)
@@ -159,9 +161,12 @@ def plain_response(
 
 
 def send(sock: Any, message: bytes) -> None:
-    """Send all of a message that the kernel takes at once, as a rule; gevent's own `sendall` asks for the size of its
-    buffer first. Raises OSError."""
-    sent = sock.send(message)
+    """Send all of a message that the kernel takes at once, as a rule; gevent's own methods are ready for what has to
+    wait first. Raises OSError."""
+    try:
+        sent = sock._sock.send(message)
+    except BlockingIOError:
+        sent = 0
     if sent < len(message):
         sock.sendall(message[sent:])
 
@@ -173,23 +178,44 @@ class WholeBody(io.BytesIO):
         """Read what is left of the body off the connection, as pywsgi asks its own inputs: nothing is."""
 
 
-class _Incoming(io.RawIOBase):
-    """What a socket receives: a SocketIO with less in between. `between` says that nothing is due: no request is under
-    way, so there is nothing to receive before something has come."""
+class Incoming(io.RawIOBase):
+    """What a socket receives: the beginning of each request by `beginning`, what is left of one by `readinto`."""
 
-    def __init__(self, sock: Any) -> None:
-        self._receive = sock.recv_into
-        self._come = Readable(sock)
-        self.between = True
+    def __init__(self, sock: Any, come: Readable) -> None:
+        """`come` says when something can be received."""
+        self._socket = sock
+        self._at_once = sock._sock.recv  # what gevent's own method asks first, which is ready to wait
+        self._come = come
+        self._put_back = b""
+        self.dry = False  # whether nothing more is to be received
+
+    def beginning(self) -> bytes:
+        """What comes next, b"" at the end. Nothing is received before something has come. Raises OSError."""
+        if data := self._put_back:
+            self._put_back = b""
+            return data
+        self._come.wait()
+        try:
+            data = self._at_once(READ_BYTES)
+        except BlockingIOError:
+            data = self._socket.recv(READ_BYTES)
+        return data
+
+    def put_back(self, data: bytes) -> None:
+        """Have this come next."""
+        self._put_back = data + self._put_back
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
-        if self.between:
-            self._come.wait()
-            self.between = False
-        received: int = self._receive(buffer)
+    def readinto(self, buffer: Any) -> int | None:
+        if data := self._put_back:
+            size = min(len(data), len(buffer))
+            buffer[:size], self._put_back = data[:size], data[size:]
+            return size
+        if self.dry:
+            return None
+        received: int = self._socket.recv_into(buffer)
         return received
 
     def close(self) -> None:
@@ -200,41 +226,39 @@ class _Incoming(io.RawIOBase):
 class Handler(pywsgi.WSGIHandler):
     """One connection."""
 
-    def __init__(self, sock: Any, address: Any, server: Any, rfile: BinaryIO | None = None) -> None:
-        self._incoming: _Incoming | None = None
-        if rfile is None:
-            self._incoming = _Incoming(sock)
-            rfile = io.BufferedReader(self._incoming, READ_BYTES)
-        super().__init__(sock, address, server, rfile)
+    def __init__(self, sock: Any, address: Any, server: Any, come: Readable | None = None) -> None:
+        """`come` says when something can be received from `sock`."""
+        self._incoming = Incoming(sock, come or Readable(sock))
+        self._buffered = False  # whether `rfile` may hold something
+        super().__init__(sock, address, server, io.BufferedReader(self._incoming, READ_BYTES))
 
     def handle(self) -> None:
         """All requests of the connection."""
         try:
             super().handle()
         finally:
-            if self._incoming is not None:
-                self._incoming.close()
+            self._incoming.close()
 
     def handle_one_request(self) -> Any:
         """Serve a request; see pywsgi for what is returned."""
-        if self.rfile.closed:
-            return None
-        if self._incoming is not None:
-            self._incoming.between = True
+        if self._buffered:
+            self._empty_buffer()
         try:
-            received = self.rfile.peek()
+            received = self._incoming.beginning()
         except OSError:
             return None
         end = received.find(b"\r\n\r\n")
         environ = None if end < 0 else self._plain_environ(received[:end])
         if environ is None:
+            self._leave(received)
             return super().handle_one_request()
         whole = end + 4 + self.content_length
         if whole <= len(received):
-            self.rfile.read(whole)
             self.wsgi_input: Any = WholeBody(received[end + 4 : whole])
+            if whole < len(received):
+                self._incoming.put_back(received[whole:])
         else:
-            self.rfile.read(end + 4)
+            self._leave(received[end + 4 :])
             self.wsgi_input = pywsgi.Input(self.rfile, self.content_length)
         environ["wsgi.input"] = self.wsgi_input
         self.command, self.path, self.request_version = (
@@ -247,37 +271,50 @@ class Handler(pywsgi.WSGIHandler):
         self.environ = environ
         self.application = self.server.application
         self.handle_one_response()
-        return None if self.close_connection or self.rfile.closed else True
+        return None if self.close_connection else True
+
+    def _leave(self, received: bytes) -> None:
+        """Leave what has been received to whoever reads `rfile`."""
+        self._incoming.put_back(received)
+        self._buffered = True
+
+    def _empty_buffer(self) -> None:
+        """Put what `rfile` holds back to where it came from."""
+        self._incoming.dry = True
+        self._incoming.put_back(self.rfile.read(len(self.rfile.peek())))
+        self._incoming.dry = self._buffered = False
 
     def _plain_environ(self, head: bytes) -> dict[str, Any] | None:
         """The environment of a plain request, which has a length; None when its head says anything out of the way.
 
         What a client sends in its requests is much the same each time: those lines are remembered as a whole.
         """
-        line, *own = head.split(b"\r\n", 1 + OWN_LINES)
-        first = _plain_first_line(line)
-        if first is None:
+        first, *lines = head.split(b"\r\n", 2 + OWN_LINES)
+        if len(lines) < 2 + OWN_LINES or len(head) > REMEMBERED_BYTES:
+            return self._environ_of(_plain_head(first, *lines))
+        fields = _remembered_head(first, lines[0], lines[-1])
+        if fields is None:
             return None
-        environ: dict[str, Any] = self.server.get_environ()
-        environ.update(first)
-        if len(own) > OWN_LINES:
-            others = own.pop()
-            fields = (_remembered_fields if len(others) <= REMEMBERED_BYTES else _plain_fields)(others)
-            if fields is None:
-                return None
-            environ.update(fields)
-        for line in reversed(own):  # before the others, where a name comes twice
+        fields = {**fields}
+        for line in lines[1:-1]:
             field = _plain_field(line)
             if field is None:
                 return None
             key, value = field
-            environ[key] = f"{value},{environ[key]}" if key in environ else value
-        length = environ.get("CONTENT_LENGTH", "")
+            if key in fields:  # again: the values are joined in their order
+                return self._environ_of(_plain_head(first, *lines))
+            fields[key] = value
+        return self._environ_of(fields)
+
+    def _environ_of(self, fields: dict[str, str] | None) -> dict[str, Any] | None:
+        """The environment of a plain request with these fields; None for one without a length."""
+        if fields is None:
+            return None
+        length = fields.get("CONTENT_LENGTH", "")
         if not (length.isascii() and length.isdigit()):
             return None
         self.content_length = int(length)
-        environ["wsgi.input_terminated"] = True
-        return environ
+        return {**self.server.environ, **fields, "wsgi.input_terminated": True}
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         """What pywsgi does, without checking and encoding again what it has seen."""

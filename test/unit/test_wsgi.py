@@ -33,20 +33,28 @@ def test_any_bytes_are_headers_or_refused(raw: bytes) -> None:
     assert headers.status or b"\n" in raw
 
 
-class Trickle(io.RawIOBase):
-    """Bytes that come `most` at a time."""
+class Trickle:
+    """A socket whose bytes come `most` at a time. Nothing is ever waited for."""
 
-    def __init__(self, data: bytes, most: int) -> None:
+    def __init__(self, data: bytes, most: int, sent: bytearray | None = None) -> None:
         self._data = io.BytesIO(data)
         self._most = most
+        self._sock = self  # as gevent's sockets have the one that does not wait
+        self.sendall = bytearray().extend if sent is None else sent.extend
 
-    def readable(self) -> bool:
-        return True
+    def recv(self, size: int) -> bytes:
+        return self._data.read(min(self._most, size))
 
-    def readinto(self, buffer: Any) -> int:
-        piece = self._data.read(min(self._most, len(buffer)))
+    def recv_into(self, buffer: Any) -> int:
+        piece = self.recv(len(buffer))
         buffer[: len(piece)] = piece
         return len(piece)
+
+    def close(self) -> None:
+        pass
+
+
+AT_ONCE: Any = SimpleNamespace(wait=lambda: None, close=lambda: None)  # in place of a Readable
 
 
 def conversation(
@@ -63,10 +71,14 @@ def conversation(
 
     nowhere = SimpleNamespace(write=lambda _: None)
     server = SimpleNamespace(
-        application=application, get_environ=dict, log=nowhere, error_log=nowhere, secure_environ_class=dict
+        application=application,
+        environ={},
+        get_environ=dict,
+        log=nowhere,
+        error_log=nowhere,
+        secure_environ_class=dict,
     )
-    sock = SimpleNamespace(sendall=sent.extend, close=lambda: None)
-    Handler(sock, "", server, io.BufferedReader(Trickle(requests, most))).handle()
+    Handler(Trickle(requests, most, sent), "", server, AT_ONCE).handle()
     return seen, re.sub(rb"Date: [^\r]*", b"Date", bytes(sent))
 
 
@@ -159,7 +171,7 @@ def test_a_response_is_written_as_pywsgi_writes_it(
     ("status", "header"), [("200 OK", ("X", "a\r\nb")), ("200 OK\r\n", ("X", "a"))], ids=["header", "status"]
 )
 def test_no_header_can_be_injected(status: str, header: tuple[str, str]) -> None:
-    handler = Handler(SimpleNamespace(), "", SimpleNamespace(), io.BufferedReader(Trickle(b"", 1)))
+    handler = Handler(Trickle(b"", 1), "", SimpleNamespace(), AT_ONCE)
     handler.request_version = "HTTP/1.1"
     with pytest.raises(ValueError, match="carriage return"):
         handler.start_response(status, [header])
@@ -201,6 +213,7 @@ class Slow:
 
     def __init__(self) -> None:
         self.sent = b""
+        self._sock = self
 
     def send(self, data: bytes) -> int:
         self.sent += data[:3]

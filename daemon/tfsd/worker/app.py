@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import bottle
@@ -22,13 +22,13 @@ from tfsd.worker.in_flight import InFlight
 from tfsd.worker.live_targets import LiveTargets, Unreached
 from tfsd.worker.replies import Reply, StartResponse, Stream
 from tfsd.worker.targets import Target, Targets
-from tfsd.worker.turns import PASSED_ON
 from tfsd.worker.upstream.deadline import current_deadline
 from tfsd.worker.upstream.time_limits import Expired, TimeLimits
 
 INVOCATIONS = "/invocations"
 MODELS, INVOKE = "/models/", "/invoke"  # around a model's name, in multi-model mode
 REQUEST_ID = "HTTP_X_TFSD_REQUEST_ID"  # set by nginx
+PASSED_ON = "HTTP_X_TFSD_PASSED_ON"  # Unix time, set by nginx
 UNREACHED = "HTTP_X_TFSD_UNREACHED"  # set by nginx when a model's own workers were tried in vain
 ATTRIBUTES = "HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES"
 
@@ -70,7 +70,13 @@ class Invocations:
         For the metrics the reply's headers have the effective model, percent-encoded, in X-Tfsd-Model, the seconds
         that the request waited for this worker in X-Tfsd-Queued, and whose an error is in X-Tfsd-Cause.
         """
-        queued = _queued(environ)
+        since = now = time.time()
+        queued: float | None = None
+        try:
+            since = float(environ[PASSED_ON])
+            queued = max(0.0, now - since)
+        except (KeyError, ValueError):
+            pass  # nginx does not say when that was
         deadline = time.monotonic() + self._limit
         current_deadline.set(deadline)
         request_id.set(environ.get(REQUEST_ID, ""))
@@ -98,7 +104,7 @@ class Invocations:
                 if UNREACHED in environ:  # two workers of this pool itself were tried
                     raise Unreached(target.name)
                 self._in_flight.enter(environ, target.name)
-                reply = mode(Call(environ, target, deadline))
+                reply = mode(Call(environ, target, deadline, since))
             cause = reply.cause
         except Unreached as error:
             tried = UNREACHED in environ  # else it was not loaded yet when nginx looked for its workers
@@ -164,14 +170,6 @@ class Invocations:
             if piece is None:
                 return
             yield piece
-
-
-def _queued(environ: Mapping[str, Any]) -> float | None:
-    """Seconds since nginx passed the request on, None when it does not say when that was."""
-    try:
-        return max(0.0, time.time() - float(environ[PASSED_ON]))
-    except (KeyError, ValueError):
-        return None
 
 
 def _cause(status: int) -> str:

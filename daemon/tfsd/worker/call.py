@@ -17,11 +17,12 @@ TRACEPARENT = re.compile(r"[0-9a-f]{2}(-[0-9a-f]+)+")  # W3C Trace Context, sect
 
 @dataclasses.dataclass(slots=True)  # and not frozen, which costs a call for each field
 class Call:
-    """One invocation. `deadline` is on the clock of time.monotonic()."""
+    """One invocation. `deadline` is on the clock of time.monotonic(), `since` the Unix time when nginx passed it on."""
 
     environ: Mapping[str, Any]
     target: Target
     deadline: float
+    since: float
 
     @property
     def data(self) -> Any:

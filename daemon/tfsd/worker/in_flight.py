@@ -5,7 +5,6 @@ Owns the counts. A request counts from the moment its model is known until its a
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 KEY = "tfsd.model"
@@ -15,17 +14,19 @@ class InFlight:
     """`counts` has the models that have a request in flight."""
 
     def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
+        self.counts: dict[str, int] = {}
 
     def enter(self, environ: dict[str, Any], model: str) -> None:
         """The request with that WSGI environment is for `model`."""
         environ[KEY] = model
-        self.counts[model] += 1
+        self.counts[model] = self.counts.get(model, 0) + 1
 
     def leave(self, environ: dict[str, Any]) -> None:
         """The request is answered; one that never entered is no mistake."""
         model = environ.pop(KEY, None)
         if model is not None:
-            self.counts[model] -= 1
-            if not self.counts[model]:
+            left = self.counts[model] - 1
+            if left:
+                self.counts[model] = left
+            else:
                 del self.counts[model]

@@ -113,7 +113,7 @@ class SingleHandler:
 
     def __call__(self, call: Call) -> Reply:
         context = context_of(call, self._default_accept)
-        self._turns.wait(call.environ)
+        self._turns.wait(call.since)
         last_answer.set(None)
         return _with_status_kept(self._handler(call.data, context), last_answer.get())
 
@@ -137,7 +137,7 @@ class HandlerPair:
 
     def __call__(self, call: Call) -> Reply:
         context = context_of(call, self._default_accept)
-        self._turns.wait(call.environ)
+        self._turns.wait(call.since)
         body = _model_server_request(self._input_handler(call.data, context))
         started = time.monotonic()
         answer = call.post(body)
@@ -163,16 +163,18 @@ def context_of(call: Call, default_accept: str) -> Context:
     """The Context of a call."""
     environ, target = call.environ, call.target
     accept = environ.get("HTTP_ACCEPT")
-    return Context(
-        target.name,
-        target.version,
-        target.method,
-        target.rest_uri,
-        target.grpc_port,
-        environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES", ""),
-        environ.get("CONTENT_TYPE") or "application/json",
-        default_accept if not accept or accept == "*/*" else accept,
-        int(environ.get("CONTENT_LENGTH") or 0),
+    return Context._make(  # in a third of the time that a call takes
+        (
+            target.name,
+            target.version,
+            target.method,
+            target.rest_uri,
+            target.grpc_port,
+            environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES", ""),
+            environ.get("CONTENT_TYPE") or "application/json",
+            default_accept if not accept or accept == "*/*" else accept,
+            int(environ.get("CONTENT_LENGTH") or 0),
+        )
     ).of_request(call.deadline, call.target.group, environ)
 
 

@@ -10,14 +10,12 @@ millisecond lies between.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from heapq import heappop, heappush
 from itertools import count
 from typing import Any
 
 import gevent
 
-PASSED_ON = "HTTP_X_TFSD_PASSED_ON"  # Unix time, set by nginx
 UNSEEN_SECONDS = 0.001  # for so long sockets need not be looked at; it takes 2 us
 
 
@@ -33,15 +31,10 @@ class Turns:
         self._looked = 0.0  # when the event loop last looked at its sockets for us
         self._timer: Any = None
 
-    def wait(self, environ: Mapping[str, Any]) -> None:
-        """Let everything that is ready go first, then the requests that nginx passed on before this one.
-
-        A request without that header came just now. It ends in whatever is raised meanwhile, as at its time limit.
+    def wait(self, since: float) -> None:
+        """Let everything that is ready go first, then the requests that nginx passed on before this one, which it did
+        at the Unix time `since`. It ends in whatever is raised meanwhile, as at the request's time limit.
         """
-        try:
-            since = float(environ[PASSED_ON])
-        except (KeyError, ValueError):
-            since = time.time()
         hub = gevent.get_hub()
         place = [since, next(self._numbers), gevent.getcurrent()]
         heappush(self._waiting, place)

@@ -18,6 +18,7 @@ from worker_client import Client, plan_of
 
 from tfsd.settings import Settings
 from tfsd.worker.app import Application, Invocations
+from tfsd.worker.in_flight import InFlight
 from tfsd.worker.modes import mode_of
 from tfsd.worker.script import Script
 from tfsd.worker.server import Server
@@ -64,8 +65,9 @@ def serve(tmp_path: Path, stub: StubModelServer) -> Iterator[Callable[..., Any]]
         servers = ModelServers(made.models)
         environ = {"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": default_accept, **dict(environ)}
         mode = mode_of(script, Settings.from_environ(environ, cpus=1))
-        invocations = Invocations(Targets(made, "mine", servers), mode, limit, capture=capture)
-        server = Server(listener, Application(invocations))
+        in_flight = InFlight()
+        invocations = Invocations(Targets(made, "mine", servers), mode, limit, in_flight, capture=capture)
+        server = Server(listener, Application(invocations), in_flight)
         server.start()
         client = Client(path)
         client.server, client.servers, client.capture = server, servers, capture

@@ -12,40 +12,45 @@ from gevent import socket
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfsd.worker.turns import PASSED_ON, Turns
+from tfsd.worker.turns import Turns
 
 
-@given(st.lists(st.floats(0, 100), unique_by=lambda since: f"{since:.3f}"))
+@given(st.lists(st.floats(0, 100), unique=True))
 def test_the_first_goes_first(times: list[float]) -> None:
     turns, gone_on = Turns(), []
 
     def request(since: float) -> None:
-        turns.wait({PASSED_ON: f"{since:.3f}"})
+        turns.wait(since)
         gone_on.append(since)
 
     gevent.joinall([gevent.spawn(request, since) for since in times], raise_error=True)
-    assert gone_on == sorted(times, key=lambda since: float(f"{since:.3f}"))
+    assert gone_on == sorted(times)
 
 
-@pytest.mark.parametrize("environ", [{}, {PASSED_ON: "no time"}], ids=["absent", "malformed"])
-def test_a_request_without_a_time_comes_last(environ: dict[str, str]) -> None:
-    turns, gone_on = Turns(), []
+@pytest.mark.parametrize("line", [b"", b"X-Tfsd-Passed-On: no time\r\n"], ids=["absent", "malformed"])
+def test_a_request_without_a_time_comes_last(serve: Callable[..., Any], line: bytes) -> None:
+    served: list[bytes] = []
 
-    def request(name: str, environ: dict[str, str]) -> None:
-        turns.wait(environ)
-        gone_on.append(name)
+    def handler(data: Any, context: Any) -> bytes:
+        served.append(data.read())
+        return b"{}"
 
-    gevent.joinall(
-        [gevent.spawn(request, "without", environ), gevent.spawn(request, "with", {PASSED_ON: "1.0"})]
-    )
-    assert gone_on == ["with", "without"]
+    client = serve(handler)
+    with socket.socket(socket.AF_UNIX) as without, socket.socket(socket.AF_UNIX) as with_time:
+        for connection, more in ((without, line), (with_time, b"X-Tfsd-Passed-On: 1.0\r\n")):
+            connection.connect(client.path)
+            name = b"1" if more == line else b"2"
+            connection.sendall(b"POST /invocations HTTP/1.1\r\n%bContent-Length: 1\r\n\r\n%b" % (more, name))
+        assert b"X-Tfsd-Queued" not in without.recv(1000)
+        assert b"X-Tfsd-Queued" in with_time.recv(1000)
+    assert served == [b"2", b"1"]
 
 
 def test_one_that_is_given_up_holds_nobody_up() -> None:
     turns, gone_on = Turns(), []
 
     def request(since: int) -> None:
-        turns.wait({PASSED_ON: str(since)})
+        turns.wait(since)
         gone_on.append(since)
 
     greenlets = [gevent.spawn(request, since) for since in range(4)]
@@ -60,12 +65,12 @@ def test_a_time_limit_ends_the_wait() -> None:
 
     def wait_for_ever() -> None:
         while True:
-            turns.wait({})
+            turns.wait(time.time())
 
     with gevent.Timeout(0.01) as limit, pytest.raises(gevent.Timeout) as raised:
         wait_for_ever()
     assert raised.value is limit
-    turns.wait({})  # and the next goes on
+    turns.wait(time.time())  # and the next goes on
 
 
 def test_a_busy_connection_does_not_keep_the_loop_from_the_others() -> None:
@@ -75,13 +80,13 @@ def test_a_busy_connection_does_not_keep_the_loop_from_the_others() -> None:
 
     def other() -> None:
         ours.recv(1)
-        turns.wait({PASSED_ON: "2.0"})
+        turns.wait(2.0)
         gone_on.append("other")
 
     def busy() -> None:
         theirs.send(b"x")
         while len(gone_on) < 20 and "other" not in gone_on:
-            turns.wait({PASSED_ON: f"{3 + len(gone_on)}"})
+            turns.wait(3.0 + len(gone_on))
             gone_on.append("busy")
             began = time.monotonic()
             while time.monotonic() < began + 0.002:

@@ -53,7 +53,7 @@ class LegacyEndpoint:
         data: str | bytes = body
         if content_type in TEXT_TYPES:
             data = media_type.to_utf8(body, parameters.get("charset")).decode()
-        self._turns.wait(call.environ)
+        self._turns.wait(call.since)
         if self._transform_fn is not None:
             return _reply(_transformed(self._transform_fn, data, content_type, accepts), accepts)
 

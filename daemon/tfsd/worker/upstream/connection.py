@@ -63,7 +63,8 @@ class Connection:
     """
 
     __slots__ = (
-        *("_body", "_complete", "_framed", "_head", "_headers", "_parser", "_readable", "_socket"),
+        *("_at_once", "_body", "_complete", "_framed", "_head", "_headers"),
+        *("_parser", "_readable", "_socket"),
         "reusable",
     )
 
@@ -75,6 +76,7 @@ class Connection:
             raise Refused(f"{HOST}:{port}: {error}") from None
         self._socket.settimeout(None)
         self._socket.setsockopt(flags.IPPROTO_TCP, flags.TCP_NODELAY, 1)
+        self._at_once = self._socket._sock.recv  # what gevent's own method asks first, which is ready to wait
         self._readable = Readable(self._socket)
         self._parser: Any = None
         self.reusable = True
@@ -87,12 +89,19 @@ class Connection:
 
     def exchange(self, head: bytes, body: bytes) -> Answer:
         """Send a request and wait for its whole answer. Raises CutOff."""
-        try:  # noqa: SIM105  for each request, and so without an object for it
-            self._send(head, body)
+        try:
+            if len(body) <= ONE_WRITE_BYTES:
+                wsgi.send(self._socket, head + body)
+            else:
+                self._socket.sendall(head)
+                self._socket.sendall(body)
         except OSError:
             pass  # a server may answer and close before it has read everything
         self._readable.wait()
-        data = self._receive(False, FIRST_BYTES)
+        try:
+            data = self._at_once(FIRST_BYTES)
+        except OSError:  # nothing after all, or what `_receive` tells of
+            data = self._receive(False, FIRST_BYTES)
         end = data.find(b"\r\n\r\n") + 4
         plain = _plain_head(data[:end]) if 4 <= end <= REMEMBERED_BYTES else None
         if plain is not None:
@@ -131,13 +140,6 @@ class Connection:
         except OSError as error:
             raise CutOff(str(error), not received) from None
         return data
-
-    def _send(self, head: bytes, body: bytes) -> None:
-        if len(body) <= ONE_WRITE_BYTES:
-            wsgi.send(self._socket, head + body)
-        else:
-            self._socket.sendall(head)
-            self._socket.sendall(body)
 
     def _feed(self, data: bytes) -> None:
         try:
