@@ -93,7 +93,6 @@ setup(
             "playwright",
             "pytest",
             "pytest-timeout",
-            "pytest-xdist",
             "pyyaml",
             "rich",
             "ruff",

@@ -2,8 +2,7 @@
 
 A loaded machine may be slow at any time, so that no example has a deadline. pytest-timeout ends a test by an exception
 in Python code, once: what blocks in C, a finalizer after it, or gevent's loop would wait on. So each phase of a test
-has a limit above that one, by a thread of C's: it prints all stacks and ends the process. A test run that lost a
-process is no test run, whatever the others say.
+has a limit above that one, by a thread of C's: it prints all stacks and ends the process.
 """
 
 from __future__ import annotations
@@ -13,10 +12,11 @@ import gc
 import os
 import signal
 from collections.abc import Generator
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+pytest_plugins = ["support.forks"]
 
 MORE_SECONDS = 60  # than pytest-timeout gives
 
@@ -25,7 +25,6 @@ settings.register_profile("deep", parent=settings.get_profile("tfsd"), max_examp
 settings.load_profile("tfsd")
 
 STDERR = pytest.StashKey[int]()
-LOST = pytest.StashKey[bool]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -63,16 +62,3 @@ def _bounded(item: pytest.Item) -> Generator[None]:
         return (yield)
     finally:
         faulthandler.cancel_dump_traceback_later()
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any, error: object) -> None:
-    """One of pytest-xdist's processes has ended, in order or not."""
-    if error is not None:
-        node.config.stash[LOST] = True
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    if session.config.stash.get(LOST, False):
-        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR

@@ -1,14 +1,18 @@
 """Deploys an image with the SageMaker Python SDK's local mode, as its users do, and prints the answers as JSON.
 
-usage: python sagemaker_local.py IMAGE MODEL.tar.gz PORT DIRECTORY endpoint|handlers|transform
+usage: python sagemaker_local.py IMAGE MODEL.tar.gz DIRECTORY endpoint|handlers|transform=PORT …
 
-Run by test_sagemaker_sdk.py in the SDK's own environment, where nothing of tfsd is; DIRECTORY is for its files.
+Run by test_sagemaker_sdk.py in the SDK's own environment, where nothing of tfsd is; DIRECTORY is for its files. What is
+named is done side by side, in forks, since to import the SDK takes several seconds of CPU.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import sys
+import traceback
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +36,23 @@ def output_handler(response, context):
 """
 
 
-def main(image: str, archive: str, port: int, directory: Path, verb: str) -> None:
+def main(image: str, archive: str, directory: Path, ports: dict[str, int]) -> None:
+    with ProcessPoolExecutor(len(ports), multiprocessing.get_context("fork")) as forks:
+        answers = {
+            verb: forks.submit(answer, image, archive, port, directory, verb) for verb, port in ports.items()
+        }
+    said = {verb: _result(future) for verb, future in answers.items()}
+    print(f"\n{json.dumps(said)}")  # the SDK prints dots without an end
+
+
+def _result(future: Future[dict[str, Any]]) -> dict[str, Any]:
+    error = future.exception()
+    return {"failed": "".join(traceback.format_exception(error))} if error else future.result()
+
+
+def answer(image: str, archive: str, port: int, parent: Path, verb: str) -> dict[str, Any]:
+    directory = parent / verb
+    directory.mkdir()
     session = LocalSession(sagemaker_config=CONFIG)
     session.config = {"local": {"serving_port": port}}
     session.s3_client.create_bucket(
@@ -46,8 +66,7 @@ def main(image: str, archive: str, port: int, directory: Path, verb: str) -> Non
         "sagemaker_session": session,
         "code_location": f"s3://models-{verb}",
     }
-    answer = VERBS[verb](common, directory)
-    print(f"\n{json.dumps(answer)}")  # the SDK prints dots without an end
+    return VERBS[verb](common, directory)
 
 
 def endpoint(common: dict[str, Any], directory: Path) -> dict[str, Any]:
@@ -102,4 +121,5 @@ def transform(common: dict[str, Any], directory: Path) -> dict[str, Any]:
 VERBS = {"endpoint": endpoint, "handlers": handlers, "transform": transform}
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]), sys.argv[5])
+    wanted = dict(word.split("=") for word in sys.argv[4:])
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), {verb: int(port) for verb, port in wanted.items()})

@@ -8,7 +8,7 @@ import os
 import subprocess
 import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,12 @@ from tfsd.stack.ports import allocate
 HERE = Path(__file__).parent
 SECONDS = 300
 
+pytestmark = pytest.mark.timeout(SECONDS + 60)
+
 VERBS = ("endpoint", "handlers", "transform")
 NETWORK = "sagemaker-local"
 
-Answers = Callable[[str], dict[str, Any]]
+Answers = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -70,19 +72,20 @@ def aws(sdk: Path) -> Iterator[dict[str, str]]:
 @pytest.fixture(scope="module")
 def network(image: str) -> Iterator[None]:
     """The network that the SDK's containers share, made before several of them make it at once."""
-    before = containers_of(image)
     made = not docker("network", "ls", "--quiet", "--filter", f"name=^{NETWORK}$")
     if made:
         docker("network", "create", "--label", f"com.docker.compose.network={NETWORK}", NETWORK)
+    before = containers()
     yield
-    for left in containers_of(image) - before:
+    for left in containers() - before:
         docker("rm", "--force", left)
     if made:
         docker("network", "rm", NETWORK)
 
 
-def containers_of(image: str) -> set[str]:
-    return set(docker("ps", "--all", "--quiet", "--filter", f"ancestor={image}").split())
+def containers() -> set[str]:
+    """All that the SDK runs."""
+    return set(docker("ps", "--all", "--quiet", "--filter", f"network={NETWORK}").split())
 
 
 @pytest.fixture(scope="module")
@@ -94,38 +97,26 @@ def answers(
     network: None,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Answers:
-    """`answers(verb)`: what sagemaker_local.py prints for one of its verbs. They run side by side, mostly waiting."""
+    """What sagemaker_local.py prints, by its verbs, which run side by side, mostly waiting."""
     directory = tmp_path_factory.mktemp("sdk")
     archive = directory / "model.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(numbers, ".")
-
-    def start(verb: str, port: int) -> subprocess.Popen[str]:
-        own = directory / verb
-        own.mkdir()
-        words = [image, str(archive), str(port), str(own), verb]
-        return subprocess.Popen(
-            [sdk / "python", HERE / "sagemaker_local.py", *words],
-            stdout=subprocess.PIPE,
-            stderr=(own / "log").open("w"),
-            text=True,
-            env=aws,
-        )
-
-    running = {verb: start(verb, port) for verb, port in zip(VERBS, allocate(len(VERBS)), strict=True)}
-
-    def answer(verb: str) -> dict[str, Any]:
-        output, _ = running[verb].communicate(timeout=SECONDS)
-        log = (directory / verb / "log").read_text()
-        assert running[verb].returncode == 0, f"{output[-3000:]}\n{log[-3000:]}"
-        said: dict[str, Any] = json.loads(output.splitlines()[-1])
-        return said
-
-    return answer
+    ports = [f"{verb}={port}" for verb, port in zip(VERBS, allocate(len(VERBS)), strict=True)]
+    done = subprocess.run(
+        [sdk / "python", HERE / "sagemaker_local.py", image, str(archive), str(directory), *ports],
+        capture_output=True,
+        text=True,
+        env=aws,
+        timeout=SECONDS,
+    )
+    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    said: dict[str, dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return said
 
 
 def test_endpoint_without_an_entry_point(answers: Answers) -> None:
-    assert answers("endpoint") == {
+    assert answers["endpoint"] == {
         "json": {"predictions": [3.5, 4.0, 5.5]},
         "csv": [["3.5"], ["4.0"]],
         "jsonlines": {"predictions": [3.5, 4.0]},
@@ -134,8 +125,8 @@ def test_endpoint_without_an_entry_point(answers: Answers) -> None:
 
 
 def test_endpoint_with_an_entry_point(answers: Answers) -> None:
-    assert answers("handlers") == {"handlers": {"halves": [3.5, 4.0, 5.5]}}
+    assert answers["handlers"] == {"handlers": {"halves": [3.5, 4.0, 5.5]}}
 
 
 def test_batch_transform(answers: Answers) -> None:
-    assert [float(line) for line in answers("transform")["lines"]] == [number / 2 + 3 for number in range(20)]
+    assert [float(line) for line in answers["transform"]["lines"]] == [number / 2 + 3 for number in range(20)]

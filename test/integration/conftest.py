@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from support import forked_model_server, preloaded_model_server
+from support.forks import shared_directory
 from support.models import built_models
 from support.multi_model import MultiModelStack, StartMultiModelStack
 from support.stack import RunningStack
@@ -20,6 +21,8 @@ from tfsd.protos import packages
 from tfsd.stack.model_server_flags import EMBEDDED
 
 packages.install()  # messages are imported without TensorFlow, which takes every process 6 s of CPU
+
+RunningStack.one_worker = True
 
 PLAIN_MODELS = ("half_plus_two", "half_plus_three", "matrix", "string", "multi")
 
@@ -61,11 +64,9 @@ def models() -> Path:
 
 
 @pytest.fixture(scope="session")
-def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The socket of the process that model servers are forked from: one for all workers of this test run."""
-    directory = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        directory = directory.parent
+def preloaded(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The socket of the process that model servers are forked from: one for all processes of this test run."""
+    directory = shared_directory(pytestconfig, tmp_path_factory.getbasetemp())
     with preloaded_model_server.shared(directory / "preloaded") as path:
         yield path
 

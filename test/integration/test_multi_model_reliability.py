@@ -44,7 +44,7 @@ exec {binary} "$@"
 
 @pytest.fixture(scope="module")
 def stack(start_multi_model: StartMultiModelStack) -> MultiModelStack:
-    return start_multi_model()
+    return start_multi_model(SAGEMAKER_MODEL_SERVER_WORKERS="2")
 
 
 @pytest.fixture

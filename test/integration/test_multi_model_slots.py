@@ -33,7 +33,7 @@ OLD, NEW = b"2.5", b"3.5"  # what half_plus_two answers to BODY in versions 123 
 
 @pytest.fixture(scope="module")
 def one_slot(start_multi_model: StartMultiModelStack) -> MultiModelStack:
-    stack = start_multi_model(SAGEMAKER_TFS_MODEL_SLOTS="1")
+    stack = start_multi_model(SAGEMAKER_TFS_MODEL_SLOTS="1", SAGEMAKER_MODEL_SERVER_WORKERS="2")
     stack.wait_for((stack.run_dir / "healthy").exists, 30, "seen healthy")
     return stack
 

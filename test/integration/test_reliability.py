@@ -65,7 +65,7 @@ def stack(
     binary = tmp_path_factory.mktemp("slow") / "model_server"
     binary.write_text(LATE_SERVER.format(binary=quick_model_server))
     binary.chmod(0o755)
-    environ = {"SAGEMAKER_TFS_BINARY": str(binary)}
+    environ = {"SAGEMAKER_TFS_BINARY": str(binary), "SAGEMAKER_MODEL_SERVER_WORKERS": "2"}
     with RunningStack(tmp_path_factory.mktemp("stack"), model_dir, environ) as running:
         yield running
 

@@ -156,7 +156,10 @@ class Composed(Container):
     def __enter__(self) -> Composed:
         try:
             self.compose("up", "--detach")
-            self.name = self.compose("ps", "--quiet", "endpoint")
+            # not by docker-compose, which is a second of Python
+            self.name = docker(
+                "ps", "--quiet", "--filter", f"label=com.docker.compose.project={self.project}"
+            )
             self.wait_until_healthy()
         except BaseException:
             with contextlib.suppress(AssertionError):

@@ -42,7 +42,12 @@ class RunningStack:
         directory: an empty directory of the stack's own, for its log and its base directory.
         model_dir: laid as /opt/ml/model.
         environ: SAGEMAKER_* variables on top of the defaults.
+
+    With `one_worker` stacks have one worker of each pool unless their environment says otherwise: it takes half a
+    second of CPU to start, and few tests need another one.
     """
+
+    one_worker = False
 
     def __init__(self, directory: Path, model_dir: Path, environ: Mapping[str, str] | None = None):
         self.directory = directory
@@ -61,6 +66,8 @@ class RunningStack:
             "SAGEMAKER_BIND_TO_PORT": str(self.port),
             **(environ or {}),
         }
+        if self.one_worker and "SAGEMAKER_GUNICORN_WORKERS" not in self.environ:
+            self.environ.setdefault("SAGEMAKER_MODEL_SERVER_WORKERS", "1")
         self.process: subprocess.Popen[bytes] | None = None
         self.session = requests.Session()
 

@@ -25,8 +25,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from tfsd.protos.vendored import VendoredFinder
-
 ROOT = "tensorflow"
 PACKAGES = (  # those of the modules that tensorflow_serving imports, parents first
     "tensorflow.core",
@@ -52,6 +50,8 @@ def install(python_path: Sequence[str] = ()) -> None:
         return
     spec = importlib.machinery.PathFinder.find_spec(ROOT, [*python_path, *sys.path])
     if spec is None:
+        from tfsd.protos.vendored import VendoredFinder  # with importlib.abc, which imports much
+
         sys.meta_path.append(VendoredFinder())
         for name in PACKAGES:
             _register(name, [])

@@ -6,7 +6,6 @@ Whatever the script itself prints goes to stderr.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import re
@@ -83,6 +82,8 @@ def _build(loaded: script.Script) -> None:
 
 def _brought() -> Iterator[str]:
     """Our own dependencies that somebody has put another version before: `protobuf 4.25.8 in place of 7.36.2`."""
+    import importlib.metadata  # a tenth of what a check takes
+
     for requirement in importlib.metadata.requires("tfsd") or ():
         found = NAME.match(requirement)
         versions = [dist.version for dist in importlib.metadata.distributions(name=found[0])] if found else []
