@@ -16,8 +16,8 @@ import numpy as np
 from tfsd.model_server.codec import decode, examples
 from tfsd.model_server.codec.decode import FindInputs, Inputs
 from tfsd.model_server.codec.encode import encode_classifications, encode_predictions, encode_regressions
-from tfsd.model_server.codec.long_arrays import LONG_BYTES, is_read, read
-from tfsd.model_server.codec.parse import JsonValue, check, parse
+from tfsd.model_server.codec.long_arrays import LONG_BYTES, LongBody, is_read
+from tfsd.model_server.codec.parse import JsonValue, parse
 from tfsd.model_server.codec.text import error_body
 from tfsd.model_server.errors import ServingError
 
@@ -61,12 +61,13 @@ def decode_predict(
 
 
 def _decoded(body: bytes, decode_value: Callable[[JsonValue], Decoded]) -> Decoded:
-    if len(body) <= LONG_BYTES:
+    long = LongBody.find(body) if len(body) > LONG_BYTES else None
+    if long is None:
         return decode_value(parse(body))
     refused: ServingError | None = None
     with _collector_at_rest():
         try:
-            value = read(body)
+            value = long.value()
             decoded = decode_value(value)
             if is_read(value):
                 return decoded
@@ -74,7 +75,7 @@ def _decoded(body: bytes, decode_value: Callable[[JsonValue], Decoded]) -> Decod
             # its frames hold values, which the collector would look at as soon as it is back
             error.__context__ = None
             refused = error.with_traceback(None)
-    check(body)  # what is wrong with the text comes before what is wrong with the values, wherever it is
+    long.check()  # what is wrong with the text comes before what is wrong with the values, wherever it is
     if refused is not None:
         raise refused
     return decoded

@@ -283,9 +283,10 @@ def _given(rows: list[JsonValue], names: set[str]) -> tuple[_Given, int, int]:
 
 def _by_name(rows: list[JsonValue], names: set[str]) -> tuple[dict[str, list[JsonValue]], int]:
     """The values of the rows, from the first on, that are dicts of just those names, and how many these are."""
-    if _DICT.issuperset(map(type, rows)) and {len(names)}.issuperset(map(len, rows)):
-        with contextlib.suppress(KeyError):
-            return {name: list(map(itemgetter(name), rows)) for name in names}, len(rows)
+    with contextlib.suppress(KeyError, TypeError):
+        columns = {name: list(map(itemgetter(name), rows)) for name in names}
+        if sum(map(len, rows)) == len(names) * len(rows):
+            return columns, len(rows)
     dicts = rows[: first_other(type, rows, _DICT)]
     same = next(compress(count(), map(ne, map(dict.keys, dicts), repeat(names))), len(dicts))
     return {name: list(map(itemgetter(name), dicts[:same])) for name in names}, same

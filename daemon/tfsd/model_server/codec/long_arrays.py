@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tfsd.model_server.codec import regular
-from tfsd.model_server.codec.parse import MAX_DEPTH, JsonValue, blank_mark, parse, parse_part, repeated_name
+from tfsd.model_server.codec.parse import MAX_DEPTH, JsonValue, blank_mark, check, parse_part, repeated_name
 from tfsd.model_server.codec.regular import Shape
 from tfsd.model_server.codec.structure import WHITE_SPACE, Separators, separators
 from tfsd.model_server.errors import invalid
@@ -168,21 +168,36 @@ def _object(span: _Span) -> dict[str, JsonValue]:
     return members
 
 
-def read(body: bytes) -> JsonValue:
-    """The first JSON value of a body, with LongArrays in it for what is long.
+class LongBody:
+    """The array or object that is the first value of a long body."""
 
-    Raises ServingError: INVALID_ARGUMENT, it is no JSON; `parse.check` says what is wrong with it. So do the LongArrays
-    when they are read.
-    """
-    text = blank_mark(body).strip(WHITE_SPACE)
-    found = separators(text, MAX_DEPTH) if text[:1] in (b"[", b"{") else None
-    if found is None:
-        return parse(body)
-    return _value(_Span(text, found, 0, len(found.blanked), 0))
+    def __init__(self, body: bytes, text: bytes, found: Separators) -> None:
+        """`text`: the body from where the value begins."""
+        self._before = b" " * (len(body) - len(text))
+        self._body = body[: len(self._before) + len(found.blanked)]
+        self._span = _Span(text, found, 0, len(found.blanked), 0)
+
+    @classmethod
+    def find(cls, body: bytes) -> LongBody | None:
+        """None if its first value is something else, is not closed or is nested too deeply."""
+        text = blank_mark(body).lstrip(WHITE_SPACE)
+        found = separators(text, MAX_DEPTH) if text[:1] in (b"[", b"{") else None
+        return None if found is None else cls(body, text, found)
+
+    def value(self) -> JsonValue:
+        """The value, with LongArrays in it for what is long.
+
+        Raises ServingError: it is no JSON; `check` says what is wrong with it. So do the LongArrays when they are read.
+        """
+        return _value(self._span)
+
+    def check(self) -> None:
+        """Raises ServingError: the first thing that is wrong with the text, as `parse` says it."""
+        check(self._body, self._before + self._span.separators.blanked)
 
 
 def is_read(value: JsonValue) -> bool:
-    """Whether all LongArrays in a value that `read` has given were read."""
+    """Whether all LongArrays in a value of a LongBody were read."""
     if isinstance(value, dict):
         return all(map(is_read, value.values()))
     return not isinstance(value, LongArray) or value.is_read

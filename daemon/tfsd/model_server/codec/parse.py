@@ -53,9 +53,9 @@ def members_of(value: JsonObject) -> Reversible[tuple[str, JsonValue]]:
 
 def members_of_all(values: list[JsonObject]) -> tuple[list[str], list[JsonValue]]:
     """The names and the values of all members, one value after the other."""
-    if {dict}.issuperset(map(type, values)):
-        dicts = cast(list[dict[str, JsonValue]], values)
-        return list(chain.from_iterable(dicts)), list(chain.from_iterable(map(dict.values, dicts)))
+    with contextlib.suppress(TypeError):  # there is a tuple
+        contents = list(chain.from_iterable(map(dict.values, cast(list[dict[str, JsonValue]], values))))
+        return list(chain.from_iterable(cast(list[dict[str, JsonValue]], values))), contents
     members = list(chain.from_iterable(map(members_of, values)))
     return list(map(itemgetter(0), members)), list(map(itemgetter(1), members))
 
@@ -92,8 +92,8 @@ _STAND_INS = [
 ]
 _ASCII = bytes(byte if byte < 0x80 else ord("?") for byte in range(256))
 _AFTER_VALUE, _TRAILING_COMMA = "unexpected content after document", "trailing comma is not allowed"
-#: Depths up to this need no look at the scanner's stack, of which so much more than `MAX_DEPTH` is for the rest.
-_SHALLOW, _STACK = 256, 1000
+#: The scanner calls itself for each container, as deep as that and what calls it.
+sys.setrecursionlimit(max(sys.getrecursionlimit(), MAX_DEPTH + 1000))
 
 
 def is_integer(value: JsonValue) -> bool:
@@ -117,7 +117,7 @@ def parse_part(text: bytes, blanked: bytes | None = None) -> JsonValue:
     """The array or object that all of a text is, a part of a long body: no name may be repeated.
 
     Args:
-        blanked: as `structure.blank_strings` gives it, if that is known.
+        blanked: as `structure.blank_strings` gives it, if that is known; its depth has been looked at then.
     Raises ServingError: as `parse`; offsets are those in the text.
     """
     value, kept = _plainly(text)
@@ -136,9 +136,14 @@ def parse_part(text: bytes, blanked: bytes | None = None) -> JsonValue:
     return value
 
 
-def check(body: bytes) -> None:
-    """Raises ServingError: the first value of a body is no JSON, as `parse`."""
-    _first_value(body)
+def check(body: bytes, blanked: bytes) -> None:
+    """Look at the first value of a body without making it.
+
+    Args:
+        blanked: as `structure.blank_strings` gives it; its depth has been looked at.
+    Raises ServingError: as `parse`.
+    """
+    _first_value(body, blanked)
 
 
 def repeated_name() -> ServingError:
@@ -198,7 +203,10 @@ def _read(
 
 
 def _first_value(body: bytes, blanked: bytes | None = None) -> tuple[bytes, int, int]:
-    """The body with blanks for what is in strings, and where its first value begins and ends. Raises ServingError."""
+    """The body with blanks for what is in strings, and where its first value begins and ends. Raises ServingError.
+
+    `blanked`: the first, where that is known, and that not too many containers are in it.
+    """
     if not body:
         raise invalid("JSON Parse error: The document is empty")
     mark = _BYTE_ORDER_MARK.match(body).end()  # type: ignore[union-attr]
@@ -206,8 +214,9 @@ def _first_value(body: bytes, blanked: bytes | None = None) -> tuple[bytes, int,
     if body[start : start + 1] in (b"", b"\0"):
         raise parse_error("The document is empty.", start)
     body = blank_mark(body)
-    blanked = blanked or blank_strings(body)
-    _check_depth(blanked)
+    if blanked is None:
+        blanked = blank_strings(body)
+        _check_depth(blanked)
     return blanked, start, _size(body, blanked, start)
 
 
@@ -300,13 +309,8 @@ def _skip_space(body: bytes, at: int) -> int:
 
 
 def _check_depth(blanked: bytes) -> None:
-    if count(blanked, b"[") + count(blanked, b"{") <= _SHALLOW:
-        return
-    deepest = depth(blanked)
-    if deepest > MAX_DEPTH:
+    if count(blanked, b"[") + count(blanked, b"{") > MAX_DEPTH and depth(blanked) > MAX_DEPTH:
         raise invalid(f"JSON Parse error: arrays and objects are nested more than {MAX_DEPTH} deep")
-    if deepest > _SHALLOW:  # the scanner calls itself for each
-        sys.setrecursionlimit(max(sys.getrecursionlimit(), MAX_DEPTH + _STACK))
 
 
 def _lone_surrogates(body: bytes) -> list[int]:

@@ -11,7 +11,7 @@ import math
 import re
 from binascii import a2b_base64
 from collections.abc import Callable
-from itertools import chain, compress, islice, repeat
+from itertools import chain, compress, repeat
 from operator import add, and_, contains, is_, itemgetter
 from typing import Any
 
@@ -266,7 +266,9 @@ def byte_strings(values: list[JsonValue]) -> list[bytes]:
     wrong = first_other(type, values, _STRINGS)
     kinds = np.fromiter(map(is_, map(type, values[:wrong]), repeat(dict)), bool, wrong)
     decoded = _decoded(list(compress(values, kinds.tolist())))
-    kinds = kinds[: next(islice(np.flatnonzero(kinds), len(decoded), None), wrong)]
+    objects = np.flatnonzero(kinds)
+    if len(decoded) < len(objects):
+        kinds = kinds[: objects[len(decoded)]]
     encoded = encode_all(list(compress(values, (~kinds).tolist())))
     strings = np.empty(len(kinds), object)
     strings[kinds] = np.fromiter(decoded, object, len(decoded))

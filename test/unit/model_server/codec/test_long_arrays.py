@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfsd.model_server.codec import codec, decode, examples, long_arrays
-from tfsd.model_server.codec.long_arrays import LONG_BYTES, LongArray
+from tfsd.model_server.codec.long_arrays import LONG_BYTES, LongArray, LongBody
 from tfsd.model_server.codec.parse import MAX_DEPTH, parse
 from tfsd.model_server.errors import ServingError
 
@@ -113,8 +113,9 @@ def test_the_same_examples(body: bytes, sizes: tuple[int, int]) -> None:
 
 
 def test_long_ones_are_read_in_blocks() -> None:
-    value = long_arrays.read(b'{"instances": [' + b"[1, 2]," * LONG_BYTES + b"[3]]}")
-    array = value["instances"]
+    body = LongBody.find(b'{"instances": [' + b"[1, 2]," * LONG_BYTES + b"[3]]}")
+    assert body is not None
+    array = body.value()["instances"]
     assert isinstance(array, LongArray)
     assert len(array) == LONG_BYTES + 1
     assert len(list(array.blocks())) > 2
