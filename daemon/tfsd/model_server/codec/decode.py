@@ -6,11 +6,8 @@ text (`parse`) and never sees a model: it is told the inputs' names and dtypes.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Mapping
-from itertools import compress, count, repeat
-from operator import itemgetter, ne
 from typing import NoReturn, cast
 
 import numpy as np
@@ -31,6 +28,7 @@ from tfsd.model_server.codec.values import (
     Elements,
     Misfit,
     check_rank,
+    columns_of,
     dense_shape,
     first_other,
     first_true,
@@ -44,7 +42,6 @@ from tfsd.model_server.codec.values import (
 )
 from tfsd.model_server.errors import ServingError, invalid
 
-_DICT: frozenset[type] = frozenset((dict,))
 #: Input name -> number of its TensorFlow dtype (`DataType` in types.proto).
 Inputs = Mapping[str, int]
 #: Signature name (empty: the default one) -> its inputs; raises ServingError for what cannot be served.
@@ -268,7 +265,7 @@ def _given(rows: list[JsonValue], names: set[str]) -> tuple[_Given, int, int]:
 
     A row that is base64 may be among the objects of inputs if its name is not an input's.
     """
-    columns, same = _by_name(rows, names)
+    columns, same = columns_of(rows, names)
     alike = same
     if names == {"b64"}:
         same = first_other(type, columns["b64"], frozenset(map(type, columns["b64"])) - {str})
@@ -279,17 +276,6 @@ def _given(rows: list[JsonValue], names: set[str]) -> tuple[_Given, int, int]:
     given: _Given = {name: (values, range(same)) for name, values in columns.items()}
     given, wrong = _with_rest(given, rows[:alike] if alike < len(rows) else rows, same, names)
     return given, alike, wrong
-
-
-def _by_name(rows: list[JsonValue], names: set[str]) -> tuple[dict[str, list[JsonValue]], int]:
-    """The values of the rows, from the first on, that are dicts of just those names, and how many these are."""
-    with contextlib.suppress(KeyError, TypeError):
-        columns = {name: list(map(itemgetter(name), rows)) for name in names}
-        if sum(map(len, rows)) == len(names) * len(rows):
-            return columns, len(rows)
-    dicts = rows[: first_other(type, rows, _DICT)]
-    same = next(compress(count(), map(ne, map(dict.keys, dicts), repeat(names))), len(dicts))
-    return {name: list(map(itemgetter(name), dicts[:same])) for name in names}, same
 
 
 def _with_rest(given: _Given, rows: list[JsonObject], same: int, names: set[str]) -> tuple[_Given, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 from itertools import accumulate, pairwise
-from operator import add
+from operator import add, getitem
 from typing import NoReturn
 
 import numpy as np
@@ -29,6 +29,7 @@ from tfsd.model_server.codec.features import (
 from tfsd.model_server.codec.long_arrays import LongArray
 from tfsd.model_server.codec.parse import OBJECTS, JsonValue, find, is_integer, members_of_all
 from tfsd.model_server.codec.values import (
+    columns_of,
     decode_base64,
     first_other,
     format_error,
@@ -77,6 +78,9 @@ def decode_examples(body: JsonValue) -> tuple[str, list[bytes]]:
 
 def _serialized(examples: list[JsonValue], shared: dict[bytes, bytes]) -> list[bytes]:
     """Examples, each with the features of the context that it does not have. Raises ServingError."""
+    alike = None if shared else _serialized_alike(examples)
+    if alike is not None:
+        return alike
     members = _Members(examples)
     if shared or members.repeat:
         entries = pairwise(accumulate(map(len, examples), initial=0))
@@ -86,6 +90,34 @@ def _serialized(examples: list[JsonValue], shared: dict[bytes, bytes]) -> list[b
     if (sizes == 1).all():
         return members.behind(_example_opening)
     return delimited((1,), joined(members.entries, sizes))
+
+
+def _serialized_alike(examples: list[JsonValue]) -> list[bytes] | None:
+    """Examples that all have the same features; None if they have not, or something is wrong."""
+    names = list(examples[0]) if type(examples[0]) is dict else []
+    octets = [name.encode("utf-8", "surrogateescape") for name in names_of(names)]
+    columns, same = columns_of(examples, set(names))
+    if not names or len(set(octets)) < len(names) or same < len(examples):
+        return None
+    written = _example_opening if len(names) == 1 else opening
+    features = []
+    for name, octets_of_name in zip(names, octets, strict=True):
+        try:
+            kinds, contents = packed(columns[name])
+        except Unfit:
+            return None
+        sizes = list(map(len, contents))
+        openings = {
+            kind: {size: written(octets_of_name, kind, size) for size in set(sizes)} for kind in set(kinds)
+        }
+        if len(openings) == 1:
+            of_each = map(openings[kinds[0]].__getitem__, sizes)
+        else:
+            of_each = map(getitem, map(openings.__getitem__, kinds), sizes)
+        features.append(list(map(add, of_each, contents)))
+    if len(names) == 1:
+        return features[0]
+    return delimited((1,), list(map(b"".join, zip(*features, strict=True))))
 
 
 def _example_opening(name: bytes, kind: int, size: int) -> bytes:

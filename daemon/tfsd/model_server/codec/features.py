@@ -7,6 +7,7 @@ Says where a value is wrong, and never what is wrong with it.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from itertools import chain, compress, pairwise, repeat
@@ -27,7 +28,6 @@ _KINDS: dict[type, int] = {str: BYTES, dict: BYTES, float: FLOAT, int: INT64, bo
 _INT64_END = 2**63
 #: Integers that are turned into varints at once, so that little memory is needed beside them.
 _BLOCK = 1 << 14
-_SHORT_VARINTS = [varint(value) for value in range(1 << 7)]
 _SHIFTS = np.arange(0, 70, 7, dtype=np.uint64)  # ten septets
 _REMEMBERED = 4096
 #: Messages of fewer bytes find what stands before them in a table.
@@ -80,8 +80,11 @@ def packed(contents: list[JsonValue]) -> tuple[list[int], list[bytes]]:
     Raises Unfit: it has a value of no kind, or of another one than its first value.
     """
     values, sizes = contents, None
-    if list in set(map(type, contents)):
-        lists = [content if type(content) is list else (content,) for content in contents]
+    types = set(map(type, contents))
+    if list in types:
+        lists = contents
+        if len(types) > 1:
+            lists = [content if type(content) is list else (content,) for content in contents]
         values, sizes = list(chain.from_iterable(lists)), np.fromiter(map(len, lists), np.intp, len(lists))
     kinds = _kinds(values)
     wanted, wrong_kinds = kinds, kinds == NONE
@@ -98,15 +101,16 @@ def packed(contents: list[JsonValue]) -> tuple[list[int], list[bytes]]:
         raise Unfit(wrong if sizes is None else int(np.searchsorted(np.cumsum(sizes), wrong, side="right")))
     floats, integers = _of(FLOAT, values, kinds), _of(INT64, values, kinds)
     if sizes is None:
-        in_turn = {ONE_STRING: strings, FLOAT: _floats(floats, None), INT64: _varints(integers, None)}
         wanted = np.where(wanted == BYTES, np.uint8(ONE_STRING), wanted)
+        in_turn = {ONE_STRING: strings}
+        sizes = np.ones(len(values), np.intp)
     else:
         in_turn = {
             BYTES: joined(delimited((1,), strings), sizes[wanted == BYTES]),
-            FLOAT: _floats(floats, sizes[wanted == FLOAT]),
-            INT64: _varints(integers, sizes[wanted == INT64]),
             NONE: [b""] * int(np.count_nonzero(wanted == NONE)),
         }
+    in_turn[FLOAT] = _floats(floats, sizes[wanted == FLOAT])
+    in_turn[INT64] = _varints(integers, sizes[wanted == INT64])
     kinds_in_turn: list[int] = wanted.tolist()
     for of_kind in in_turn.values():
         if len(of_kind) == len(contents):
@@ -146,22 +150,21 @@ def joined(parts: list[bytes], sizes: np.ndarray) -> list[bytes]:
     return [b"".join(parts[start:end]) for start, end in pairwise([0, *np.cumsum(sizes).tolist()])]
 
 
-def _floats(values: list[JsonValue], sizes: np.ndarray | None) -> list[bytes]:
-    """Packed floats, so many in turn, or each by itself; too large ones are infinite, denormal ones zero, as the real
+def _floats(values: list[JsonValue], sizes: np.ndarray) -> list[bytes]:
+    """Packed floats, so many in turn; too large ones are infinite, denormal ones zero, as the real
     server has them."""
     floats = narrow(np.array(values, np.float64), np.dtype("<f4"))
-    if sizes is None:
-        each: list[bytes] = floats.view("V4").tolist()
-        return each
-    return _cut(floats.tobytes(), 4 * np.cumsum(sizes))
+    return _cut(floats.tobytes(), 4 * sizes)
 
 
-def _varints(values: list[JsonValue], sizes: np.ndarray | None) -> list[bytes]:
-    """Packed varints of int64s, so many in turn, or each by itself."""
-    low, high = min(values, default=0), int(max(values, default=0))
-    if sizes is None and low >= 0 and high < len(_SHORT_VARINTS):
-        return list(map(_SHORT_VARINTS.__getitem__, values))
-    octets, lengths = [], [np.zeros(1, np.intp)]
+def _varints(values: list[JsonValue], sizes: np.ndarray) -> list[bytes]:
+    """Packed varints of int64s, so many in turn."""
+    with contextlib.suppress(ValueError):  # one is more than a byte
+        short = bytes(values)
+        if short.isascii():
+            return _cut(short, sizes)
+    low, high = min(values), int(max(values))
+    octets, lengths = [], []
     septet_count = 10 if low < 0 else max(1, (high.bit_length() + 6) // 7)
     for start in range(0, len(values), _BLOCK):
         numbers = np.array(values[start : start + _BLOCK], np.int64).view(np.uint64)
@@ -172,9 +175,13 @@ def _varints(values: list[JsonValue], sizes: np.ndarray | None) -> list[bytes]:
         kept[:, 0] = True
         octets.append(((septets & 0x7F).astype(np.uint8) | (longer.view(np.uint8) << 7))[kept].tobytes())
         lengths.append(kept.sum(axis=1, dtype=np.intp))
-    ends = np.cumsum(np.concatenate(lengths))
-    return _cut(b"".join(octets), ends[1:] if sizes is None else ends[np.cumsum(sizes)])
+    ends = np.concatenate(([0], np.cumsum(np.concatenate(lengths))))[np.cumsum(sizes)]
+    return _cut(b"".join(octets), np.diff(ends, prepend=0))
 
 
-def _cut(octets: bytes, ends: np.ndarray) -> list[bytes]:
-    return [octets[start:end] for start, end in pairwise([0, *ends.tolist()])]
+def _cut(octets: bytes, sizes: np.ndarray) -> list[bytes]:
+    """Pieces of so many bytes in turn."""
+    if len(sizes) and sizes[0] and (sizes == sizes[0]).all():
+        alike: list[bytes] = np.frombuffer(octets, f"V{sizes[0]}").tolist()
+        return alike
+    return [octets[start:end] for start, end in pairwise([0, *np.cumsum(sizes).tolist()])]

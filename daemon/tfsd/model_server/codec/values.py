@@ -11,8 +11,8 @@ import math
 import re
 from binascii import a2b_base64
 from collections.abc import Callable
-from itertools import chain, compress, repeat
-from operator import add, and_, contains, is_, itemgetter
+from itertools import chain, compress, count, repeat
+from operator import add, and_, contains, is_, itemgetter, ne
 from typing import Any
 
 import numpy as np
@@ -143,6 +143,17 @@ def first_other(
 def first_true(condition: np.ndarray) -> int:
     """The index of the first True; that after the last element when there is none."""
     return int(condition.argmax()) if condition.any() else len(condition)
+
+
+def columns_of(rows: list[JsonValue], names: set[str]) -> tuple[dict[str, list[JsonValue]], int]:
+    """The values by name of the rows, from the first on, that are dicts of just those names, and how many these are."""
+    with contextlib.suppress(KeyError, TypeError):
+        columns = {name: list(map(itemgetter(name), rows)) for name in names}
+        if sum(map(len, rows)) == len(names) * len(rows):
+            return columns, len(rows)
+    dicts = rows[: first_other(type, rows, _OBJECTS)]
+    same = next(compress(count(), map(ne, map(dict.keys, dicts), repeat(names))), len(dicts))
+    return {name: list(map(itemgetter(name), dicts[:same])) for name in names}, same
 
 
 #: Elements of an array that come one after the other.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import operator
 from typing import Any
 
 import pytest
@@ -44,15 +45,27 @@ def test_features_arrive_with_their_values(examples: list[dict[str, list[Any]]])
     assert decoded({"examples": examples}) == want
 
 
-VALUE = (
-    st.integers(-(2**63), 2**63 - 1)
-    | st.booleans()
-    | st.floats(width=32, allow_nan=False, allow_subnormal=False)
-    | st.text(st.characters(exclude_categories=["Cs"]))
-    | st.binary().map(lambda octets: {"b64": base64.b64encode(octets).decode()})
+KINDS = (
+    st.integers(-(2**63), 2**63 - 1),
+    st.integers(0, 200),  # varints of one byte, and of two
+    st.booleans(),
+    st.floats(width=32, allow_nan=False, allow_subnormal=False),
+    st.text(st.characters(exclude_categories=["Cs"])),
+    st.binary().map(lambda octets: {"b64": base64.b64encode(octets).decode()}),
 )
+VALUE = st.one_of(KINDS)
 FEATURE = VALUE | VALUE.flatmap(lambda value: st.lists(st.just(value), max_size=40))
 EXAMPLE = st.dictionaries(st.sampled_from(["a", "b", "c", "é"]), FEATURE)
+#: What one feature has in all examples.
+COLUMN = st.sampled_from([*KINDS, *(st.lists(kind, max_size=3) for kind in KINDS)])
+#: Examples that have the same features, but for the last one at times.
+ALIKE = st.builds(
+    operator.add,
+    st.dictionaries(st.sampled_from(["a", "b", "é"]), COLUMN, min_size=1).flatmap(
+        lambda columns: st.lists(st.fixed_dictionaries(columns), min_size=1, max_size=8)
+    ),
+    st.lists(EXAMPLE, max_size=1),
+)
 
 
 def _held(content: Any) -> list[Any]:
@@ -68,7 +81,7 @@ def _held(content: Any) -> list[Any]:
     ]
 
 
-@given(context=EXAMPLE | st.none(), examples=st.lists(EXAMPLE, min_size=1))
+@given(context=st.none() | EXAMPLE, examples=st.lists(EXAMPLE, min_size=1) | ALIKE)
 def test_examples_of_all_kinds_beside_each_other(
     context: dict[str, Any] | None, examples: list[dict[str, Any]]
 ) -> None:
