@@ -16,6 +16,8 @@ from collections.abc import Generator
 import pytest
 from hypothesis import HealthCheck, settings
 
+import tfsd.model_server  # noqa: F401  before TensorFlow, whose import takes half as long without Keras
+
 pytest_plugins = ["support.forks"]
 
 MORE_SECONDS = 60  # than pytest-timeout gives

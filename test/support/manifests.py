@@ -21,6 +21,7 @@ from typing import Any
 
 import jsonschema
 import kubernetes_validate
+import kubernetes_validate.utils
 import referencing
 import yaml
 
@@ -28,6 +29,9 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 OLDEST = "1.31.0"
 VERSIONS = (OLDEST, kubernetes_validate.latest_version())
 KUBECTL = Path(sys.executable).with_name("kubectl")
+
+# It reads all definitions of a version, megabytes of JSON, anew for each manifest.
+kubernetes_validate.utils.schema_contents = functools.cache(kubernetes_validate.utils.schema_contents)
 
 Manifest = dict[str, Any]
 Schema = dict[str, Any]
@@ -81,7 +85,7 @@ def problems(manifest: Manifest) -> list[str]:
 @functools.cache
 def custom_schema(kind: tuple[str, str]) -> tuple[Schema, referencing.Resource[Any]]:
     """The schema of a kind, and Kubernetes' own definitions that it refers to."""
-    contents = json.loads(kubernetes_definitions().read_text())
+    contents = kubernetes_definitions()
     definitions = referencing.Resource.from_contents(contents)
     if kind in PYDANTIC:
         model = getattr(importlib.import_module(PYDANTIC[kind]), kind[1])
@@ -106,9 +110,12 @@ def closed(schema: Any) -> Any:
     return parts
 
 
-def kubernetes_definitions() -> Path:
+@functools.cache
+def kubernetes_definitions() -> Schema:
     (package,) = importlib.import_module("kubernetes_validate").__path__
-    return Path(package) / "kubernetes-json-schema" / f"v{VERSIONS[-1]}-local-strict" / "_definitions.json"
+    schemas = Path(package) / "kubernetes-json-schema" / f"v{VERSIONS[-1]}-local-strict"
+    contents: Schema = json.loads((schemas / "_definitions.json").read_text())
+    return contents
 
 
 @functools.cache

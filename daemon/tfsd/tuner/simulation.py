@@ -69,10 +69,17 @@ def latencies(moments: np.ndarray, costs: Costs, batching: Batching | None) -> n
     batches, sizes = [], []
     first, count = 0, len(times)
     while first < count:
-        full = times[first + largest - 1] if first + largest <= count else math.inf
-        begin = max(free[0], min(times[first] + timeout, full))
-        end = bisect.bisect_right(times, begin, first + 1, min(first + largest, count))
-        done = max(begin, done_calls[0]) + call_seconds(end - first)
+        # no `min` and `max` here: calling them takes most of the time
+        last = first + largest
+        begin = times[first] + timeout
+        if last > count:
+            last = count
+        elif times[last - 1] < begin:
+            begin = times[last - 1]  # full
+        if free[0] > begin:
+            begin = free[0]
+        end = bisect.bisect_right(times, begin, first + 1, last)
+        done = (done_calls[0] if done_calls[0] > begin else begin) + call_seconds(end - first)
         heapq.heapreplace(done_calls, done)
         heapq.heapreplace(free, done)
         batches.append(done)

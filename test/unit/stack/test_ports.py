@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tfsd.stack.ports import FREE_PORTS, PortError, allocate, is_free, listen
+from tfsd.stack.ports import FREE_PORTS, PortError, _in_any_order, allocate, is_free, listen
 
 
 @pytest.fixture
@@ -51,6 +51,14 @@ def test_a_port_in_use_is_left_out(used_port: int) -> None:
 
 def test_none_are_needed_without_models() -> None:
     assert allocate(0, (1, 1)) == []
+
+
+def test_each_port_is_tried_once_in_an_order_by_chance() -> None:
+    ports = range(100, 200)
+    orders = [list(_in_any_order(ports, random.Random(seed))) for seed in (1, 1, 2)]
+    assert orders[0] == orders[1] != orders[2]
+    for order in orders:
+        assert order != sorted(order) == list(ports)
 
 
 def test_without_a_range_ports_are_free_different_and_not_ephemeral() -> None:

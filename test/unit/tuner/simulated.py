@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -14,6 +15,23 @@ from tfsd.tuner.load import Probe
 from tfsd.tuner.simulation import Costs, arrivals, latencies
 
 DEFAULT = Candidate(batching=None, instances=1, workers=2)
+
+
+@functools.cache
+def linear(a: float, b: float) -> Callable[[int], float]:
+    """What a call of so many requests costs. Of the same costs it is the same function, whose curve is known."""
+    return lambda size: a + b * size
+
+
+@functools.cache
+def curve(seconds: Callable[[int], float]) -> Curve:
+    """What the tuner measures of a model with these costs."""
+    now = [0.0]
+
+    def call(size: int) -> None:
+        now[0] += seconds(size)
+
+    return measure(call, lambda: None, lambda: now[0], seconds=30, longest=10, clock=lambda: now[0])
 
 
 class SimulatedServer:
@@ -36,9 +54,8 @@ class Machine:
     shows."""
 
     def __init__(self, a: float, b: float, parallelism: float = 1.0, intake: float = 0.0) -> None:
-        self.costs = Costs(lambda size: a + b * size, 0.0, intake, parallelism)
+        self.costs = Costs(linear(a, b), 0.0, intake, parallelism)
         self.started: list[Candidate] = []
-        self._now = 0.0
 
     @contextlib.contextmanager
     def start(self, candidate: Candidate) -> Iterator[SimulatedServer]:
@@ -46,10 +63,5 @@ class Machine:
         yield SimulatedServer(self.costs, candidate)
 
     def curve(self) -> Curve:
-        def call(size: int) -> None:
-            self._now += self.costs.seconds(size)
-
-        measured = measure(
-            call, lambda: None, lambda: self._now, seconds=30, longest=10, clock=lambda: self._now
-        )
+        measured = curve(self.costs.seconds)
         return dataclasses.replace(measured, intake=0.0, parallelism=self.costs.parallelism)
