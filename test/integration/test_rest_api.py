@@ -239,11 +239,6 @@ def test_an_endpoint_that_drains_closes_connections(stack: RunningStack) -> None
         mark.unlink()
 
 
-def test_it_is_off_unless_asked_for(plain_stack: RunningStack) -> None:
-    error_of(ask(plain_stack, "/v1/models/half_plus_two:predict", NATIVE), 404)
-    error_of(ask(plain_stack, "/v1/models"), 404)
-
-
 class TestManyModels:
     @pytest.fixture(scope="class")
     @staticmethod

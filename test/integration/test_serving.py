@@ -13,6 +13,8 @@ import requests
 from support.raw_http import RawConnection, exchange
 from support.stack import RunningStack
 
+pytestmark = pytest.mark.together("plain_stack")
+
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 ONE = '{"instances": [1.0]}'  # goes straight to the model server
 REGRESS = '{"signature_name": "regress_x_to_y", "examples": [{"x": 1.0}, {"x": 2.0}]}'
@@ -181,6 +183,20 @@ def test_what_nginx_refuses_is_a_json_error(
     answered, headers, body = exchange(plain_stack.port, request_text.encode("latin-1"))
     assert (answered, headers["Content-Type"]) == (status, "application/json")
     assert re.fullmatch(r"(?!nginx answered).+", json.loads(body)["error"])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/v1/models", "/v1/models/half_plus_two:predict"),
+        *("/v2", "/v2/health/live", "/v2/models/half_plus_two"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_apis_that_name_models_in_paths_are_off_unless_asked_for(
+    plain_stack: RunningStack, method: str, path: str
+) -> None:
+    error_of(requests.request(method, plain_stack.url(path), data=ONE, timeout=30), 404)
 
 
 def test_headers_that_are_too_large_are_called_so(plain_stack: RunningStack) -> None:

@@ -276,11 +276,6 @@ def test_draining_is_not_ready(stack: RunningStack) -> None:
         mark.unlink()
 
 
-def test_it_is_off_unless_asked_for(plain_stack: RunningStack) -> None:
-    for path in ("/v2", "/v2/health/live", "/v2/models/half_plus_two"):
-        error_of(requests.get(plain_stack.url(path), timeout=30), 404)
-
-
 class TestManyModels:
     @pytest.fixture(scope="class")
     @staticmethod

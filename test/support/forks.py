@@ -2,7 +2,8 @@
 
 pytest-xdist starts N Pythons, each of which imports and collects all tests, which for nine of them took as much CPU as
 all linters. Here that is done once. The tests of a file run in one fork, in their order; whoever is free takes the next
-file, in the order of the collection.
+file, in the order of the collection. Files with the same `pytestmark = pytest.mark.together(NAME)` are as one: they share
+what is made once for each fork.
 
 A fork that does not come to its end makes the whole run an internal error, whatever the others say.
 """
@@ -35,12 +36,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("-n", "--numprocesses", type=int, default=0, help="run the tests in so many forks")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "together(name): the tests of these files run in one fork")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> Literal[True] | None:
     option = session.config.option
     if not option.numprocesses or option.collectonly or session.testsfailed or not session.items:
         return None  # pytest's own loop runs them, or says why not
-    files = [list(items) for _, items in itertools.groupby(session.items, lambda item: item.path)]
+    together: dict[object, list[pytest.Item]] = {}
+    for item in session.items:
+        marker = item.get_closest_marker("together")
+        together.setdefault(marker.args if marker else item.path, []).append(item)
+    files = list(together.values())
     broken = session.config.stash[BROKEN] = []
     broken += _run(session, files, min(option.numprocesses, len(files)))
     if session.shouldfail:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = [pytest.mark.together("first")] if __file__.endswith(("test_0.py", "test_1.py")) else []
 RAN = Path(os.environ["RAN"])
 
 
@@ -80,4 +81,5 @@ def test_tests_in_forks(tmp_path: Path, case: str, status: int, counts: str, tol
     ran = dict(path.name.split() for path in (tmp_path / "ran").iterdir())
     assert len(ran) == (3 if case == "dies" else 4)
     assert len(set(ran.values())) <= 2
+    assert ran["test_0"] == ran["test_1"]
     assert not re.search("captured$", done.stdout, re.MULTILINE)

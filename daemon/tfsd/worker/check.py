@@ -6,10 +6,12 @@ Whatever the script itself prints goes to stderr.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,6 +29,8 @@ from tfsd.worker.upstream.client import ModelServers
 
 MAX_DETAILS = 12  # lines of a traceback; its end says what is wrong
 NAME = re.compile(r"[A-Za-z0-9._-]+")
+#: What gRPC and `requests` are made of, which a worker imports when its user code does.
+LATER = ("grpc", "google.protobuf", "requests", "urllib3", "charset_normalizer", "idna", "certifi")
 
 
 def check(path: Path, python_path: Sequence[str]) -> int:
@@ -67,16 +71,30 @@ def _verdict(path: Path, python_path: Sequence[str]) -> dict[str, object]:
 
 
 def _build(loaded: script.Script) -> None:
-    """All that a worker has, but for models to reach and a socket to serve, and what user code may import later."""
+    """All that a worker has, but for models to reach and a socket to serve."""
+    settings = Settings.from_environ(os.environ)
+    servers, plan = ModelServers({}), Plan({}, {})
+    mode = mode_of(loaded, settings)
+    Application(Invocations(Targets(plan, "", servers), mode, settings.request_timeout), settings.multi_model)
+    if any(map(_is_brought, LATER)):
+        _build_what_is_imported_later(servers, settings)
+
+
+def _is_brought(name: str) -> bool:
+    """Whether user code gets a package from elsewhere than this interpreter's own environment."""
+    spec = importlib.util.find_spec(name)
+    places = spec.submodule_search_locations if spec else None
+    ours = Path(sysconfig.get_path("purelib"))
+    return not places or any(not Path(place).is_relative_to(ours) for place in places)
+
+
+def _build_what_is_imported_later(servers: ModelServers, settings: Settings) -> None:
+    """What a worker has once user code imports it, which takes a quarter of a check: our own versions are known to do."""
     import grpc
 
     from tfsd.worker.upstream import requests_patch
 
-    settings = Settings.from_environ(os.environ)
-    servers, plan = ModelServers({}), Plan({}, {})
     requests_patch.install(servers, settings.request_timeout)
-    mode = mode_of(loaded, settings)
-    Application(Invocations(Targets(plan, "", servers), mode, settings.request_timeout), settings.multi_model)
     grpc.insecure_channel("unix:/dev/null").close()
 
 

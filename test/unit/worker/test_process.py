@@ -230,3 +230,15 @@ def test_check_builds_what_the_worker_will_run(tmp_path: Path) -> None:
     verdict = json.loads(checked.stdout)
     assert "the worker does not start with it: ImportError: too old" in verdict["error"]
     assert verdict["details"]
+
+
+@pytest.mark.parametrize("name", ["requests", "urllib3", "grpc"])
+def test_check_imports_what_user_code_brings_and_may_import_later(tmp_path: Path, name: str) -> None:
+    (tmp_path / "lib" / name).mkdir(parents=True)
+    (tmp_path / "lib" / name / "__init__.py").write_text("raise ImportError('too old')")
+    script = tmp_path / "inference.py"
+    script.write_text("def handler(data, context): return data.read()")
+    assert check("--script", script).returncode == 0
+    checked = check("--script", script, "--python-path", tmp_path / "lib")
+    assert checked.returncode == 1
+    assert "the worker does not start with it: ImportError: too old" in json.loads(checked.stdout)["error"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 from collections.abc import Iterator, Sequence
 
@@ -63,6 +62,8 @@ def _after(name: str, text: str) -> str:
 
 
 def _installed_tensorflow() -> str:
+    import importlib.metadata  # which a model server of its own makes needless
+
     for name in TENSORFLOW:
         try:
             return importlib.metadata.version(name)
