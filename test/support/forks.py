@@ -2,8 +2,8 @@
 
 pytest-xdist starts N Pythons, each of which imports and collects all tests, which for nine of them took as much CPU as
 all linters. Here that is done once. The tests of a file run in one fork, in their order; whoever is free takes the next
-file, in the order of the collection. Files with the same `pytestmark = pytest.mark.together(NAME)` are as one: they share
-what is made once for each fork.
+file, in the order of the collection. Files with the same `pytestmark = pytest.mark.together(NAME)` are as one, since
+they share what is made once for each fork.
 
 A fork that does not come to its end makes the whole run an internal error, whatever the others say.
 """

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 DIRECTORY = Path(__file__).parents[1] / "conf"
+OPTIONS: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
 PLAIN_IN_PATHS = "-._~"  # and letters and digits: RFC 3986, section 2.3
 
 
@@ -20,15 +21,16 @@ def render(template: str, **values: object) -> str:
 
 @functools.cache
 def _environment() -> Any:
-    """The jinja2.Environment that keeps the templates which this process has compiled."""
+    """The jinja2.Environment that keeps the templates which this process has compiled, or found compiled."""
     import jinja2  # control renders nothing before a model is loaded or moved
+
+    from tfsd.stack.compiled_templates import CompiledTemplates
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(DIRECTORY),
         undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
+        bytecode_cache=CompiledTemplates(DIRECTORY, OPTIONS),
+        **OPTIONS,
     )
     environment.filters.update(
         textproto=textproto,

@@ -89,7 +89,7 @@ def _is_brought(name: str) -> bool:
 
 
 def _build_what_is_imported_later(servers: ModelServers, settings: Settings) -> None:
-    """What a worker has once user code imports it, which takes a quarter of a check: our own versions are known to do."""
+    """What a worker has once user code imports it, which takes a quarter of a check: our own versions are known."""
     import grpc
 
     from tfsd.worker.upstream import requests_patch

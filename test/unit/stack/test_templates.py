@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from supervisor.options import ServerOptions
 
 from tfsd.stack import templates
+from tfsd.stack.compiled_templates import CompiledTemplates
 
 ODD = [
     "half plus two",
@@ -145,6 +146,7 @@ def test_a_template_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return original(self, source, name, *more)
 
     monkeypatch.setattr(jinja2.Environment, "compile", note)
+    monkeypatch.setattr(CompiledTemplates, "load_bytecode", lambda self, bucket: None)
     templates._environment.cache_clear()
 
     assert templates.render("monitoring.conf") == templates.render("monitoring.conf")
