@@ -27,6 +27,8 @@ def devices() -> Path:
 
 
 NO_TIME = "There was no time for all that was worth trying"
+#: What the tuner is given, in seconds, until it says that it had time for all: a busy machine needs more.
+TIMES = (20, 60, 180)
 
 
 class Tuned:
@@ -73,8 +75,7 @@ class Tuned:
 def test_a_model_whose_calls_cost_the_same_is_batched(
     devices: Path, quick_model_server: Path, tmp_path: Path
 ) -> None:
-    """A busy machine needs more time, and the tuner says so."""
-    for seconds in (20, 60, 180):
+    for seconds in TIMES:
         words = ("--goal", GOAL, "--time", f"{seconds}s")
         with Tuned(tmp_path, devices / "flat", quick_model_server, *words) as tuned:
             assert tuned.wait() == 0, tuned.text()
@@ -85,9 +86,8 @@ def test_a_model_whose_calls_cost_the_same_is_batched(
     assert (document["verdict"]["kind"], document["verdict"]["batching"]) == ("better", True), tuned.text()
     assert document["environment"]["SAGEMAKER_TFS_ENABLE_BATCHING"] == "true"
     assert "export SAGEMAKER_TFS_ENABLE_BATCHING=true" in tuned.text()
-    if document["trials"][0][
-        "rate"
-    ]:  # a machine may be too busy for the default to keep the goal at any rate
+    # a machine may be too busy for the default to keep the goal at any rate
+    if document["trials"][0]["rate"]:
         assert len(document["pairs"]) >= 5
     page = (tuned.report / "report.html").read_text()
     assert page.count("<svg") == 3
@@ -100,19 +100,22 @@ def test_a_model_whose_requests_cost_the_same_together_is_not_batched(
 ) -> None:
     """A busy machine delays each call, which looks like a cost that batching saves: then trials and pairs have to show
     that it does not. Where nothing with batching was tried there is no need to wait for the pairs."""
-    words = ("--goal", GOAL, "--time", "20s")
-    with Tuned(tmp_path, devices / "linear", quick_model_server, *words) as tuned:
-        tuned.wait_for("pair 1")
-        interrupted = "pair 1" in tuned.text() and "batches of" not in tuned.text()
-        if interrupted:
-            tuned.process.send_signal(signal.SIGINT)
-        assert tuned.wait() == (130 if interrupted else 0), tuned.text()
+    for seconds in TIMES:
+        words = ("--goal", GOAL, "--time", f"{seconds}s")
+        with Tuned(tmp_path, devices / "linear", quick_model_server, *words) as tuned:
+            tuned.wait_for("pair 1")
+            interrupted = "pair 1" in tuned.text() and "batches of" not in tuned.text()
+            if interrupted:
+                tuned.process.send_signal(signal.SIGINT)
+            assert tuned.wait() == (130 if interrupted else 0), tuned.text()
         document = tuned.document()
-        assert document["verdict"]["batching"] is not True, tuned.text()
-        assert "SAGEMAKER_TFS_MAX_BATCH_SIZE" not in document["environment"]
-        if not document["curve"]["batching_may_help"]:
-            assert document["verdict"]["batching"] is False
-            assert "Batching cannot help" in tuned.text()
+        if document["verdict"]["batching"] is not True or NO_TIME not in tuned.text():
+            break
+    assert document["verdict"]["batching"] is not True, tuned.text()
+    assert "SAGEMAKER_TFS_MAX_BATCH_SIZE" not in document["environment"]
+    if not document["curve"]["batching_may_help"]:
+        assert document["verdict"]["batching"] is False
+        assert "Batching cannot help" in tuned.text()
 
 
 def test_ctrl_c_ends_with_what_is_known(devices: Path, quick_model_server: Path, tmp_path: Path) -> None:
