@@ -62,6 +62,8 @@ class Lifecycle:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._versions: dict[str, dict[int, Version]] = {}
+        #: Those that can serve, the newest of a model under None too; `_reconcile` keeps it.
+        self._available: dict[str, dict[int | None, Version]] = {}
         # The first models are loaded by many threads, as the real server does: nobody is served yet.
         self._loaders = ThreadPoolExecutor(4 * cpus(), "load")
         self._unloader = ThreadPoolExecutor(1, "unload")
@@ -105,22 +107,17 @@ class Lifecycle:
     def acquire(self, model: str, number: int | None) -> Version | None:
         """The available version asked for (None: the newest), referenced until `release`; None if there is none."""
         with self._lock:  # for each request: a condition's methods are Python
-            known = self._versions.get(model, {})
-            if number is None:
-                number = max((n for n, v in known.items() if v.state is State.AVAILABLE), default=None)
-                if number is None:
-                    return None
-            version = known.get(number)
-            if version is None or version.state is not State.AVAILABLE:
-                return None
-            version.references += 1
+            known = self._available.get(model)
+            version = None if known is None else known.get(number)
+            if version is not None:
+                version.references += 1
             return version
 
     def release(self, version: Version) -> None:
         """Give back what `acquire` gave."""
         with self._lock:
             version.references -= 1
-            if version.state is State.UNLOADING and not version.references:
+            if not version.references and version.state is State.UNLOADING:
                 self._unloader.submit(self._unload, version)
 
     def states(self, model: str) -> list[tuple[int, State, ServingError | None]]:
@@ -134,9 +131,8 @@ class Lifecycle:
         with self._changed:
             return {
                 (version.model, version.number)
-                for known in self._versions.values()
+                for known in self._available.values()
                 for version in known.values()
-                if version.state is State.AVAILABLE
             }
 
     def wait_available(
@@ -207,7 +203,20 @@ class Lifecycle:
                 log.info("Quiescing servable version %s", version)
                 if not version.references:
                     self._unloader.submit(self._unload, version)
+        self._note_available(model)
         self._changed.notify_all()
+
+    def _note_available(self, model: str) -> None:
+        available: dict[int | None, Version] = {
+            number: version
+            for number, version in self._versions.get(model, {}).items()
+            if version.state is State.AVAILABLE
+        }
+        if available:
+            available[None] = max(available.values(), key=lambda version: version.number)
+            self._available[model] = available
+        else:
+            self._available.pop(model, None)
 
     def _submit_load(self, version: Version) -> None:
         if not self._closed:

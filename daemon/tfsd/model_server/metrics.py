@@ -86,6 +86,11 @@ class Histogram:
             labels = (_OTHERS,) * len(labels)
         return self._cells.setdefault(labels, ([0] * (len(self._bounds) + 1), [0.0]))
 
+    def totals(self) -> list[tuple[int, float]]:
+        """The number and the sum of the values of each set of labels."""
+        with self._lock:
+            return [(sum(counts), total[0]) for counts, total in self._cells.values()]
+
     def render(self) -> Iterator[str]:
         """The lines of its values."""
         with self._lock:
@@ -100,6 +105,22 @@ class Histogram:
             braced = _braced(self._labels, labels)
             yield f"{self.name}_sum{braced} {total!r}"
             yield f"{self.name}_count{braced} {below}"
+
+
+class Total:
+    """What a histogram without labels has taken in, as a counter of its own: the number of values, or their sum."""
+
+    kind = "counter"
+
+    def __init__(self, name: str, histogram: Histogram, of_values: bool) -> None:
+        self.name = name
+        self._histogram = histogram
+        self._of_values = of_values
+
+    def render(self) -> Iterator[str]:
+        """The line of its value, if there is one."""
+        for count, total in self._histogram.totals():
+            yield f"{self.name} {round(total) if self._of_values else count}"
 
 
 class Metrics:
@@ -125,9 +146,9 @@ class Metrics:
         self.load_attempt_count = Counter(f"{model}load_attempt_count", ("model_path", "status"))
         self.load_latency = Counter(f"{model}load_latency", ("model_path",))
         self.warmup_latency = Histogram(f"{serving}model_warmup_latency", _LATENCY, ("model_path", "status"))
-        self.graph_runs = Counter(f"{core}graph_runs")
-        self.graph_run_time = Counter(f"{core}graph_run_time_usecs")
         self.graph_run_times = Histogram(f"{core}graph_run_time_usecs_histogram", _GRAPH_RUN)
+        self.graph_runs = Total(f"{core}graph_runs", self.graph_run_times, of_values=False)
+        self.graph_run_time = Total(f"{core}graph_run_time_usecs", self.graph_run_times, of_values=True)
 
     def record(self, model: str, api: str, entrypoint: str, code: Code, seconds: float) -> None:
         """Count one request for inference.
@@ -137,9 +158,11 @@ class Metrics:
             entrypoint: `GRPC` or `REST`.
             code: its outcome; only requests that went well have a latency, as in the real server.
         """
-        self.request_count.add((model, code.name))
         if code is Code.OK:
             self.request_latency.add(seconds * 1e6, (model, api, entrypoint))
+            self.request_count.add((model, "OK"))  # the name of an enum's member takes as long to find
+        else:
+            self.request_count.add((model, code.name))
 
     def ran(self, model: str, api: str, seconds: float) -> None:
         """A request has been in TensorFlow, or in the queue of batches before it, for so long."""
@@ -152,10 +175,7 @@ class Metrics:
 
     def graph_ran(self, seconds: float) -> None:
         """TensorFlow has run a graph."""
-        micros = seconds * 1e6
-        self.graph_runs.add()
-        self.graph_run_time.add(by=round(micros))
-        self.graph_run_times.add(micros)
+        self.graph_run_times.add(seconds * 1e6)
 
     def loaded(self, path: str, seconds: float | None) -> None:
         """A version was loaded in so much time, or (None) could not be."""

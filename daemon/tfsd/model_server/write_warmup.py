@@ -95,7 +95,8 @@ class Recorder:
         request.model_spec.signature_name = name
         dtypes = self._inputs(name)
         for alias, array in inputs.items():
-            tensors.encode(np.asarray(array), request.inputs[alias], True, dtypes[alias])
+            pieces = tensors.encode(np.asarray(array), True, dtypes[alias])
+            request.inputs[alias].ParseFromString(b"".join(pieces))
         inference.predict(self._servable, request)
         serialized: bytes = request.SerializeToString(deterministic=True)
         return serialized

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -113,7 +114,8 @@ class RunningServer:
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Signal it and return its exit code."""
         if self.exit_code() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has ended by itself just now
+                os.kill(self.pid, number)
             wait_for(lambda: self.exit_code() is not None, "the server to end")
         code = self.exit_code()
         assert code is not None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, cast
 
 from google.protobuf.message import DecodeError
@@ -25,11 +26,12 @@ from tfsd.model_server.core import ServerCore
 from tfsd.model_server.errors import Code, ServingError, invalid
 from tfsd.model_server.metrics import Metrics
 from tfsd.model_server.rpc.method import IsActive, Method
-from tfsd.model_server.rpc.wire import classification_result, field, regression_result
+from tfsd.model_server.rpc.wire import classification_result, predict_response, regression_result
 from tfsd.model_server.runtime import inference
 from tfsd.model_server.runtime.tensors import encode
 from tfsd.model_server.servable import Servable
 from tfsd.model_server.spec import ModelSpec
+from tfsd.model_server.varint import field
 
 _METADATA_FIELD = "signature_def"
 
@@ -99,7 +101,14 @@ class PredictionService:
         self._as_content = as_content
 
     def predict(self, request: Any, is_active: IsActive) -> Any:
-        return self._serve("Predict", _needed(request), lambda servable: self._predict(servable, request))
+        def run(servable: Servable) -> bytes:
+            name = request.model_spec.signature_name or inference.DEFAULT_SIGNATURE
+            outputs = inference.predict(servable, request)
+            dtypes, as_content = servable.output_dtypes(name), self._as_content
+            tensors = {alias: encode(array, as_content, dtypes[alias]) for alias, array in outputs.items()}
+            return predict_response(tensors, _spec_bytes(servable, name))
+
+        return self._serve("Predict", _needed(request), run)
 
     def classify(self, request: Any, is_active: IsActive) -> Any:
         def run(servable: Servable) -> bytes:
@@ -135,22 +144,12 @@ class PredictionService:
     def metadata(self, request: Any, is_active: IsActive) -> Any:
         return metadata(self._core, request)
 
-    def _predict(self, servable: Servable, request: Any) -> Any:
-        outputs = inference.predict(servable, request)
-        response = predict_pb2.PredictResponse()
-        name = request.model_spec.signature_name or inference.DEFAULT_SIGNATURE
-        dtypes = servable.output_dtypes(name)
-        for alias, array in outputs.items():
-            encode(array, response.outputs[alias], self._as_content, dtypes[alias])
-        _fill_spec(response.model_spec, servable, name)
-        return response
-
     def _serve(self, api: str, spec: Any, run: Callable[[Servable], Any]) -> Any:
         """Run one request on its servable, and count it."""
         started = time.perf_counter()
-        code = Code.INTERNAL
+        code, asked = Code.INTERNAL, spec_of(spec)
         try:
-            with self._core.servable(spec_of(spec)) as servable:
+            with self._core.servable(asked) as servable:
                 response = run(servable)
             code = Code.OK
             return response
@@ -158,7 +157,7 @@ class PredictionService:
             code = error.code
             raise
         finally:
-            self._metrics.record(spec.name, api, "GRPC", code, time.perf_counter() - started)
+            self._metrics.record(asked.name, api, "GRPC", code, time.perf_counter() - started)
 
 
 def metadata(core: ServerCore, request: Any) -> Any:
@@ -191,15 +190,14 @@ def _needed(request: Any) -> Any:
     return request.model_spec
 
 
-def _fill_spec(spec: Any, servable: Servable, signature_name: str) -> None:
-    spec.name = servable.name
-    spec.version.value = servable.version
-    spec.signature_name = signature_name or inference.DEFAULT_SIGNATURE
-
-
 def _spec_bytes(servable: Servable, signature_name: str) -> bytes:
-    spec = model_pb2.ModelSpec()
-    _fill_spec(spec, servable, signature_name)
+    return _serialized_spec(servable.name, servable.version, signature_name or inference.DEFAULT_SIGNATURE)
+
+
+@lru_cache
+def _serialized_spec(name: str, version: int, signature_name: str) -> bytes:
+    spec = model_pb2.ModelSpec(name=name, signature_name=signature_name)
+    spec.version.value = version
     return spec.SerializeToString()
 
 

@@ -71,6 +71,7 @@ _RESPONSE_FIELDS = _STATUS_200 + _literal(b"content-type", b"application/grpc")
 _OK_FIELDS = _literal(b"grpc-status", b"0")
 _RESPONSE_HEAD = len(_RESPONSE_FIELDS).to_bytes(3, "big") + bytes((HEADERS, END_HEADERS))
 _TRAILERS_HEAD = len(_OK_FIELDS).to_bytes(3, "big") + bytes((HEADERS, END_HEADERS | END_STREAM))
+_DATA_HEAD = bytes((DATA, 0))
 
 GREETING = frame(
     SETTINGS,
@@ -91,6 +92,26 @@ def response_head(stream: int) -> bytes:
 def response_end(stream: int) -> bytes:
     """The frame that ends it: grpc-status 0."""
     return _TRAILERS_HEAD + stream.to_bytes(4, "big") + _OK_FIELDS
+
+
+def response(stream: int, message: bytes) -> bytes:
+    """A whole answer whose message is in one frame."""
+    number, size = stream.to_bytes(4, "big"), len(message)
+    return b"".join(
+        (
+            _RESPONSE_HEAD,
+            number,
+            _RESPONSE_FIELDS,
+            (size + MESSAGE_HEAD).to_bytes(3, "big"),
+            _DATA_HEAD,
+            number,
+            message_head(size),
+            message,
+            _TRAILERS_HEAD,
+            number,
+            _OK_FIELDS,
+        )
+    )
 
 
 def message_head(size: int) -> bytes:

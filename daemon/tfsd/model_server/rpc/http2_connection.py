@@ -19,7 +19,8 @@ from tfsd.model_server.lead import leave
 from tfsd.model_server.rpc import http2
 from tfsd.model_server.rpc.http2 import BadConnection, CallHead, HeaderReader
 
-_READ_SIZE = 256 * 1024
+#: Bytes that are read first, and while so many come. Memory for the latter is dearer than a small call.
+_FIRST_READ, _READ_SIZE = 60 * 1024, 256 * 1024
 _TOP_UP = 1 << 30  # bytes received after which the client may send as many again
 _MAX_DUE = 10_000  # frames that answer PING and SETTINGS, which a client leaves unread
 _WAIT_SECONDS = 1.0
@@ -68,7 +69,8 @@ class Connection:
         self._due = deque([http2.GREETING])  # frames that ask nobody's leave
         self._sending = threading.Lock()
         self._unsent = b""  # the rest of a frame that was due; belongs to whoever is sending
-        self._windows = threading.Condition(threading.Lock())
+        self._window_lock = threading.Lock()  # taken for each answer: a condition's methods are Python
+        self._windows = threading.Condition(self._window_lock)
         self._window = self._stream_window = http2.DEFAULT_WINDOW
         self._frame_size = http2.DEFAULT_FRAME
 
@@ -83,16 +85,18 @@ class Connection:
         Raises BadConnection, OSError: the connection has to be closed; EOFError: the client has closed it.
         """
         complete: list[Call] = []
+        size = _FIRST_READ
         while True:
             try:
-                data = self.sock.recv(_READ_SIZE)
+                data = self.sock.recv(size)
             except BlockingIOError:
                 break
             if not data:
                 raise EOFError
             self._parse(self._buffer + data if self._buffer else data, complete)
-            if len(data) < _READ_SIZE:
+            if len(data) < size:
                 break
+            size = _READ_SIZE
         if self.has_unsent:
             self.flush()
         return complete
@@ -127,13 +131,13 @@ class Connection:
             payload = _unpadded(flags, payload)
             if flags & http2.HAS_PRIORITY:
                 payload = payload[5:]
-            self._header_block(stream, flags, bytearray(payload), complete)
+            self._header_block(stream, flags, payload, complete)
         elif kind == http2.CONTINUATION:
             if self._block is None:
                 raise BadConnection(http2.PROTOCOL_ERROR)
             _, first_flags, block = self._block
-            block += payload
             ended = flags & http2.END_HEADERS
+            block += payload
             self._header_block(stream, first_flags | ended, block, complete)
         elif kind == http2.WINDOW_UPDATE:
             self._more_window(stream, payload)
@@ -149,11 +153,11 @@ class Connection:
         elif kind == http2.PUSH:
             raise BadConnection(http2.PROTOCOL_ERROR)
 
-    def _header_block(self, stream: int, flags: int, block: bytearray, complete: list[Call]) -> None:
+    def _header_block(self, stream: int, flags: int, block: bytes | bytearray, complete: list[Call]) -> None:
         if len(block) > http2.MAX_HEADER_BLOCK:
             raise BadConnection(http2.ENHANCE_YOUR_CALM)
         if not flags & http2.END_HEADERS:
-            self._block = (stream, flags, block)
+            self._block = (stream, flags, bytearray(block))
             return
         self._block = None
         head = self._headers.read(bytes(block))
@@ -259,17 +263,15 @@ class Connection:
 
     def answer(self, call: Call, response: bytes) -> None:
         """Send a message and a status of OK; waits while the client does not read."""
-        head = http2.response_head(call.stream)
         size = len(response) + http2.MESSAGE_HEAD
-        with self._windows:
+        with self._window_lock:
             fits = size <= self._frame_size and size <= self._window and size <= call.window
             if fits:
                 self._window -= size
         if fits:
-            data = http2.frame(http2.DATA, 0, call.stream, http2.message_head(len(response)) + response)
-            self._finish(call, [head + data + http2.response_end(call.stream)])
+            self._finish(call, [http2.response(call.stream, response)])
             return
-        self._send([head])
+        self._send([http2.response_head(call.stream)])
         body = memoryview(http2.message_head(len(response)) + response)
         while body:
             room = self._wait_for_window(call, len(body))
@@ -324,12 +326,11 @@ class Connection:
             self.flush()
 
     def _send_all(self, parts: Sequence[Any]) -> None:
-        total = sum(map(len, parts))
         try:
             sent = self.sock.send(parts[0]) if len(parts) == 1 else self.sock.sendmsg(parts)
         except BlockingIOError:
             sent = 0
-        if sent == total:
+        if sent == sum(map(len, parts)):
             return
         leave()
         rest = memoryview(b"".join(parts))[sent:]

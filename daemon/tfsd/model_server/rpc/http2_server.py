@@ -102,7 +102,9 @@ class Http2Server:
     def _serve(self) -> None:
         while not self._ended:
             self._lead.take()
-            self._run(self._next())  # which the last leader has read
+            with self._counting:
+                call = self._next()
+            self._run(call)  # which the last leader has read
             while self._lead.mine and not self._ended:
                 for fd, _ in self._epoll.poll(None, _MAX_EVENTS):
                     try:
@@ -156,10 +158,8 @@ class Http2Server:
             self._close(fd)
             return
         self._watch(fd, select.EPOLLIN | (select.EPOLLOUT if connection.has_unsent else 0))
-        for call in calls:
-            if not self._admit(call):
-                connection.fail(call, exhausted())
-        self._run(self._next())
+        if calls:
+            self._run(self._admit(calls))
 
     def _watch(self, fd: int, events: int) -> None:
         """Have epoll look for these events of a connection."""
@@ -170,22 +170,24 @@ class Http2Server:
         elif events != before:
             self._epoll.modify(fd, events)
 
-    def _admit(self, call: Call) -> bool:
-        """Queue a call, if there may be one more."""
+    def _admit(self, calls: list[Call]) -> Call | None:
+        """Queue as many calls as there may be more, and refuse the others; returns one as `_next` does."""
         with self._counting:
-            if self._limit is not None and self._calls >= self._limit:
-                return False
-            self._calls += 1
-            self._waiting.append(call)
-            return True
+            room = len(calls) if self._limit is None else max(0, self._limit - self._calls)
+            admitted = calls[:room]
+            self._calls += len(admitted)
+            self._waiting.extend(admitted)
+            call = self._next()
+        for refused in calls[room:]:
+            refused.connection.fail(refused, exhausted())
+        return call
 
     def _next(self) -> Call | None:
-        """The call that has waited longest, if one more may run; whoever takes it calls `_run`."""
-        with self._counting:
-            if not self._waiting or self._running >= self._most:
-                return None
-            self._running += 1
-            return self._waiting.popleft()
+        """The call that has waited longest, if one more may run; whoever takes it calls `_run`. The lock is held."""
+        if not self._waiting or self._running >= self._most:
+            return None
+        self._running += 1
+        return self._waiting.popleft()
 
     def _run(self, call: Call | None) -> None:
         """Run a call and then whichever waits."""
@@ -195,11 +197,10 @@ class Http2Server:
             except Exception:
                 log.exception("A call failed: a defect of this server.")
                 call.connection.give_up()
-            finally:
-                with self._counting:
-                    self._calls -= 1
-                    self._running -= 1
-            call = self._next()
+            with self._counting:
+                self._calls -= 1
+                self._running -= 1
+                call = self._next()
 
     def _answer(self, call: Call) -> None:
         connection = call.connection

@@ -1,23 +1,20 @@
-"""Results of classifications and regressions in protobuf's wire form.
+"""Results in protobuf's wire form.
 
-Written by hand because a label may be no UTF-8: the real server sends such bytes as they are, and the message
-classes refuse them.
+Written by hand: those of classifications and regressions because a label may be no UTF-8, which the real server sends
+as it is and the message classes refuse, a prediction because a message class would copy its tensors twice.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
+from tfsd.model_server.errors import Code, ServingError
 from tfsd.model_server.runtime.inference import Classification
-from tfsd.model_server.varint import varint
+from tfsd.model_server.varint import field, varint
 
 _NO_SCORE = bytes(4)
-
-
-def field(number: int, payload: bytes) -> bytes:
-    """A field whose value is bytes, a string or a message."""
-    return varint(number << 3 | 2) + varint(len(payload)) + payload
+MAX_MESSAGE = 2**31 - 1
 
 
 def _float(number: int, value: float) -> bytes:
@@ -40,3 +37,22 @@ def _class(label: bytes, score: float) -> bytes:
 def regression_result(values: Iterable[float]) -> bytes:
     """A `RegressionResult`: regressions = 1 { value = 1 }."""
     return b"".join(field(1, _float(1, value)) for value in values)
+
+
+def predict_response(tensors: Mapping[str, Sequence[bytes]], spec: bytes) -> bytes:
+    """A `PredictResponse`: outputs = 1 { key = 1, value = 2 }, model_spec = 2.
+
+    Args:
+        tensors: output alias -> the pieces of a serialized `TensorProto`.
+        spec: a serialized `ModelSpec`.
+    Raises ServingError: INTERNAL, it is larger than a message can be.
+    """
+    pieces: list[bytes] = []
+    for alias, tensor in tensors.items():
+        size = sum(map(len, tensor))
+        head = field(1, alias.encode()) + b"\x12" + varint(size)
+        pieces += (b"\x0a" + varint(len(head) + size), head, *tensor)
+    pieces.append(field(2, spec))
+    if sum(map(len, pieces)) > MAX_MESSAGE:
+        raise ServingError(Code.INTERNAL, "The response is larger than 2 GiB, which no message may be.")
+    return b"".join(pieces)

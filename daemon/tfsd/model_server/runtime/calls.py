@@ -56,6 +56,7 @@ class Call:
             inputs no larger than some that were computed in `SHORT`. One that takes `LONG` is a surprise, after
             which that must be seen again, and after `MAX_SURPRISES` it is not tried any more.
         bounded: whether calls in the caller's thread may be tried at all.
+        ran: told the seconds that each call took which went well.
     """
 
     def __init__(
@@ -65,14 +66,14 @@ class Call:
         fetches: Iterable[str],
         timeout_ms: int | None,
         bounded: bool,
+        ran: Callable[[float], None],
     ) -> None:
-        options = config_pb2.CallableOptions()
-        options.feed.extend(feeds)
-        options.fetch.extend(fetches)
+        self._session = session
+        self._feeds, self._fetches = list(feeds), list(fetches)
+        self._ran = ran
+        options = self._tensors()
         if timeout_ms is not None:
             options.run_options.timeout_in_ms = timeout_ms
-        self._session = session
-        self._options = options
         # Session.make_callable() cannot set a time limit without the slow path through Session.run()
         self._on_threads: Run = session._make_callable_from_options(options)
         self._here: Run | None = None
@@ -83,19 +84,29 @@ class Call:
         """The values fetched. Other Python threads go on meanwhile, and one of them takes the lead (`lead`) unless the
         call is known to be short."""
         size, here = self._size(arrays), self._here
-        started, computed = time.perf_counter(), time.thread_time()
         if here is None or size > self._short_size:
             leave()
+            started = time.perf_counter()
             values = self._on_threads(*arrays)
-            if time.perf_counter() - started < SHORT and size < _UNKNOWN and self._surprises < MAX_SURPRISES:
+            seconds = time.perf_counter() - started
+            if seconds < SHORT and size < _UNKNOWN and self._surprises < MAX_SURPRISES:
                 self._learn(size)
-            return values
-        values = here(*arrays)
-        # On a busy machine a thread waits for a CPU as well: that says nothing of the model.
-        if time.perf_counter() - started > LONG and time.thread_time() - computed > LONG:
-            self._surprises += 1
-            self._short_size = -1
+        else:
+            computed, started = time.thread_time(), time.perf_counter()
+            values = here(*arrays)
+            seconds = time.perf_counter() - started
+            # On a busy machine a thread waits for a CPU as well: that says nothing of the model.
+            if seconds > LONG and time.thread_time() - computed > LONG:
+                self._surprises += 1
+                self._short_size = -1
+        self._ran(seconds)
         return values
+
+    def _tensors(self) -> config_pb2.CallableOptions:
+        options = config_pb2.CallableOptions()
+        options.feed.extend(self._feeds)
+        options.fetch.extend(self._fetches)
+        return options
 
     @staticmethod
     def _size(arrays: Iterable[np.ndarray]) -> float:
@@ -107,7 +118,7 @@ class Call:
     def _learn(self, size: float) -> None:
         """Inputs of so many bytes were computed in a short time."""
         if self._here is None:
-            options = config_pb2.CallableOptions.FromString(self._options.SerializeToString())
+            options = self._tensors()  # a time limit would cost time, and cannot stop this thread
             options.run_options.inter_op_thread_pool = _CALLERS_THREAD
             self._here = self._session._make_callable_from_options(options)
         self._short_size = max(self._short_size, size)

@@ -31,12 +31,14 @@ def predict(servable: Servable, request: Any, timeout_ms: int | None = None) -> 
         that do not fit it, or what the graph says.
     """
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
-    signature = servable.signature(name)
-    if signature is None:
+    signature, wanted = servable.signature(name), servable.input_dtypes(name)
+    if signature is None or wanted is None:
         raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
     check_predict(servable, signature)
-    _check_inputs(signature, request.inputs)
-    inputs = {alias: decode(request.inputs[alias], alias) for alias in request.inputs}
+    protos = dict(request.inputs)
+    if protos.keys() != wanted.keys():
+        _check_inputs(signature, protos)
+    inputs = {alias: decode(proto, alias) for alias, proto in protos.items()}
     return servable.run(name, inputs, _output_aliases(signature, request.output_filter), timeout_ms)
 
 
@@ -45,8 +47,10 @@ def check_predict(servable: Servable, signature: Any) -> None:
 
     Raises ServingError: INTERNAL, as the real server.
     """
+    if not servable.check_method_names:
+        return
     methods = (PREDICT, CLASSIFY, REGRESS)
-    if servable.check_method_names and signature.method_name not in methods:
+    if signature.method_name not in methods:
         raise ServingError(
             Code.INTERNAL,
             f"Expected prediction signature method_name to be one of {{{', '.join(methods)}}}. "
@@ -55,9 +59,8 @@ def check_predict(servable: Servable, signature: Any) -> None:
 
 
 def _check_inputs(signature: Any, given: Iterable[str]) -> None:
+    """Inputs that are not exactly a signature's. Raises ServingError, unless those missing have defaults."""
     sent, wanted = set(given), set(signature.inputs)
-    if sent == wanted:
-        return
     if len(sent) > len(wanted) or (len(sent) < len(wanted) and not signature.defaults):
         raise invalid(
             f"input size does not match signature: {len(sent)}!={len(wanted)} len({{{_join(sent)}}}) != "

@@ -155,12 +155,10 @@ class SessionServable:
         key = (signature_name, outputs, timeout)
         try:
             call = self._calls.get(key) or self._prepare(key)
-            started = time.perf_counter()
             values = call(list(inputs.values()))
-            self._metrics.graph_ran(time.perf_counter() - started)
         except Exception as error:
             raise serving_error(error) from None
-        return {alias: _array(value) for alias, value in zip(outputs, values, strict=True)}
+        return dict(zip(outputs, map(_array, values), strict=True))
 
     def _prepare(self, key: tuple[str, tuple[str, ...], int | None]) -> Call:
         leave()
@@ -170,7 +168,9 @@ class SessionServable:
         fetches = [signature.outputs[alias].name for alias in outputs]
         with self._lock:
             if key not in self._calls:
-                self._calls[key] = Call(self._session, feeds, fetches, timeout, self._bounded)
+                self._calls[key] = Call(
+                    self._session, feeds, fetches, timeout, self._bounded, self._metrics.graph_ran
+                )
             return self._calls[key]
 
     def _queue(self, signature_name: str, outputs: tuple[str, ...]) -> BatchQueue:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
 from tfsd.model_server.errors import Code, ServingError, invalid
-from tfsd.model_server.varint import varint
+from tfsd.model_server.varint import field, varint
 
 TensorProto = tensor_pb2.TensorProto
 MAX_DIMS = 64  # of an array in NumPy; TensorShape::MaxDimensions() is 254
@@ -39,6 +40,7 @@ _RAW_TAGS = {
     types_pb2.DT_COMPLEX128: b"\x62",
     types_pb2.DT_BOOL: b"\x5a",
 }
+_CONTENT_TAG = b"\x22"
 
 
 def decode(proto: Any, alias: str) -> np.ndarray:
@@ -49,60 +51,54 @@ def decode(proto: Any, alias: str) -> np.ndarray:
     Raises ServingError: INVALID_ARGUMENT `tensor parsing error: ALIAS`.
     """
     try:
-        shape = _shape(proto.tensor_shape)
-        if proto.dtype == types_pb2.DT_STRING:
-            return _strings(proto, shape)
-        return _numbers(proto, shape)
+        shape, count = _shape(proto.tensor_shape)
+        read = _strings if proto.dtype == types_pb2.DT_STRING else _numbers
+        return read(proto, count).reshape(shape)
     except (ValueError, KeyError, OverflowError, MemoryError, IndexError):
         raise invalid(f"tensor parsing error: {alias}") from None
 
 
-def _shape(proto: Any) -> tuple[int, ...]:
-    shape = tuple(dim.size for dim in proto.dim)
-    if len(shape) > MAX_DIMS or any(size < 0 for size in shape):
-        raise ValueError("not a full shape")
+def _shape(proto: Any) -> tuple[list[int], int]:
+    """A shape, and how many elements it has."""
+    shape = [dim.size for dim in proto.dim]
+    if len(shape) > MAX_DIMS:
+        raise ValueError("too many dimensions")
     elements = 1
     for size in shape:
         elements *= size
-        if elements > _MAX_ELEMENTS:
-            raise ValueError("too many elements")
-    return shape
+        if size < 0 or elements > _MAX_ELEMENTS:
+            raise ValueError("not a full shape, or too many elements")
+    return shape, elements
 
 
-def _elements(shape: tuple[int, ...]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
-
-
-def _numbers(proto: Any, shape: tuple[int, ...]) -> np.ndarray:
-    field, wire = _BY_NUMBER[proto.dtype]
+def _numbers(proto: Any, count: int) -> np.ndarray:
+    name, wire = _BY_NUMBER[proto.dtype]
     dtype = _NUMPY[proto.dtype]
-    count = _elements(shape)
-    if count and proto.tensor_content:
-        if len(proto.tensor_content) != count * dtype.itemsize:
+    if count and (content := proto.tensor_content):
+        if len(content) != count * dtype.itemsize:
             raise ValueError("tensor_content has another size than the shape")
-        if dtype == np.bool_ and max(proto.tensor_content) > 1:
+        if dtype == np.bool_ and max(content) > 1:
             raise ValueError("a bool is neither 0 nor 1")
-        return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
-    raw = np.fromiter(getattr(proto, field), wire) if count else np.empty(0, wire)
-    return _fill(_as_dtype(raw, dtype), count, dtype).reshape(shape)
+        return np.frombuffer(content, dtype)
+    raw = np.fromiter(getattr(proto, name), wire) if count else np.empty(0, wire)
+    return _fill(_as_dtype(raw, dtype), count, dtype)
 
 
 def _as_dtype(raw: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Values of a proto field as the tensor's type: pairs for complex, bits for half, wrapped for small ints."""
+    if raw.dtype == dtype:
+        return raw
     if dtype.kind == "c":
         return raw[: len(raw) // 2 * 2].view(dtype)
     if raw.dtype == np.int32 and dtype.kind not in "iu":  # half and bfloat16 bits, quantized integers
         bits = np.dtype(f"{'u' if dtype.names is None else 'i'}{dtype.itemsize}")
         return raw.astype(bits).view(dtype)
-    return raw.astype(dtype, copy=False)
+    return raw.astype(dtype)
 
 
 def _fill(values: np.ndarray, count: int, dtype: np.dtype) -> np.ndarray:
     if len(values) >= count:
-        return values[:count]
+        return values if len(values) == count else values[:count]
     if not len(values):
         return np.zeros(count, dtype)
     result = np.empty(count, dtype)
@@ -111,8 +107,7 @@ def _fill(values: np.ndarray, count: int, dtype: np.dtype) -> np.ndarray:
     return result
 
 
-def _strings(proto: Any, shape: tuple[int, ...]) -> np.ndarray:
-    count = _elements(shape)
+def _strings(proto: Any, count: int) -> np.ndarray:
     values = (
         _string_content(proto.tensor_content, count) if proto.tensor_content else proto.string_val[:count]
     )
@@ -121,7 +116,7 @@ def _strings(proto: Any, shape: tuple[int, ...]) -> np.ndarray:
     array[: len(values)] = values
     if 0 < len(values) < count:
         array[len(values) :] = values[-1]
-    return array.reshape(shape)
+    return array
 
 
 def _string_content(content: bytes, count: int) -> list[bytes]:
@@ -146,34 +141,36 @@ def _string_content(content: bytes, count: int) -> list[bytes]:
     return values
 
 
-def encode(array: np.ndarray, proto: Any, as_content: bool, dtype: int) -> None:
-    """Write an array into an empty `TensorProto`, in the typed field or (`as_content`) as tensor_content.
+def encode(array: np.ndarray, as_content: bool, dtype: int) -> list[bytes]:
+    """The pieces of a serialized `TensorProto`, with the values in the typed field or (`as_content`) as tensor_content.
 
     Args:
         dtype: the `DataType`; the array's own does not tell quantized integers from plain ones.
     Raises ServingError: UNIMPLEMENTED for a type that has no field.
     """
-    proto.dtype = dtype
-    proto.tensor_shape.SetInParent()
-    for size in array.shape:
-        proto.tensor_shape.dim.add(size=size)
+    head = _head(dtype, array.shape)
     if dtype == types_pb2.DT_STRING:
         values = array.ravel().tolist()
-        if as_content:
-            proto.tensor_content = b"".join([varint(len(value)) for value in values] + values)
-        else:
-            proto.string_val.extend(values)
+        if not as_content:
+            return [head, TensorProto(string_val=values).SerializeToString()]
+        raw, tag = b"".join([varint(len(value)) for value in values] + values), _CONTENT_TAG
     elif as_content:
-        proto.tensor_content = array.tobytes()
+        raw, tag = array.tobytes(), _CONTENT_TAG
     elif dtype in _RAW_TAGS:
-        if array.size:
-            raw = array.tobytes()
-            proto.MergeFromString(_RAW_TAGS[dtype] + varint(len(raw)) + raw)
+        raw, tag = array.tobytes(), _RAW_TAGS[dtype]
     else:
-        _extend(proto, array, dtype)
+        return [head, _in_field(array, dtype)]
+    return [head + tag + varint(len(raw)), raw] if raw else [head]
 
 
-def _extend(proto: Any, array: np.ndarray, dtype: int) -> None:
+@lru_cache(256)
+def _head(dtype: int, shape: tuple[int, ...]) -> bytes:
+    """The fields of a `TensorProto` before its values."""
+    dims = [field(2, b"\x08" + varint(size) if size else b"") for size in shape]
+    return b"\x08" + varint(dtype) + field(2, b"".join(dims))
+
+
+def _in_field(array: np.ndarray, dtype: int) -> bytes:
     if dtype not in _BY_NUMBER:
         raise ServingError(
             Code.UNIMPLEMENTED, f"Cannot write a tensor of type {types_pb2.DataType.Name(dtype)}"
@@ -183,4 +180,4 @@ def _extend(proto: Any, array: np.ndarray, dtype: int) -> None:
         flat = flat[array.dtype.names[0]]
     elif array.dtype.kind not in "iu":
         flat = flat.view(np.uint16)
-    getattr(proto, _BY_NUMBER[dtype][0]).extend(flat.tolist())
+    return TensorProto(**{_BY_NUMBER[dtype][0]: flat.tolist()}).SerializeToString()

@@ -131,10 +131,13 @@ def test_string_content() -> None:
 
 
 def round_trip(array: np.ndarray, as_content: bool) -> tuple[np.ndarray, tensor_pb2.TensorProto]:
-    proto = tensor_pb2.TensorProto()
     dtype = tf.string if array.dtype == object else tf.as_dtype(array.dtype)
-    tensors.encode(array, proto, as_content, dtype.as_datatype_enum)
+    proto = encoded(array, as_content, dtype.as_datatype_enum)
     return tensors.decode(proto, "x"), proto
+
+
+def encoded(array: np.ndarray, as_content: bool, dtype: int) -> tensor_pb2.TensorProto:
+    return tensor_pb2.TensorProto.FromString(b"".join(tensors.encode(array, as_content, dtype)))
 
 
 @pytest.mark.parametrize("as_content", [False, True])
@@ -164,8 +167,7 @@ def test_strings_round_trip(as_content: bool, values: list[Any]) -> None:
 
 
 def test_quantized_integers_are_written_as_such() -> None:
-    proto = tensor_pb2.TensorProto()
-    tensors.encode(np.array([-3, 4], np.int8), proto, False, types_pb2.DT_QINT8)
+    proto = encoded(np.array([-3, 4], np.int8), False, types_pb2.DT_QINT8)
     assert list(proto.int_val) == [-3, 4]
     assert proto.dtype == types_pb2.DT_QINT8
     assert tensors.decode(proto, "x").tolist() == [(-3,), (4,)]

@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
 from tfsd.model_server.errors import Code, ServingError
@@ -23,6 +24,9 @@ class Servable:
         definition.inputs["x"].dtype = 1
         definition.outputs["y"].dtype = 1
         return definition
+
+    def input_dtypes(self, name: str) -> Any:
+        return {"x": types_pb2.DT_FLOAT}
 
     def run(
         self, name: str, inputs: Any, outputs: Any = None, timeout_ms: int | None = None, api: str = "Predict"
