@@ -1,9 +1,9 @@
 """Deploys an image with the SageMaker Python SDK's local mode, as its users do, and prints the answers as JSON.
 
-usage: python sagemaker_local.py IMAGE MODEL.tar.gz DIRECTORY endpoint|handlers|transform=PORT …
+usage: python sagemaker_local.py IMAGE DIRECTORY endpoint|handlers|transform=PORT …
 
-Run by test_sagemaker_sdk.py in the SDK's own environment, where nothing of tfsd is; DIRECTORY is for its files. What is
-named is done side by side, in forks, since to import the SDK takes several seconds of CPU.
+Run by test_sagemaker_sdk.py in the SDK's own environment, where nothing of tfsd is; DIRECTORY has archives of one model
+and of two, and takes our files. What is named is done side by side, in forks: to import the SDK takes seconds of CPU.
 """
 
 from __future__ import annotations
@@ -36,11 +36,9 @@ def output_handler(response, context):
 """
 
 
-def main(image: str, archive: str, directory: Path, ports: dict[str, int]) -> None:
+def main(image: str, directory: Path, ports: dict[str, int]) -> None:
     with ProcessPoolExecutor(len(ports), multiprocessing.get_context("fork")) as forks:
-        answers = {
-            verb: forks.submit(answer, image, archive, port, directory, verb) for verb, port in ports.items()
-        }
+        answers = {verb: forks.submit(answer, image, port, directory, verb) for verb, port in ports.items()}
     said = {verb: _result(future) for verb, future in answers.items()}
     print(f"\n{json.dumps(said)}")  # the SDK prints dots without an end
 
@@ -50,7 +48,8 @@ def _result(future: Future[dict[str, Any]]) -> dict[str, Any]:
     return {"failed": "".join(traceback.format_exception(error))} if error else future.result()
 
 
-def answer(image: str, archive: str, port: int, parent: Path, verb: str) -> dict[str, Any]:
+def answer(image: str, port: int, parent: Path, verb: str) -> dict[str, Any]:
+    archive = parent / ("two.tar.gz" if verb == "endpoint" else "one.tar.gz")
     directory = parent / verb
     directory.mkdir()
     session = LocalSession(sagemaker_config=CONFIG)
@@ -121,5 +120,5 @@ def transform(common: dict[str, Any], directory: Path) -> dict[str, Any]:
 VERBS = {"endpoint": endpoint, "handlers": handlers, "transform": transform}
 
 if __name__ == "__main__":
-    wanted = dict(word.split("=") for word in sys.argv[4:])
-    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), {verb: int(port) for verb, port in wanted.items()})
+    wanted = dict(word.split("=") for word in sys.argv[3:])
+    main(sys.argv[1], Path(sys.argv[2]), {verb: int(port) for verb, port in wanted.items()})

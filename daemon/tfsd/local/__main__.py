@@ -1,6 +1,7 @@
 """The verbs of bin/local: serve a model directory on this machine, and test, debug and measure it.
 
-Runs inside the environment that bin/local made. Never used in a container, whose entry point is `serve`.
+Runs inside the environment that bin/local made. Never used in a container, whose entry point is `serve`. A verb that
+speaks HTTP imports its module itself: to import `requests` takes longer than all that the other verbs need.
 """
 
 from __future__ import annotations
@@ -13,16 +14,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tfsd.errors import StartError, os_problem, sentence
-from tfsd.local import replay, warmup
-from tfsd.local.first_request import Request
-from tfsd.local.stack import LocalError, serve
+from tfsd.local.errors import LocalError
 from tfsd.run_dir import RunDir
 
 ROOT = Path(__file__).resolve().parents[3]
 DEFAULT_RUN_DIR = ROOT / ".run"
 DEFAULT_SAGEMAKER_DATA = ROOT / ".sagemaker"
 EXAMPLE = ROOT / "examples" / "digits"
-EXAMPLE_REQUEST = Request("application/x-image", EXAMPLE / "sample.png")
 CHECKS = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], ["lint-imports", "--no-logo"])
 TEST_PROCESSES = 2
 BENCHMARKS = ROOT / "test" / "bench"
@@ -44,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(words: list[str]) -> int:
+    from tfsd.local.first_request import Request
+    from tfsd.local.stack import serve
+
     parser = argparse.ArgumentParser(prog="bin/local serve")
     parser.add_argument("model", nargs="?", type=Path, help="a model directory or a model.tar.gz")
     parser.add_argument("--port", type=int, help="port of the endpoint")
@@ -60,8 +61,21 @@ def _serve(words: list[str]) -> int:
         environ["SAGEMAKER_BIND_TO_PORT"] = str(options.port)
     run_dir, verbose = RunDir(options.run_dir.absolute()), options.verbose
     if options.model is None and not environ.get("SAGEMAKER_BASE_DIR"):
-        return serve(EXAMPLE, run_dir, environ, EXAMPLE_REQUEST, verbose=verbose)
+        request = Request("application/x-image", EXAMPLE / "sample.png")
+        return serve(EXAMPLE, run_dir, environ, request, verbose=verbose)
     return serve(options.model, run_dir, environ, verbose=verbose)
+
+
+def _replay(words: list[str]) -> int:
+    from tfsd.local import replay
+
+    return replay.main(words)
+
+
+def _warmup(words: list[str]) -> int:
+    from tfsd.local import warmup
+
+    return warmup.main(words)
 
 
 def _sagemaker(words: list[str]) -> int:
@@ -139,8 +153,8 @@ def _exec(words: list[str]) -> int:
 
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "serve": _serve,
-    "replay": replay.main,
-    "warmup": warmup.main,
+    "replay": _replay,
+    "warmup": _warmup,
     "tune": _tune,
     "sagemaker": _sagemaker,
     "test": _test,

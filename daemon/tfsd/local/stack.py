@@ -9,18 +9,15 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tfsd.errors import StartError, sentence
+from tfsd.errors import sentence
 from tfsd.local.child import Child
+from tfsd.local.errors import LocalError
 from tfsd.local.first_request import Request, show_loading, show_request
 from tfsd.local.model_argument import base_dir
 from tfsd.run_dir import RunDir
 from tfsd.settings import Settings, SettingsError
 
 LOOPBACK = "127."
-
-
-class LocalError(StartError):
-    """What was asked for cannot be done here; the text says why."""
 
 
 def serve(
