@@ -93,6 +93,7 @@ setup(
             "playwright",
             "pytest",
             "pytest-timeout",
+            "pytest-xdist",
             "pyyaml",
             "rich",
             "ruff",

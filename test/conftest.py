@@ -2,7 +2,8 @@
 
 A loaded machine may be slow at any time, so that no example has a deadline. pytest-timeout ends a test by an exception
 in Python code, once: what blocks in C, a finalizer after it, or gevent's loop would wait on. So each phase of a test
-has a limit above that one, by a thread of C's: it prints all stacks and ends the process.
+has a limit above that one, by a thread of C's: it prints all stacks and ends the process. A test run that lost a
+process is no test run, whatever the others say.
 """
 
 from __future__ import annotations
@@ -12,13 +13,12 @@ import gc
 import os
 import signal
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 import tfsd.model_server  # noqa: F401  before TensorFlow, whose import takes half as long without Keras
-
-pytest_plugins = ["support.forks"]
 
 MORE_SECONDS = 60  # than pytest-timeout gives
 
@@ -27,6 +27,7 @@ settings.register_profile("deep", parent=settings.get_profile("tfsd"), max_examp
 settings.load_profile("tfsd")
 
 STDERR = pytest.StashKey[int]()
+LOST = pytest.StashKey[bool]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -64,3 +65,16 @@ def _bounded(item: pytest.Item) -> Generator[None]:
         return (yield)
     finally:
         faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """One of pytest-xdist's processes has ended, in order or not."""
+    if error is not None:
+        node.config.stash[LOST] = True
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.config.stash.get(LOST, False):
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR

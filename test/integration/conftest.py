@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from support import forked_model_server, preloaded_model_server
-from support.forks import shared_directory
 from support.models import built_models
 from support.multi_model import MultiModelStack, StartMultiModelStack
 from support.stack import RunningStack
@@ -70,9 +69,11 @@ def models() -> Path:
 
 
 @pytest.fixture(scope="session")
-def preloaded(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The socket of the process that model servers are forked from: one for all processes of this test run."""
-    directory = shared_directory(pytestconfig, tmp_path_factory.getbasetemp())
+    directory = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        directory = directory.parent
     with preloaded_model_server.shared(directory / "preloaded") as path:
         yield path
 

@@ -12,8 +12,6 @@ import requests
 
 from support.stack import RunningStack
 
-pytestmark = pytest.mark.together("plain_stack")
-
 TWO = "tfs-model-name=half_plus_two,tfs-model-version=123"  # x / 2 + 2
 MATRIX = "tfs-model-name=matrix"  # three numbers to their sum, and to themselves times ten
 MULTI = "tfs-model-name=multi"  # a, b to their sum and product

@@ -12,8 +12,6 @@ import pytest
 from support.stack import RunningStack
 from tfsd.stack import nginx
 
-pytestmark = pytest.mark.together("plain_stack")
-
 PARTS = {
     "a saved model": "half_plus_two/123/saved_model.pb",
     "a saved model without a version": "half_plus_two/saved_model.pb",

@@ -13,8 +13,6 @@ import requests
 from support.raw_http import RawConnection, exchange
 from support.stack import RunningStack
 
-pytestmark = pytest.mark.together("plain_stack")
-
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 ONE = '{"instances": [1.0]}'  # goes straight to the model server
 REGRESS = '{"signature_name": "regress_x_to_y", "examples": [{"x": 1.0}, {"x": 2.0}]}'

@@ -16,8 +16,6 @@ from integration.conftest import StartStack
 from support.code import add_model
 from support.stack import RunningStack
 
-pytestmark = pytest.mark.together("plain_stack")
-
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [
     "--no-sandbox",
