@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
+from typing import NamedTuple
 
 from tfsd.model_server.rest.http_uri import split_target
 from tfsd.model_server.rest.remembered import remembered
@@ -156,7 +157,7 @@ class RequestReader:
 
     def next(self) -> Request | None:
         """The next request, or None until more bytes come. Raises BadRequest."""
-        if self._request is None and not self._read_head():
+        if self._request is None and not (self._pending and self._read_head()):
             return None
         if self._chunked and not self._read_chunks():
             return None
@@ -171,40 +172,29 @@ class RequestReader:
         return request
 
     def _read_head(self) -> bool:
-        while self._pending[:2] == b"\r\n":  # some clients end a body with a line break that is not counted
-            del self._pending[:2]
-        end = self._pending.find(b"\r\n\r\n")
+        pending = self._pending
+        while pending.startswith(b"\r\n"):  # some clients end a body with a line break that is not counted
+            del pending[:2]
+        end = pending.find(b"\r\n\r\n")
         after = end + 4
-        if end < 0 or b"\n\n" in self._pending[:end]:
-            match = _HEAD_END.search(self._pending)
+        if end < 0 or pending.find(b"\n\n", 0, end) >= 0:
+            match = _HEAD_END.search(pending)
             if match is None:
-                if len(self._pending) > MAX_HEAD:
+                if len(pending) > MAX_HEAD:
                     raise BadRequest(400)
                 return False
             end, after = match.span()
         if after > MAX_HEAD:
             raise BadRequest(400)
-        head = self._pending[:end].decode("latin-1")
-        self._request = request = parse_head(head)
-        del self._pending[:after]
-        self._start_body(request)
+        self._request, framing = parse_head(pending[:end].decode("latin-1"))
+        del pending[:after]
+        self._chunked, self._missing, waits = framing
+        if self._chunked or self._missing:
+            self.continues = waits and not pending
+            self._body = pending[: self._missing]
+            del pending[: self._missing]
+            self._missing -= len(self._body)
         return True
-
-    def _start_body(self, request: Request) -> None:
-        headers = request.headers
-        self._chunked = headers.get("transfer-encoding", "").lower() == "chunked"
-        self._missing = 0 if self._chunked else _body_length(request)
-        if not self._missing and not self._chunked:
-            return
-        expected = headers.get("expect") if request.minor >= 1 else None
-        if expected is not None:
-            if expected.lower() != "100-continue":
-                raise BadRequest(417)
-            self.continues = not self._pending
-        self._body = bytearray()
-        if not self._chunked and self._pending:
-            received, self._pending = self._pending, bytearray()
-            self.feed(received)
 
     def _read_chunks(self) -> bool:
         """Move the chunks that are complete to the body; True after the last one and its trailers."""
@@ -239,30 +229,49 @@ class RequestReader:
             del self._pending[:at]
 
 
-def _body_length(request: Request) -> int:
+def _framing(method: str, minor: int, headers: dict[str, str]) -> Framing:
+    """Raises BadRequest: the length is wrong, or what the client expects is nothing that we do."""
+    chunked = headers.get("transfer-encoding", "").lower() == "chunked"
+    length = 0 if chunked else _body_length(method, headers)
+    expected = headers.get("expect") if minor >= 1 and (chunked or length) else None
+    if expected is not None and expected.lower() != "100-continue":
+        raise BadRequest(417)
+    return Framing(chunked, length, expected is not None)
+
+
+def _body_length(method: str, headers: dict[str, str]) -> int:
     """The Content-Length. Raises BadRequest if it is none, or is missing where libevent wants it."""
-    length = request.headers.get("content-length")
+    length = headers.get("content-length")
     if length is None:
-        connection = request.headers.get("connection")
-        if request.method in _BODY_METHODS and connection is not None and connection.lower() != "close":
+        connection = headers.get("connection")
+        if method in _BODY_METHODS and connection is not None and connection.lower() != "close":
             raise BadRequest(400)
         return 0
     match = _CONTENT_LENGTH.fullmatch(length)
     if match is None:
-        if request.method in _BODY_METHODS:
+        if method in _BODY_METHODS:
             raise BadRequest(400)
         return 0
     return int(match[1])
 
 
-def parse_head(head: str) -> Request:
-    """A request line and headers (without the empty line). Raises BadRequest 400."""
-    return Request(*_parts(head))
+class Framing(NamedTuple):
+    """How a request's body comes: in chunks, or so many bytes, and whether the client waits for `100 Continue`."""
+
+    chunked: bool
+    length: int
+    waits: bool
+
+
+def parse_head(head: str) -> tuple[Request, Framing]:
+    """A request line and headers (without the empty line). Raises BadRequest: 400 or 417."""
+    attributes, framing = _parts(head)
+    return Request(*attributes), framing
 
 
 @remembered
-def _parts(head: str) -> tuple[str, str, str, int, dict[str, str], bool]:
-    """The attributes of a request with that head."""
+def _parts(head: str) -> tuple[tuple[str, str, str, int, dict[str, str], bool], Framing]:
+    """The attributes of a request with that head, and how its body comes."""
     lines = head.split("\n")
     words = lines[0].rstrip("\r").rstrip(" ").split(" ")
     method, target = words[0], " ".join(words[1:-1])
@@ -287,4 +296,4 @@ def _parts(head: str) -> tuple[str, str, str, int, dict[str, str], bool]:
     minor = int(version[2]) if int(version[1]) == 1 else 0
     connection = headers.get("connection", "").lower()
     keep_alive = connection != "close" if minor >= 1 else connection == "keep-alive"
-    return method, parts[0], parts[1], minor, headers, keep_alive
+    return (method, *parts, minor, headers, keep_alive), _framing(method, minor, headers)

@@ -34,7 +34,8 @@ Handler = Callable[[Request], Response]
 
 _BACKLOG = 1024
 _LARGE_BODY = 64 * 1024
-_READ_SIZE = 256 * 1024
+#: Bytes that are read first, and while so many come. Memory for the latter is dearer than a small request.
+_FIRST_READ, _READ_SIZE = 60 * 1024, 256 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _MAX_EVENTS = 16
 _POLL_SECONDS = 0.02
@@ -201,16 +202,18 @@ class HttpServer:
         try:
             if connection.unsent and not self._flush(connection):
                 return
+            size = _FIRST_READ
             while True:
-                data = connection.sock.recv(_READ_SIZE)
+                data = connection.sock.recv(size)
                 if not data:
                     self._close(connection)
                     return
                 connection.reader.feed(data)
                 if not self._answer_all(connection):
                     return
-                if len(data) < _READ_SIZE:
+                if len(data) < size:
                     break
+                size = _READ_SIZE
         except BlockingIOError:
             pass
         except OSError:

@@ -34,6 +34,6 @@ def test_an_error_is_raised_anew() -> None:
 
 def test_requests_with_the_same_head_have_bodies_of_their_own() -> None:
     head = "POST /v1/models/m:predict HTTP/1.1\r\nContent-Length: 1"
-    one, other = parse_head(head), parse_head(head)
+    (one, _), (other, _) = parse_head(head), parse_head(head)
     one.body = b"1"
     assert other.body == b""
