@@ -166,10 +166,10 @@ def test_a_model_server_that_stays_away_is_waited_for_up_to_the_limit(
 ) -> None:
     stack = start_stack(model_dir, **{**ONE_WORKER, "SAGEMAKER_MODEL_SERVER_TIMEOUT": "2"})
     (server,) = model_servers(stack)
-    stack.ctl("stop", server)
+    stack.stop_program(server)
     try:
         assert ask(stack).status_code == 504
     finally:
-        stack.ctl("start", server)
+        stack.start_program(server)
     stack.wait_for(lambda: stack.ping().status_code == 200, 30, "healthy")
     assert answer(stack)["first"] == [1.0]

@@ -71,19 +71,19 @@ def test_a_model_server_that_takes_too_long(stack: RunningStack) -> None:
 def test_a_model_server_that_is_away(stack: RunningStack) -> None:
     assert stack.invoke("[1]").status_code == 200
     (server,) = stack.plan().models["half_plus_two"].servers
-    stack.ctl("stop", server.program)
+    stack.stop_program(server.program)
     answer = stack.invoke("[1]")
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
     assert "half_plus_two" in answer.json()["error"]
-    stack.ctl("start", server.program)
+    stack.start_program(server.program)
     stack.wait_for(lambda: stack.invoke("[1]").status_code == 200, 30, "serving")
 
 
 def test_a_restart_does_not_count_against_a_call_that_has_not_been_sent(stack: RunningStack) -> None:
     (server,) = stack.plan().models["half_plus_two"].servers
-    stack.ctl("stop", server.program)
+    stack.stop_program(server.program)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(stack.invoke, "[1]")
         time.sleep(4)  # more than the call's 1.5 s, less than the request's 15
-        stack.ctl("start", server.program)
+        stack.start_program(server.program)
         assert waiting.result().status_code == 200

@@ -152,10 +152,10 @@ def has_data(result: list[dict[str, Any]]) -> bool:
 
 def test_a_fault_fires_its_alert(stack: RunningStack, prometheus: Prometheus) -> None:
     assert ("TfsdModelUnavailable", "firing") not in prometheus.alerts()
-    stack.ctl("stop", "model-broken")
+    stack.stop_program("model-broken")
     eventually(lambda: ("TfsdModelUnavailable", "firing") in prometheus.alerts(), "firing")
 
-    stack.ctl("start", "model-broken")
+    stack.start_program("model-broken")
     stack.wait_until_healthy()
     eventually(lambda: ("TfsdModelUnavailable", "firing") not in prometheus.alerts(), "over")
 

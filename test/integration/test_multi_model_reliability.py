@@ -48,13 +48,13 @@ def stack(start_multi_model: StartMultiModelStack) -> MultiModelStack:
 
 
 @pytest.fixture
-def two(stack: MultiModelStack, models: Path, request: pytest.FixtureRequest) -> Iterator[MultiModelStack]:
-    """The stack with two models: `plain`, and `coded` with a handler."""
-    place = request.node.name.replace("[", "-").rstrip("]")
-    stack.loaded("plain", stack.lay(f"{place}/plain", models / "half_plus_two"))
-    stack.loaded("coded", stack.lay(f"{place}/coded", models / "half_plus_two", HANDLER))
+def two(stack: MultiModelStack, models: Path, tmp_path: Path) -> Iterator[MultiModelStack]:
+    """The stack with two models, and no others before and after: `plain`, and `coded` with a handler."""
+    for name, code in (("plain", None), ("coded", HANDLER)):
+        if name not in stack.names():
+            stack.loaded(name, stack.lay(f"{tmp_path.name}/{name}", models / "half_plus_two", code))
     yield stack
-    for name in stack.names():
+    for name in {*stack.names()} - {"plain", "coded"}:
         stack.unload(name)
 
 
@@ -342,7 +342,7 @@ def test_a_model_server_that_runs_and_serves_nothing_is_restarted(
     assert stack.ask("b").status_code != 200
     stack.wait_for(served, 60, "put back")
 
-    stack.ctl("stop", server.program)
+    stack.stop_program(server.program)
     with socket.create_server(("127.0.0.1", server.rest_port)):
         stack.wait_for(lambda: stack.plan().models["a"].servers[0] != server and served(), 60, "moved")
     assert stack.plan().models["a"].servers == stack.plan().models["b"].servers

@@ -142,20 +142,21 @@ def test_names_that_a_link_may_have(stack: MultiModelStack, models: Path, name: 
     assert route_of(stack, name) == route
 
 
-@pytest.mark.parametrize("path", ["..", ".", "%2e%2e", "..%2fslots", "%6d", ".none", "", "m%00", "slot_0"])
-def test_no_path_leads_around_the_names(stack: MultiModelStack, models: Path, path: str) -> None:
-    stack.loaded("m", stack.lay(f"around{path.encode().hex()}", models / "half_plus_two"))
-    with requests.Session() as session:
-        request = requests.Request(
-            "POST", stack.url("/"), data=BODY, headers={"Content-Type": "application/json"}
-        )
-        prepared = session.prepare_request(request)
-        prepared.url = stack.url(f"/models/{path}/invoke")
-        answer = session.send(prepared, timeout=20)
-    if path == "%6d":  # m, as nobody would write it
-        assert answer.json() == {"predictions": [3.5]}
-    else:
-        assert (answer.status_code in (400, 404, 405), "error" in answer.json()) == (True, True), answer.text
+def test_no_path_leads_around_the_names(stack: MultiModelStack, models: Path) -> None:
+    stack.loaded("m", stack.lay("around", models / "half_plus_two"))
+    for path in ("..", ".", "%2e%2e", "..%2fslots", "%6d", ".none", "", "m%00", "slot_0"):
+        with requests.Session() as session:
+            request = requests.Request(
+                "POST", stack.url("/"), data=BODY, headers={"Content-Type": "application/json"}
+            )
+            prepared = session.prepare_request(request)
+            prepared.url = stack.url(f"/models/{path}/invoke")
+            answer = session.send(prepared, timeout=20)
+        if path == "%6d":  # m, as nobody would write it
+            assert answer.json() == {"predictions": [3.5]}
+        else:
+            assert answer.status_code in (400, 404, 405), f"{path}: {answer.text}"
+            assert "error" in answer.json(), f"{path}: {answer.text}"
 
 
 @pytest.mark.parametrize("coded", [False, True], ids=["servers", "workers"])

@@ -327,22 +327,22 @@ def probes(stack: RunningStack) -> dict[str, int]:
 
 def test_ping_tells_that_the_model_server_is_gone(stack: RunningStack) -> None:
     server = stack.plan().models["half_plus_two"].servers[0].program
-    stack.ctl("stop", server)
+    stack.stop_program(server)
     try:
         stack.wait_for(lambda: stack.ping().status_code == 503, 15, "unhealthy")
         assert "half_plus_two" in stack.ping().json()["error"]
         assert probes(stack) == {"/livez": 200, "/readyz": 503, "/startupz": 200}
     finally:
-        stack.ctl("start", server)
+        stack.start_program(server)
     stack.wait_for(lambda: stack.ping().status_code == 200, 60, "healthy")
 
 
 @pytest.mark.parametrize("port", ["rest_port", "grpc_port"])
 def test_a_model_server_whose_port_is_taken_gets_another(stack: RunningStack, port: str) -> None:
     before = stack.plan().models["half_plus_two"].servers[0]
-    stack.ctl("stop", before.program)
+    stack.stop_program(before.program)
     with socket.create_server(("127.0.0.1", getattr(before, port))):
-        stack.ctl("start", before.program)
+        stack.start_program(before.program)
         stack.wait_for(lambda: stack.plan().models["half_plus_two"].servers[0] != before, 20, "moved")
         stack.wait_for(lambda: stack.ping().status_code == 200, 60, "healthy")
         for body, content_type in ((CSV, "text/csv"), (JSON, "application/json")):
@@ -367,7 +367,7 @@ def test_a_model_server_that_stays_away_is_a_503(
     environ = {"SAGEMAKER_MODEL_SERVER_TIMEOUT": "2", "SAGEMAKER_TFS_BINARY": str(quick_model_server)}
     with RunningStack(tmp_path, model_dir, environ) as stack:
         server = stack.plan().models["half_plus_two"].servers[0].program
-        stack.ctl("stop", server)
+        stack.stop_program(server)
         for body, content_type in ((CSV, "text/csv"), (JSON, "application/json")):
             answer = stack.invoke(body, content_type)
             assert answer.status_code == 503

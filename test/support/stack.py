@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import xmlrpc.client
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -155,14 +155,27 @@ class RunningStack:
         ]
         return subprocess.run([*command, *words], capture_output=True, text=True, timeout=60).stdout
 
+    def stop_program(self, program: str) -> None:
+        """As `supervisorctl stop`, which is a fifth of a second of Python."""
+        with self._supervisor() as supervisor:
+            supervisor.stopProcess(program)
+
+    def start_program(self, program: str) -> None:
+        """As `supervisorctl start`; whether it runs is to be seen by its state."""
+        with self._supervisor() as supervisor, contextlib.suppress(xmlrpc.client.Fault):
+            supervisor.startProcess(program)
+
+    @contextlib.contextmanager
+    def _supervisor(self) -> Iterator[Any]:
+        socket = f"unix://{RunDir(self.run_dir).supervisor_socket}"
+        with xmlrpc.client.ServerProxy("http://localhost", SupervisorTransport(serverurl=socket)) as proxy:
+            yield proxy.supervisor
+
     def programs(self) -> dict[str, dict[str, Any]]:
         """What supervisord says of each program, by name; nothing while it does not answer."""
-        socket = f"unix://{RunDir(self.run_dir).supervisor_socket}"
-        transport = SupervisorTransport(serverurl=socket)
         try:
-            with xmlrpc.client.ServerProxy("http://localhost", transport) as proxy:
-                found: Any = proxy.supervisor.getAllProcessInfo()
-                return {program["name"]: program for program in found}
+            with self._supervisor() as supervisor:
+                return {program["name"]: program for program in supervisor.getAllProcessInfo()}
         except (OSError, http.client.HTTPException, xmlrpc.client.Error):
             return {}
 
