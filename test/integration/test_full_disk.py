@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -37,10 +38,14 @@ def stack(quick_model_server: Path, tmp_path: Path) -> Iterator[MultiModelStack]
 def fill(directory: Path) -> Path:
     """Write a file until there is no room for one byte more."""
     path = directory / "filler"
-    with pytest.raises(OSError, match="No space left"), path.open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
+    with path.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+        _write_on(file)
     return path
+
+
+def _write_on(file: BinaryIO) -> None:
+    while True:
+        file.write(bytes(4096))
 
 
 def test_a_full_disk(stack: MultiModelStack, models: Path) -> None:
