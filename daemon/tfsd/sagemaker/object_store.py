@@ -173,7 +173,7 @@ class ObjectStore:
         else:
             _copy(content, target)
             content.close()
-        stored._value_buffer = FileContent(target)  # type: ignore[assignment]
+        stored._value_buffer = FileContent(target)
         record = {
             "key": key,
             "content": target.name,

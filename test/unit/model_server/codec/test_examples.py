@@ -21,6 +21,7 @@ FEATURES = st.dictionaries(
     st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1)
     | st.lists(st.floats(width=32, allow_nan=False, allow_subnormal=False), min_size=1)
     | st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1),
+    max_size=3,
 )
 
 
@@ -35,7 +36,7 @@ def values(feature: Any) -> list[Any]:
     return list(getattr(feature, kind).value) if kind else []
 
 
-@given(st.lists(FEATURES, min_size=1))
+@given(st.lists(FEATURES, min_size=1, max_size=3))
 def test_features_arrive_with_their_values(examples: list[dict[str, list[Any]]]) -> None:
     want = [
         {name: [v.encode() if isinstance(v, str) else v for v in listed] for name, listed in one.items()}

@@ -22,12 +22,21 @@ NOW = datetime.datetime(2030, 1, 1, 12, 0, 30)
 DIMENSIONS = [{"Name": "EndpointName", "Value": "e"}, {"Name": "VariantName", "Value": "v"}]
 
 
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    """Made once: that takes longer than all that it is asked."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "local")
+        with moto.mock_aws():
+            yield boto3.client("cloudwatch", REGION)
+
+
 @pytest.fixture
-def cloudwatch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "local")
-    with moto.mock_aws():
-        yield boto3.client("cloudwatch", REGION)
+def cloudwatch(client: Any) -> Iterator[Any]:
+    """Without alarms and values."""
+    yield client
+    get_backend("cloudwatch").reset()
 
 
 @pytest.fixture
