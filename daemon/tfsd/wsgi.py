@@ -8,6 +8,7 @@ to pywsgi.
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, BinaryIO
 from urllib.parse import unquote_to_bytes
@@ -17,9 +18,11 @@ from gevent import pywsgi
 from tfsd.readable import Readable
 
 MAX_HEADERS = 200
+LINE_FEED = 10  # as a byte: to look for a piece of one byte takes five times as long
 MAX_LINE_BYTES = 64 * 1024
 HTTP_11 = "HTTP/1.1"
 NOT_PLAIN = {"HTTP_TRANSFER_ENCODING", "HTTP_EXPECT", "HTTP_CONNECTION", "HTTP_UPGRADE"}  # of requests
+CLOSE = b"Connection: close\r\n"
 FRAMING = {"connection", "content-length", "date"}  # of responses
 REMEMBERED = 256
 READ_BYTES = 32 * 1024  # at a time: a request up to here has come whole, as a rule
@@ -84,19 +87,24 @@ def _first_line(command: str, uri: str, version: str) -> dict[str, str]:
     }
 
 
-def _plain_field(line: bytes) -> tuple[str, str] | None:
-    """A header's name in WSGI's environment and its value; None for a line that is for pywsgi to read."""
-    name, colon, value = line.decode("latin-1").partition(":")
-    key = _plain_name(name)
-    return None if key is None or not colon or "\n" in value else (key, value.strip())
+def _add_fields(fields: dict[str, Any], lines: Iterable[bytes]) -> bool:
+    """Add headers to WSGI's environment, those of one name joined; False for a line that is for pywsgi to read."""
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        key = _plain_name(name)
+        if key is None or not colon or LINE_FEED in value:
+            return False
+        text = value.decode("latin-1").strip()
+        fields[key] = f"{fields[key]},{text}" if key in fields else text
+    return True
 
 
 @lru_cache(REMEMBERED)
-def _plain_name(name: str) -> str | None:
+def _plain_name(name: bytes) -> str | None:
     """A header's name in WSGI's environment; None for one that is for pywsgi to read."""
-    if not name or name[0] in " \t" or "\n" in name:
+    if not name or name[:1] in (b" ", b"\t") or LINE_FEED in name:
         return None
-    key = _cgi_name(name)
+    key = _cgi_name(name.decode("latin-1"))
     return None if key in NOT_PLAIN else key
 
 
@@ -108,13 +116,7 @@ def _plain_head(first: bytes, *lines: bytes) -> dict[str, str] | None:
     if known is None or len(split) + OWN_LINES > MAX_HEADERS:
         return None
     fields = dict(known)
-    for line in split:
-        field = _plain_field(line)
-        if field is None:
-            return None
-        key, value = field
-        fields[key] = f"{fields[key]},{value}" if key in fields else value
-    return fields
+    return fields if _add_fields(fields, split) else None
 
 
 _remembered_head = lru_cache(REMEMBERED)(_plain_head)
@@ -139,10 +141,14 @@ def _plain_response_field(name: str, value: str) -> tuple[bytes, bytes] | None:
 
 
 @lru_cache(REMEMBERED)
-def _plain_response_line(name: str, value: str) -> bytes | None:
-    """The same as a line."""
-    field = _plain_response_field(name, value)
-    return None if field is None else b"%b: %b\r\n" % field
+def _plain_response_head(status: str, *headers: tuple[str, str]) -> bytes | None:
+    """A response's head up to its length; None for one that is for pywsgi to judge."""
+    known = _plain_status(status)
+    fields = [_plain_response_field(name, value) for name, value in headers]
+    if known is None or None in fields:
+        return None
+    lines = b"".join(b"%b: %b\r\n" % field for field in fields if field is not None)
+    return b"HTTP/1.1 %b\r\n%b" % (known[0], lines)
 
 
 def plain_response(
@@ -150,14 +156,10 @@ def plain_response(
 ) -> bytes | None:
     """A whole response to a plain request; None for one that is for pywsgi to judge. `close` announces the end of the
     connection."""
-    known = _plain_status(status)
-    lines = [_plain_response_line(name, value) for name, value in headers]
-    if known is None or None in lines:
+    head = _plain_response_head(status, *headers)
+    if head is None:
         return None
-    if close:
-        lines.append(b"Connection: close\r\n")
-    head = b"".join(lines)  # type: ignore[arg-type]  # none of them is None
-    return b"HTTP/1.1 %b\r\n%bContent-Length: %d\r\n\r\n%b" % (known[0], head, len(body), body)
+    return b"%b%bContent-Length: %d\r\n\r\n%b" % (head, CLOSE if close else b"", len(body), body)
 
 
 def send(sock: Any, message: bytes) -> None:
@@ -290,31 +292,27 @@ class Handler(pywsgi.WSGIHandler):
         What a client sends in its requests is much the same each time: those lines are remembered as a whole.
         """
         first, *lines = head.split(b"\r\n", 2 + OWN_LINES)
-        if len(lines) < 2 + OWN_LINES or len(head) > REMEMBERED_BYTES:
-            return self._environ_of(_plain_head(first, *lines))
-        fields = _remembered_head(first, lines[0], lines[-1])
+        known = _remembered_head if len(head) <= REMEMBERED_BYTES else _plain_head
+        if len(lines) < 2 + OWN_LINES:
+            fields, own = known(first, *lines), []
+        else:
+            fields, own = known(first, lines[0], lines[-1]), lines[1:-1]
         if fields is None:
             return None
-        fields = {**fields}
-        for line in lines[1:-1]:
-            field = _plain_field(line)
-            if field is None:
-                return None
-            key, value = field
-            if key in fields:  # again: the values are joined in their order
-                return self._environ_of(_plain_head(first, *lines))
-            fields[key] = value
-        return self._environ_of(fields)
-
-    def _environ_of(self, fields: dict[str, str] | None) -> dict[str, Any] | None:
-        """The environment of a plain request with these fields; None for one without a length."""
-        if fields is None:
+        environ: dict[str, Any] = {**self.server.environ, **fields}
+        size = len(environ) + len(own)
+        if not _add_fields(environ, own):
             return None
-        length = fields.get("CONTENT_LENGTH", "")
+        if (
+            len(environ) < size
+        ):  # a name came twice: in which order the values are joined is for pywsgi to see
+            return None
+        length = environ.get("CONTENT_LENGTH", "")
         if not (length.isascii() and length.isdigit()):
             return None
         self.content_length = int(length)
-        return {**self.server.environ, **fields, "wsgi.input_terminated": True}
+        environ["wsgi.input_terminated"] = True
+        return environ
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         """What pywsgi does, without checking and encoding again what it has seen."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import inspect
 import re
+import time
 from pathlib import Path
 
 import gevent
@@ -48,11 +49,14 @@ def test_attributes_of_pywsgi(name: str) -> None:
 
 
 def test_gevent() -> None:
-    """control's API and local SageMaker peek at a socket, its hub prints no traceback for what it expects, and a worker
-    is woken from a signal handler."""
+    """control's API, local SageMaker and workers use the socket below gevent's, its hub prints no traceback for what it
+    expects, a worker is woken from a signal handler, and it asks whether anything else is ready."""
     assert hasattr(gevent.socket.socket, "_sock")
     assert isinstance(gevent.get_hub().NOT_ERROR, tuple)
     assert callable(gevent.get_hub().loop.async_)
+    assert gevent.get_hub().loop.pendingcnt == 0
+    assert isinstance(bool(gevent.get_hub().loop._callbacks), bool)
+    assert abs(gevent.get_hub().loop.now() - time.time()) < 1000
 
 
 def test_supervisor() -> None:

@@ -104,7 +104,7 @@ class Invocations:
                 if UNREACHED in environ:  # two workers of this pool itself were tried
                     raise Unreached(target.name)
                 self._in_flight.enter(environ, target.name)
-                reply = mode(Call(environ, target, deadline, since))
+                reply = mode(Call(environ, target, environ["wsgi.input"], deadline, since))
             cause = reply.cause
         except Unreached as error:
             tried = UNREACHED in environ  # else it was not loaded yet when nginx looked for its workers

@@ -17,22 +17,29 @@ TRACEPARENT = re.compile(r"[0-9a-f]{2}(-[0-9a-f]+)+")  # W3C Trace Context, sect
 
 @dataclasses.dataclass(slots=True)  # and not frozen, which costs a call for each field
 class Call:
-    """One invocation. `deadline` is on the clock of time.monotonic(), `since` the Unix time when nginx passed it on."""
+    """One invocation.
+
+    Attributes:
+        environ: WSGI's.
+        target: what it is for.
+        data: the body: a binary stream that is read from the connection as it is asked for.
+        deadline: on the clock of time.monotonic().
+        since: the Unix time when nginx passed it on.
+    """
 
     environ: Mapping[str, Any]
     target: Target
+    data: Any
     deadline: float
     since: float
 
-    @property
-    def data(self) -> Any:
-        """The body: a binary stream that is read from the connection as it is asked for."""
-        return self.environ["wsgi.input"]
-
     def post(self, body: bytes) -> Answer:
         """Post JSON to the model server of the target, with the request's `traceparent`. Raises ModelServerDown."""
-        head = self.target.post_head + b"%d\r\n" % len(body)
-        return self.target.group.send(head + self._trace() + b"\r\n", body, self.deadline)
+        target = self.target
+        trace = self._trace() if "HTTP_TRACEPARENT" in self.environ else b""
+        return target.group.send(
+            b"%b%d\r\n%b\r\n" % (target.post_head, len(body), trace), body, self.deadline
+        )
 
     def get(self, tail: str) -> Answer:
         """GET what the model server says of the target's model; `tail` comes after the model's path, such as

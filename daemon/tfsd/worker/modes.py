@@ -112,7 +112,7 @@ class SingleHandler:
         self._turns = Turns()
 
     def __call__(self, call: Call) -> Reply:
-        context = context_of(call, self._default_accept)
+        context = Context.of(call, self._default_accept)
         self._turns.wait(call.since)
         last_answer.set(None)
         return _with_status_kept(self._handler(call.data, context), last_answer.get())
@@ -136,7 +136,7 @@ class HandlerPair:
         self._turns = Turns()
 
     def __call__(self, call: Call) -> Reply:
-        context = context_of(call, self._default_accept)
+        context = Context.of(call, self._default_accept)
         self._turns.wait(call.since)
         body = _model_server_request(self._input_handler(call.data, context))
         started = time.monotonic()
@@ -157,25 +157,6 @@ def _with_status_kept(result: Any, answer: Answer | None) -> Reply:
     ):
         reply.status = answer.status
     return reply
-
-
-def context_of(call: Call, default_accept: str) -> Context:
-    """The Context of a call."""
-    environ, target = call.environ, call.target
-    accept = environ.get("HTTP_ACCEPT")
-    return Context._make(  # in a third of the time that a call takes
-        (
-            target.name,
-            target.version,
-            target.method,
-            target.rest_uri,
-            target.grpc_port,
-            environ.get("HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES", ""),
-            environ.get("CONTENT_TYPE") or "application/json",
-            default_accept if not accept or accept == "*/*" else accept,
-            int(environ.get("CONTENT_LENGTH") or 0),
-        )
-    ).of_request(call.deadline, call.target.group, environ)
 
 
 def _model_server_request(result: Any) -> bytes:

@@ -41,26 +41,27 @@ class Handler(wsgi.Handler):
             super().handle()
 
     def handle_one_response(self) -> None:
-        self.server.in_flight += 1
+        server = self.server
+        server.in_flight += 1
         try:
-            if not (isinstance(self.wsgi_input, wsgi.WholeBody) and self._reply()):
+            if not (isinstance(self.wsgi_input, wsgi.WholeBody) and self._reply(server)):
                 super().handle_one_response()
         finally:
-            self.server.in_flight -= 1
-            self.server.in_flight_by_model.leave(self.environ)
+            server.in_flight -= 1
+            server.in_flight_by_model.leave(self.environ)
 
-    def _reply(self) -> bool:
+    def _reply(self, server: Server) -> bool:
         """Answer a request that has come whole past WSGI, in one write; False leaves the answer to pywsgi."""
         self.headers_sent = False
         try:
-            reply = self.server.application.reply(self.environ)
+            reply = server.application.reply(self.environ)
         except Exception:
             self.handle_error(*sys.exc_info())
             return True
         if reply is None:
             return False
         if isinstance(reply.body, bytes) and len(reply.body) <= ONE_WRITE_BYTES:
-            draining = self.server.draining
+            draining = server.draining
             response = wsgi.plain_response(reply.status_line, reply.headers, reply.body, close=draining)
             if response is not None:
                 try:

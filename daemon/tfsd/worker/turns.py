@@ -28,7 +28,6 @@ class Turns:
             0, -1
         )  # of two that came within a millisecond, the one that was found last was first
         self._under_way = False  # whether `_go_on` will be called
-        self._looked = 0.0  # when the event loop last looked at its sockets for us
         self._timer: Any = None
 
     def wait(self, since: float) -> None:
@@ -36,11 +35,14 @@ class Turns:
         at the Unix time `since`. It ends in whatever is raised meanwhile, as at the request's time limit.
         """
         hub = gevent.get_hub()
+        loop = hub.loop
+        if not self._under_way:
+            if not (loop.pendingcnt or loop._callbacks) and _looked_just_now(loop):
+                return  # nothing else is ready
+            self._under_way = True
+            self._plan(loop)
         place = [since, next(self._numbers), gevent.getcurrent()]
         heappush(self._waiting, place)
-        if not self._under_way:
-            self._under_way = True
-            self._plan(hub.loop)
         try:
             hub.switch()
         except BaseException:
@@ -49,7 +51,7 @@ class Turns:
 
     def _plan(self, loop: Any) -> None:
         """Have `_go_on` called after all that is ready, and after a look at the sockets unless that was just now."""
-        if time.monotonic() - self._looked < UNSEEN_SECONDS:
+        if _looked_just_now(loop):
             loop.run_callback(self._go_on, loop)
             return
         if self._timer is None:
@@ -57,18 +59,23 @@ class Turns:
         self._timer.start(self._have_looked, loop)
 
     def _have_looked(self, loop: Any) -> None:
-        self._looked = time.monotonic()
         loop.run_callback(self._go_on, loop)  # after those who read what has been found
 
     def _go_on(self, loop: Any) -> None:
-        """The first of those that wait goes on."""
+        """Those that wait go on, the first first, for as long as sockets need not be looked at."""
         try:
             while self._waiting:
                 greenlet = heappop(self._waiting)[2]
                 if greenlet is not None:
                     greenlet.switch()
-                    return
+                    if not _looked_just_now(loop):
+                        return
         finally:
             self._under_way = bool(self._waiting)
             if self._under_way:
                 self._plan(loop)
+
+
+def _looked_just_now(loop: Any) -> bool:
+    """Whether the event loop, whose clock stands still from one look at its sockets to the next, has just looked."""
+    return time.time() - loop.now() < UNSEEN_SECONDS

@@ -25,13 +25,12 @@ class Expired(BaseException):
 
 
 class Limit:
-    """When a greenlet is to be interrupted, on the clock of time.monotonic()."""
+    """When (`at`, on the clock of time.monotonic()) which greenlet is to be interrupted."""
 
-    __slots__ = ("at", "greenlet")
+    __slots__ = ("at", "greenlet")  # and no initializer, which is a call more for each
 
-    def __init__(self, at: float, greenlet: Any) -> None:
-        self.at = at
-        self.greenlet = greenlet
+    at: float
+    greenlet: Any
 
 
 class TimeLimits:
@@ -45,10 +44,12 @@ class TimeLimits:
 
     def begin(self, seconds: float) -> Limit:
         """Raise Expired in this greenlet in so many seconds, unless `end` is called before."""
-        limit = Limit(time.monotonic() + seconds, gevent.getcurrent())
+        limit = Limit()
+        limit.at = at = time.monotonic() + seconds
+        limit.greenlet = gevent.getcurrent()
         self._limits[limit] = None
-        if limit.at < self._next:
-            self._wake(limit.at)
+        if at < self._next:
+            self._wake(at)
         return limit
 
     def end(self, limit: Limit) -> None:
