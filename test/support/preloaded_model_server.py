@@ -88,7 +88,9 @@ class Fork:
 def serve(directory: Path) -> None:
     """Fork a model server for each client, until nobody wants one any more."""
     # TensorFlow, and what the server would import later
-    from tfsd.model_server import __main__, server  # noqa: F401
+    from tfsd.model_server import __main__ as program
+
+    program.load_server_module()
     from tfsd.model_server.rest import api  # noqa: F401
 
     gc.collect()

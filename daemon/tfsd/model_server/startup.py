@@ -1,6 +1,6 @@
 """From the command line to what the server needs: every file read and every contradiction refused.
 
-Never imports TensorFlow, so that mistakes are reported at once.
+Never imports TensorFlow or gRPC, so that mistakes are reported at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from tfsd.model_server.batching.parameters import BatchParameters, from_proto
 from tfsd.model_server.errors import invalid
 from tfsd.model_server.flags import Options, cpus
 from tfsd.model_server.protos import message_class, read_text_proto
-from tfsd.model_server.rpc.server import parse_channel_arguments
 
 PROMETHEUS_PATH = "/monitoring/prometheus/metrics"
 #: With batching a waiting request costs no CPU, and more of them make fuller batches.
@@ -83,7 +82,7 @@ def prepare(options: Options) -> Plan:
         batching=batching,
         prometheus_path=_prometheus_path(options),
         ssl_config=ssl_config,
-        grpc_arguments=parse_channel_arguments(options.grpc_channel_arguments),
+        grpc_arguments=_channel_arguments(options.grpc_channel_arguments),
         grpc_addresses=addresses,
         grpc_threads=_grpc_threads(options),
         grpc_limit=options.grpc_max_threads if "grpc_max_threads" in options.given else None,
@@ -129,6 +128,25 @@ def _parallelism(options: Options) -> tuple[int, int]:
             "separately. You cannot configure all."
         )
     return (intra, inter) if intra > 0 or inter > 0 else (session, session)
+
+
+def _channel_arguments(text: str) -> list[tuple[str, int | str]]:
+    """--grpc_channel_arguments: comma-separated name=value; values that are numbers are passed as such.
+
+    Raises ServingError: INVALID_ARGUMENT for an entry without `=`.
+    """
+    arguments: list[tuple[str, int | str]] = []
+    for entry in filter(None, text.split(",")):
+        name, equals, value = entry.partition("=")
+        if not name or not equals:
+            raise invalid(
+                f"--grpc_channel_arguments takes name=value pairs, separated by commas; got '{entry}'"
+            )
+        try:
+            arguments.append((name, int(value)))
+        except ValueError:
+            arguments.append((name, value))
+    return arguments
 
 
 def _prometheus_path(options: Options) -> str | None:

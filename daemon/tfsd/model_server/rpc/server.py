@@ -17,25 +17,6 @@ _MAX_MESSAGE = 2**31 - 1
 _STATUS = {code.value[0]: code for code in grpc.StatusCode}
 
 
-def parse_channel_arguments(text: str) -> list[tuple[str, int | str]]:
-    """--grpc_channel_arguments: comma-separated name=value; values that are numbers are passed as such.
-
-    Raises ServingError: INVALID_ARGUMENT for an entry without `=`.
-    """
-    arguments: list[tuple[str, int | str]] = []
-    for entry in filter(None, text.split(",")):
-        name, equals, value = entry.partition("=")
-        if not name or not equals:
-            raise invalid(
-                f"--grpc_channel_arguments takes name=value pairs, separated by commas; got '{entry}'"
-            )
-        try:
-            arguments.append((name, int(value)))
-        except ValueError:
-            arguments.append((name, value))
-    return arguments
-
-
 def credentials(ssl_config: Any) -> grpc.ServerCredentials:
     """Server credentials from an SSLConfig message."""
     return grpc.ssl_server_credentials(
