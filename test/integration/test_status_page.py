@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import requests
-from openapi_spec_validator import validate
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from integration.conftest import StartStack
 from support.code import add_model
+from support.openapi import validate
 from support.stack import RunningStack
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -6,8 +6,8 @@ from typing import Any
 
 import jsonschema
 import pytest
-from openapi_spec_validator import validate
 
+from support.openapi import validate
 from tfsd.control.page.openapi import document
 from tfsd.control.page.schemas import request_schema, response_schema
 from tfsd.control.page.signatures import Signature, Tensor
