@@ -96,6 +96,7 @@ class PredictionService:
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
         self._servers: WeakKeyDictionary[Group, _Servers] = WeakKeyDictionary()
+        self._last: tuple[Group, _Servers] | None = None  # that were asked for: most often the only ones
 
     def signature(
         self, target: Target, deadline: float, name: str = SERVING_DEFAULT, hint: str = ANOTHER_SIGNATURE
@@ -162,9 +163,13 @@ class PredictionService:
         self._of(target.group).check_version(spec)
 
     def _of(self, group: Group) -> _Servers:
+        last = self._last
+        if last is not None and last[0] is group:
+            return last[1]
         found = self._servers.get(group)
         if found is None:
             found = self._servers[group] = _Servers(group)
+        self._last = group, found
         return found
 
     def _call(self, call: Callable[..., Any], request: Any, target: Target, deadline: float) -> Any:
