@@ -79,7 +79,7 @@ def started(manifests: list[Manifest], limits: dict[str, str]) -> Iterator[Pod]:
 def measure(pods: list[Pod], seconds: float, clients: int) -> tuple[float, float]:
     """Requests per second, and the CPUs that all the pods used: less than their quotas on a machine that is busy."""
     turn = itertools.cycle(pods)
-    with Load(lambda: f"{next(turn).url}/invocations", BODY, clients=clients * len(pods), pause=0) as load:
+    with Load(lambda: f"{next(turn).url}/invocations", BODY, clients=clients * len(pods)) as load:
         load.wait_for_more(50)
         used = sum(total(pod, "cpu_seconds_total") for pod in pods)
         before, begun = load.outcomes[200], time.monotonic()

@@ -50,7 +50,7 @@ def main() -> int:
         for replicas in (1, 2):
             scale(replicas, url)
             measure(f"{replicas} replica{'s' if replicas > 1 else ''}", url, options.seconds, options.clients)
-        with Load(f"{url}/invocations", BODY, clients=options.clients, pause=0) as load:
+        with Load(f"{url}/invocations", BODY, clients=options.clients) as load:
             begun = time.monotonic()
             docker("service", "update", "--force", "--quiet", SERVICE)
             took = time.monotonic() - begun
@@ -137,7 +137,7 @@ def wait_for(condition, what: str) -> None:  # type: ignore[no-untyped-def]
 
 
 def measure(name: str, url: str, seconds: float, clients: int) -> None:
-    with Load(f"{url}/invocations", BODY, clients=clients, pause=0) as load:
+    with Load(f"{url}/invocations", BODY, clients=clients) as load:
         load.wait_for_more(100)
         before, begun = load.outcomes[200], time.monotonic()
         time.sleep(seconds)

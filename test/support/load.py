@@ -14,8 +14,8 @@ class Load:
     """A context manager: `clients` threads post the same request again and again, each over its own connection.
 
     `outcomes` counts answers by status, and requests without an answer by the exception's name. `url` may be a function
-    that chooses one for each request. A client waits for `pause` seconds before it asks again: the machine has other
-    tests to run.
+    that chooses one for each request. A client waits for `pause` seconds before it asks again, where what happens takes
+    long and the machine has other tests to run.
     """
 
     def __init__(
@@ -24,7 +24,7 @@ class Load:
         body: str,
         content_type: str = "application/json",
         clients: int = 8,
-        pause: float = 0.01,
+        pause: float = 0.0,
     ):
         self.url = url
         self.body = body
