@@ -53,6 +53,12 @@ def encode_predictions(
         map(_is_plain, outputs, outputs.values())
     ):
         return _encode_large(outputs, row_format)
+    if row_format and len(outputs) == 1:
+        ((name, array),) = outputs.items()
+        text_of = _text_of(name, array)
+        if text_of is not None and len(array):  # without a call for each mark
+            rows = [_line(value, text_of) for value in array.tolist()]
+            return b'{\n    "predictions": [%b\n    ]\n}' % b", ".join(rows)
     writer = PrettyWriter()
     writer.start(array=False)
     writer.key(b"predictions" if row_format else b"outputs")
