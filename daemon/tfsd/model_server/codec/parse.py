@@ -321,8 +321,11 @@ def _lone_surrogates(body: bytes) -> list[int]:
 
 def _huge_exponent(body: bytes) -> int | None:
     """Where the first one seems to be; perhaps it is in a string."""
-    found = [letter in body and pattern.search(body) for letter, pattern in _HUGE_EXPONENTS.items()]
-    return min((match.start() for match in found if match), default=None)
+    first: int | None = None
+    for letter, pattern in _HUGE_EXPONENTS.items():
+        if letter in body and (match := pattern.search(body)) and (first is None or match.start() < first):
+            first = match.start()
+    return first
 
 
 def _huge_numbers(blanked: bytes) -> list[int]:
