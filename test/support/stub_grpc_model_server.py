@@ -88,6 +88,7 @@ async def serve(port: str) -> None:
 
 def main() -> None:
     flags = dict(word.removeprefix("--").split("=", 1) for word in sys.argv[1:] if "=" in word)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # until the event loop waits for it
     rest = subprocess.Popen([sys.executable, REST, f"--rest_api_port={flags['rest_api_port']}"])
     try:
         asyncio.run(serve(flags["port"]))

@@ -13,10 +13,12 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from tfsd.stack import nginx
 
+LOOK_SECONDS = 0.05  # how soon it is seen that nginx has to end, or has ended
 CONFIGURATION = """
 daemon off;
 pid {directory}/nginx.pid;
@@ -124,9 +126,14 @@ def main() -> None:
             CONFIGURATION.format(directory=directory, port=flags["rest_api_port"], grpc=grpc)
         )
         command = [nginx.find().binary, "-p", name, "-e", "stderr", "-c", str(configuration)]
+        asked_to_end: list[int] = []
+        signal.signal(signal.SIGTERM, lambda number, _: asked_to_end.append(number))
         with subprocess.Popen(command) as process:
-            signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-            sys.exit(process.wait())
+            while process.poll() is None:
+                if asked_to_end:
+                    process.terminate()  # again if need be: nginx misses one that comes while it starts
+                time.sleep(LOOK_SECONDS)
+            sys.exit(process.returncode)
 
 
 if __name__ == "__main__":
