@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -153,6 +154,20 @@ def test_what_waits_for_a_slow_disk_is_bounded_and_counted(
     moved.captures.close(None, 30)
     assert moved.lost() == {"backlog": 10}
     assert moved.totals.written == 2
+
+
+@pytest.mark.parametrize(
+    ("size", "kept"), [(64 << 20, True), ((64 << 20) + 1, False)], ids=["as-much", "more"]
+)
+def test_how_much_may_wait(moved: Moved, monkeypatch: pytest.MonkeyPatch, size: int, kept: bool) -> None:
+    """The bound that control has, of a log that is being moved."""
+    captures = Captures(moved.run_dir, moved.files, moved.totals, lambda: None, lambda: 0.0, lambda: 0.0)
+    monkeypatch.setattr(captures, "_moving", gevent.spawn_later(60, lambda: None))
+    moved.run_dir.capture_log.touch()
+    os.truncate(moved.run_dir.capture_log, size)
+    captures.look(None)
+    assert moved.run_dir.capture_log.stat().st_size == (size if kept else 0)
+    captures._moving.kill()
 
 
 def test_what_nginx_itself_has_dropped_is_counted_once(moved: Moved) -> None:

@@ -15,6 +15,8 @@ from tfsd.capture_format import Body, Invocation, read
 from tfsd.worker import replies
 from tfsd.worker.capture import MAX_BODY_BYTES, Capture
 
+OVERHEAD = 1000  # what an invocation is taken for, beside its bodies
+
 
 class Files:
     """Lines in memory; writes wait until the disk is `free`."""
@@ -110,6 +112,17 @@ def test_no_request_waits_for_a_slow_disk_and_the_backlog_is_bounded(
     assert 10 <= len(files.lines) < 20
     said = [record.message.split() for record in caplog.records if "the disk is too slow" in record.message]
     assert [len(files.lines) + sum(int(words[0]) for words in said), len(said)] == [20, 2]
+
+
+@pytest.mark.parametrize("size", [32 << 20, (32 << 20) + 1])
+def test_how_much_may_wait(files: Files, size: int) -> None:
+    files.free.clear()
+    capture = Capture(cast(CaptureFiles, files))
+    capture.take(Invocation(Body(bytes(1 << 20))))
+    capture.take(Invocation(Body(bytes(size - (1 << 20) - 2 * OVERHEAD))))
+    assert capture.counts.lost == ({} if size == 32 << 20 else {"backlog": 1})
+    files.free.set()
+    capture.close(30)
 
 
 def test_a_full_disk_is_said_once_a_minute_with_the_count(

@@ -102,6 +102,34 @@ def test_how_large_the_headers_of_a_call_may_be() -> None:
         HeaderReader().read(Encoder().encode([*CALL, ("x", "y" * (rest + 1))]))
 
 
+class Unread:
+    """A socket whose other side sends and reads nothing."""
+
+    def __init__(self, *received: bytes) -> None:
+        self.received = list(received)
+
+    def recv(self, _: int) -> bytes:
+        if not self.received:
+            raise BlockingIOError
+        return self.received.pop(0)
+
+    def send(self, _: bytes) -> int:
+        raise BlockingIOError
+
+
+def test_how_many_answers_a_client_may_leave_unread() -> None:
+    sock: Any = Unread(http2.PREFACE + SETTINGS)
+    connection = Connection(sock)
+    connection.receive()
+    ping = frame(http2.PING, 0, 0, bytes(8))
+    for pings in [100] * 99 + [99]:  # and the answer to its settings
+        sock.received.append(pings * ping)
+        connection.receive()
+    sock.received.append(ping)
+    with pytest.raises(BadConnection):
+        connection.receive()
+
+
 def test_a_call_in_every_form_that_frames_may_have(client: Client) -> None:
     client.greet()
     block = client.headers()

@@ -336,6 +336,14 @@ def test_how_large_the_headers_of_an_answer_may_be() -> None:
         exchange(headers([*OK_HEAD, ("x", "y" * (rest + 1))]) + body)
 
 
+def test_how_large_an_answer_may_be() -> None:
+    """By what its first bytes say: 2 GiB less a byte, of which the rest is waited for."""
+    with pytest.raises(CutOff):
+        exchange(headers(OK_HEAD) + data(http2.MESSAGE_HEAD.pack(0, 2**31 - 1)))
+    refused = exchange(headers(OK_HEAD) + data(http2.MESSAGE_HEAD.pack(0, 2**31)))
+    assert refused.status == http2.RESOURCE_EXHAUSTED
+
+
 def test_every_form_that_frames_may_have() -> None:
     fields = block([*OK_HEAD, ("x-long", "y" * 100)])
     padded = bytes((3,)) + bytes(5) + fields[:10]
