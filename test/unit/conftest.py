@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import gevent
 import pytest
 
 from support import router
@@ -20,6 +21,12 @@ from tfsd.stack.nginx import Nginx, NginxError
 
 MakeModels = Callable[..., Path]
 StartEach = Callable[[str], list[http.client.HTTPConnection]]
+
+
+@pytest.fixture(autouse=True)
+def clock_of_gevent() -> None:
+    """A time limit counts from the last turn of gevent's loop, which may be many tests ago: it is over at once."""
+    gevent.get_hub().loop.update_now()
 
 
 @pytest.fixture
