@@ -19,6 +19,7 @@ LIMIT = 1200
 STOP_SECONDS = 30
 
 HANDLER = """
+import pathlib
 import time
 
 import greeting
@@ -26,6 +27,7 @@ import greeting
 def handler(data, context):
     words = data.read().decode().split()
     if words[0] == "sleep":
+        pathlib.Path("/tmp/asleep").touch()
         time.sleep(float(words[1]))
     if words[0] == "eat":
         words.append(bytearray(b"x" * (int(words[1]) << 20)))
@@ -83,7 +85,9 @@ def test_requests_in_flight_are_answered_before_a_stop(endpoint: Composed) -> No
     answers: list[requests.Response] = []
     request = threading.Thread(target=lambda: answers.append(endpoint.invoke("sleep 4", "text/plain")))
     request.start()
-    time.sleep(1)
+    end = time.monotonic() + 60
+    while "asleep" not in endpoint.run("ls", "/tmp"):
+        assert time.monotonic() < end, endpoint.log()
     begun = time.monotonic()
     docker("stop", "-t", str(STOP_SECONDS), endpoint.name)
     took = time.monotonic() - begun
