@@ -72,7 +72,11 @@ class Channel(grpc.Channel):
         _registered_method: bool | None = False,
     ) -> UnaryCall:
         known = self._calls.get(method)
-        if known is None or not known.is_of(request_serializer, response_deserializer):
+        if (
+            known is None
+            or known.serializer != request_serializer
+            or known.deserializer != response_deserializer
+        ):
             known = self._calls[method] = UnaryCall(self, method, request_serializer, response_deserializer)
         return known
 
@@ -189,12 +193,8 @@ class UnaryCall(grpc.UnaryUnaryMultiCallable):
     def __init__(self, channel: Channel, method: str, serializer: Codec, deserializer: Codec) -> None:
         self._channel = channel
         self._method = method
-        self._serializer = serializer
-        self._deserializer = deserializer
-
-    def is_of(self, serializer: Codec, deserializer: Codec) -> bool:
-        """Whether these are its codecs."""
-        return self._serializer == serializer and self._deserializer == deserializer
+        self.serializer = serializer
+        self.deserializer = deserializer
 
     def __call__(
         self,
@@ -259,7 +259,7 @@ class UnaryCall(grpc.UnaryUnaryMultiCallable):
         self, request: Any, timeout: float | None, metadata: Metadata | None, wait: bool | None
     ) -> Answer:
         try:
-            message = request if self._serializer is None else self._serializer(request)
+            message = request if self.serializer is None else self.serializer(request)
         except Exception as error:
             raise failure(http2.INTERNAL, f"Exception serializing request! {error}") from error
         return self._channel.call(self._method, message, timeout, metadata, wait)
@@ -267,12 +267,12 @@ class UnaryCall(grpc.UnaryUnaryMultiCallable):
     def _response(self, answer: Answer) -> Any:
         if answer.status != http2.OK:
             raise CallFailed(answer)
-        if self._deserializer is None:
+        if self.deserializer is None:
             return answer.message
         try:
-            return self._deserializer(answer.message)
+            return self.deserializer(answer.message)
         except Exception as error:
             raise failure(http2.INTERNAL, f"Exception deserializing response! {error}") from error
 
     def _of_core(self) -> grpc.UnaryUnaryMultiCallable:
-        return self._channel.core.unary_unary(self._method, self._serializer, self._deserializer)
+        return self._channel.core.unary_unary(self._method, self.serializer, self.deserializer)

@@ -27,8 +27,9 @@ DIRECT_BYTES = 16 * 1024  # what is missing of a frame from here on is received 
 PIECES = 64  # DATA frames in one system call
 TOP_UP_BYTES = 1 << 30  # received, after which the server may send as many again
 LAST_STREAM = 2**31 - 1
-_FIRST, _LAST = http2.END_HEADERS, http2.END_HEADERS | http2.END_STREAM  # flags of HEADERS that are whole
-_unpack, _unpack_message = http2.FRAME_HEAD.unpack_from, http2.MESSAGE_HEAD.unpack_from
+_Headers = tuple[bytes, bytes, Fields]  # the frame up to its stream, what comes after that, what it says
+_NONE_YET: _Headers = (b"never", b"", NO_FIELDS)  # as no frame begins
+_unpack, _pack_message = http2.FRAME_HEAD.unpack_from, http2.MESSAGE_FRAME_HEAD.pack
 
 
 class GrpcConnection:
@@ -45,7 +46,7 @@ class GrpcConnection:
         self._stream = -1
         self._buffer = b""  # the beginning of a frame
         self._block: tuple[int, bytes] | None = None  # flags and bytes of an unfinished header block
-        self._known = {_FIRST: (b"", NO_FIELDS), _LAST: (b"", NO_FIELDS)}  # the last header blocks, by flags
+        self._first = self._last = _NONE_YET  # the last answer's headers, before its message and after it
         self._window = self._stream_window = http2.DEFAULT_WINDOW
         self._first_window = http2.DEFAULT_WINDOW  # a stream's, as the server has set it
         self._frame_size = http2.DEFAULT_FRAME
@@ -87,10 +88,9 @@ class GrpcConnection:
             if answer.status is None and self._readable is not None:
                 self._readable.wait()
                 self._feed(self._read_at_once())
-                self._send_due()
             while answer.status is None:
-                self._feed(self._read(RECEIVE_BYTES))
                 self._send_due()
+                self._feed(self._read(RECEIVE_BYTES))
         except ProtocolError as error:
             raise CutOff(f"not what HTTP/2 allows: {error}", False) from None
         return answer
@@ -103,18 +103,11 @@ class GrpcConnection:
         stream, block, size = self._stream, len(head), length + 5
         due, self._due = self._due, b""
         start = http2.FRAME_HEAD.pack(block >> 8, block & 0xFF, http2.HEADERS, http2.END_HEADERS, stream)
-        if (
-            size > ONE_WRITE_BYTES
-            or size > self._frame_size
-            or size > self._window
-            or size > self._stream_window
-        ):
+        if size > min(ONE_WRITE_BYTES, self._frame_size, self._window, self._stream_window):
             self._send_pieces(due + start + head, [http2.MESSAGE_HEAD.pack(0, length), *pieces])
             return
         self._window -= size
-        data = http2.MESSAGE_FRAME_HEAD.pack(
-            size >> 8, size & 0xFF, http2.DATA, http2.END_STREAM, stream, 0, length
-        )
+        data = _pack_message(size >> 8, size & 0xFF, http2.DATA, http2.END_STREAM, stream, 0, length)
         message = b"".join((due, start, head, data, *pieces))
         try:
             sent = self._at_once.send(message)
@@ -190,9 +183,12 @@ class GrpcConnection:
     def _feed(self, data: bytes) -> None:
         if self._buffer:
             data = self._buffer + data
-        answer, ours, at, size = self._answer, self._stream, 0, len(data)
+        at, size = 0, len(data)
         while size - at >= 9:
             high, low, kind, flags, stream = _unpack(data, at)
+            if kind == http2.HEADERS and self._take_all(data, at):
+                at = size
+                break
             start = at + 9
             at = start + (high << 8 | low)
             if at > size:
@@ -204,34 +200,32 @@ class GrpcConnection:
                     raise ProtocolError(f"a frame of {length} bytes and kind {kind}")
                 at = start - 9
                 break
-            # The first two are nearly all of them.
-            if stream != ours or answer.status is not None or self._block is not None:
-                self._take(kind, flags, stream & http2.STREAM, data[start:at])
-            elif kind == http2.HEADERS and flags in self._known and at - start <= http2.MAX_HEADER_BLOCK:
-                self._begun = True
-                known, fields = self._known[flags]
-                block = data[start:at]
-                if block != known:
-                    fields = http2.read_fields(block)
-                    self._known[flags] = block, fields
-                self._fields(fields, flags == _LAST)
-            elif kind == http2.DATA and not flags and self._is_whole_message(data, start, at - start):
-                answer.message = data[start + 5 : at]
-                self._begun = True
-                self._count(at - start)
-            else:
-                self._take(kind, flags, stream, data[start:at])
+            self._take(kind, flags, stream & http2.STREAM, data[start:at])
         self._buffer = data[at:]
 
-    def _is_whole_message(self, data: bytes, start: int, length: int) -> bool:
-        """Whether so many bytes are the only message of the answer, from its beginning to its end."""
-        return (
-            length >= 5
-            and self._message is None
-            and not self._message_head
-            and self._answer.message is None
-            and _unpack_message(data, start) == (0, length - 5)
-        )
+    def _take_all(self, data: bytes, at: int) -> bool:
+        """Take the whole answer, if it is all that has come and has the last one's headers, as nearly all have."""
+        answer = self._answer
+        if self._begun or self._block is not None or answer.status is not None:
+            return False
+        stream = self._stream.to_bytes(4, "big")
+        head, block, first = self._first
+        start = head + stream + block
+        head, block, last = self._last
+        end = head + stream + block
+        message_end = len(data) - len(end)
+        size = message_end - at - len(start) - 14
+        if size < 0 or last.status is None or not data.endswith(end):
+            return False
+        length = size + 5
+        start += _pack_message(length >> 8, length & 0xFF, http2.DATA, 0, self._stream, 0, size)
+        if not data.startswith(start, at):
+            return False
+        self._count(length)
+        answer.message = data[message_end - size : message_end]
+        answer.initial = first.metadata
+        answer.end(last.status, last.details, last.metadata)
+        return True
 
     def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if self._block is not None and kind != http2.CONTINUATION:
@@ -273,7 +267,13 @@ class GrpcConnection:
         if stream != self._stream or self._answer.status is not None:
             return
         self._begun = True
-        self._fields(http2.read_fields(block), bool(flags & http2.END_STREAM))
+        fields, last = http2.read_fields(block), flags & http2.END_STREAM
+        frame = http2.frame(http2.HEADERS, http2.END_HEADERS | last, 0, block)
+        if last and fields.status is not None:
+            self._last = (frame[:5], block, fields)
+        elif not last and fields.http_status == 200:
+            self._first = (frame[:5], block, fields)
+        self._fields(fields, bool(last))
 
     def _fields(self, fields: Fields, last: bool) -> None:
         answer = self._answer

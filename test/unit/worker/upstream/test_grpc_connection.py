@@ -108,13 +108,46 @@ def test_an_answer_means_the_same_however_it_is_cut(body: bytes, frames: list[in
     assert (answer.status, answer.message) == (http2.OK, body)
 
 
-@given(st.lists(st.binary(max_size=200) | st.builds(
+@given(
+    st.lists(
+        st.tuples(
+            st.binary(max_size=300),
+            st.sampled_from([OK_HEAD, [*OK_HEAD, ("a", "1")]]),
+            st.sampled_from([OK_END, [*OK_END, ("b", "2")], [("grpc-status", "5")]]),
+            st.sampled_from([b"", frame(http2.PING, 0, 0, b"12345678")]),
+            st.lists(st.integers(0, 2**30), max_size=2),
+        ),
+        max_size=6,
+    )
+)
+def test_answers_on_one_connection_are_those_of_their_calls(
+    sent: list[tuple[bytes, list[Any], list[Any], bytes, list[int]]],
+) -> None:
+    """Whether or not one has the headers of the last one, comes in one piece, and alone."""
+    script = Script()
+    connection = GrpcConnection(script)
+    for number, (body, head, end, other, reads) in enumerate(sent):
+        stream = 2 * number + 1
+        reply = headers(head, stream) + data(message(body), stream) + headers(end, stream, last=True)
+        script.replies += cut(reply + other, reads)
+        answer = connection.exchange(FIELDS, b"")
+        assert answer.message == body
+        assert answer.initial == tuple(head[2:])
+        assert (answer.status, answer.trailing) == (int(end[0][1]), tuple(end[1:]))
+
+
+@given(replies=st.lists(st.binary(max_size=200) | st.builds(
     frame, st.integers(0, 10), st.integers(0, 255), st.integers(0, 3), st.binary(max_size=40)
 ), max_size=8))  # fmt: skip
-def test_whatever_comes_the_call_ends(replies: list[bytes]) -> None:
+@pytest.mark.parametrize("before", [0, 1], ids=["new", "kept"])
+def test_whatever_comes_the_call_ends(before: int, replies: list[bytes]) -> None:
     """In an answer or in CutOff, nothing else."""
+    stream = 2 * before + 1
+    connection = GrpcConnection(Script(*before * [whole(b"1")], headers(OK_HEAD, stream), *replies))
+    for _ in range(before):
+        connection.exchange(FIELDS, b"")
     try:
-        answer = exchange(headers(OK_HEAD), *replies)
+        answer = connection.exchange(FIELDS, b"")
     except CutOff:
         return
     assert answer.status is not None
