@@ -7,15 +7,16 @@ does not fix either); large ones are the same JSON without blanks, from orjson.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import add
 from typing import Any
 
 import numpy as np
 import orjson
 
 from tfsd.model_server.codec.dtypes import dtype_name, has_json_form
-from tfsd.model_server.codec.text import PrettyWriter, decimal, quote
+from tfsd.model_server.codec.text import PrettyWriter, decimals, quote
 from tfsd.model_server.errors import invalid
 
 #: Up to this many values an answer is written in the real server's layout.
@@ -29,6 +30,9 @@ _TENSORFLOW_NAMES = {"float16": "half"}
 _NULL = b"null"
 _BYTES_SUFFIX = "_bytes"
 _TRUTH = b"false", b"true"
+
+#: Writes one value.
+_Write = Callable[[PrettyWriter, bytes], None]
 
 
 def encode_predictions(
@@ -55,10 +59,8 @@ def encode_predictions(
         return _encode_large(outputs, row_format)
     if row_format and len(outputs) == 1:
         ((name, array),) = outputs.items()
-        text_of = _text_of(name, array)
-        if text_of is not None and len(array):  # without a call for each mark
-            rows = [_line(value, text_of) for value in array.tolist()]
-            return b'{\n    "predictions": [%b\n    ]\n}' % b", ".join(rows)
+        if len(array) and not _is_base64(name, array):  # without a call for each mark
+            return b'{\n    "predictions": [%b\n    ]\n}' % b", ".join(_rows(array))
     writer = PrettyWriter()
     writer.start(array=False)
     writer.key(b"predictions" if row_format else b"outputs")
@@ -99,16 +101,21 @@ def _check_type(array: np.ndarray, dtype: int | None) -> None:
 
 def _write_rows(writer: PrettyWriter, outputs: Mapping[str, np.ndarray]) -> None:
     named = len(outputs) > 1
-    columns = [(name.encode(), array.tolist(), _text_of(name, array)) for name, array in outputs.items()]
+    columns: list[tuple[bytes, Iterator[bytes], tuple[int, ...], _Write]] = []
+    for name, array in outputs.items():
+        if _is_base64(name, array):
+            columns.append((name.encode(), iter(array.ravel().tolist()), array.shape[1:], _write_base64))
+        else:
+            columns.append((name.encode(), iter(_rows(array)), (), PrettyWriter.raw))
     writer.start(array=True)
-    for row in range(len(columns[0][1])):
+    for _ in next(iter(outputs.values())):
         if named:
             writer.start(array=False)
         writer.single_line = True
-        for key, values, text_of in columns:
+        for key, values, shape, write in columns:
             if named:
                 writer.key(key)
-            _write_nested(writer, values[row], text_of)
+            _write_nested(writer, values, shape, write)
         writer.single_line = False
         if named:
             writer.end()
@@ -121,38 +128,25 @@ def _write_columns(writer: PrettyWriter, outputs: Mapping[str, np.ndarray]) -> N
     for name, array in outputs.items():
         if len(outputs) > 1:
             writer.key(name.encode())
-        _write_nested(writer, array.tolist(), _text_of(name, array))
+        if _is_base64(name, array):
+            _write_nested(writer, iter(array.ravel().tolist()), array.shape, _write_base64)
+        else:
+            _write_nested(writer, iter(_texts(array)), array.shape, PrettyWriter.raw)
     if len(outputs) > 1:
         writer.end()
 
 
-def _write_nested(writer: PrettyWriter, value: Any, text_of: Callable[[Any], bytes] | None) -> None:
-    """Write the values of an output: strings in base64 without a `text_of`."""
-    if text_of is not None and (writer.single_line or not isinstance(value, list)):
-        writer.raw(_line(value, text_of))
-    elif isinstance(value, list):
-        writer.start(array=True)
-        for element in value:
-            _write_nested(writer, element, text_of)
-        writer.end()
-    else:
-        _write_base64(writer, value)
-
-
-def _line(value: Any, text_of: Callable[[Any], bytes]) -> bytes:
-    if not isinstance(value, list):
-        return text_of(value)
-    return b"[%b]" % b", ".join([_line(element, text_of) for element in value])
-
-
-def _text_of(name: str, array: np.ndarray) -> Callable[[Any], bytes] | None:
-    """How a value of an output is written; None for base64, which is an object."""
-    kind = array.dtype.kind
-    if kind == "O":
-        return None if name.endswith(_BYTES_SUFFIX) else quote
-    if kind == "f":
-        return partial(decimal, single=array.dtype == np.float32)
-    return _TRUTH.__getitem__ if kind == "b" else b"%d".__mod__
+def _write_nested(
+    writer: PrettyWriter, values: Iterator[bytes], shape: tuple[int, ...], write: _Write
+) -> None:
+    """Write as many values as an array of that shape has."""
+    if not shape:
+        write(writer, next(values))
+        return
+    writer.start(array=True)
+    for _ in range(shape[0]):
+        _write_nested(writer, values, shape[1:], write)
+    writer.end()
 
 
 def _write_base64(writer: PrettyWriter, value: bytes) -> None:
@@ -160,6 +154,31 @@ def _write_base64(writer: PrettyWriter, value: bytes) -> None:
     writer.key(b"b64")
     writer.raw(quote(base64.b64encode(value)))
     writer.end()
+
+
+def _is_base64(name: str, array: np.ndarray) -> bool:
+    """Whether the values of an output are objects with base64."""
+    return array.dtype.kind == "O" and name.endswith(_BYTES_SUFFIX)
+
+
+def _rows(array: np.ndarray) -> list[bytes]:
+    """The texts of the rows of an array, each on one line."""
+    texts, shape = _texts(array), array.shape
+    for rank in range(len(shape) - 1, 0, -1):
+        size = shape[rank]
+        groups = (texts[at * size : (at + 1) * size] for at in range(math.prod(shape[:rank])))
+        texts = [b"[%b]" % b", ".join(group) for group in groups]
+    return texts
+
+
+def _texts(array: np.ndarray) -> list[bytes]:
+    """The texts of all values, in order."""
+    values, kind = array.ravel().tolist(), array.dtype.kind
+    if kind == "f":
+        return decimals(values, single=array.dtype == np.float32)
+    if kind == "O":
+        return list(map(quote, values))
+    return list(map(_TRUTH.__getitem__ if kind == "b" else b"%d".__mod__, values))
 
 
 def _encode_large(outputs: Mapping[str, np.ndarray], row_format: bool) -> bytes:
@@ -185,10 +204,9 @@ def _encode_large(outputs: Mapping[str, np.ndarray], row_format: bool) -> bytes:
 
 def _name_nulls(text: bytes, floats: Sequence[np.ndarray]) -> bytes:
     """Replace each `null` by the name of the value it stands for; `floats` in the order of the text."""
-    values = (value for array in floats for value in array[~np.isfinite(array)].tolist())
+    values = [value for array in floats for value in array[~np.isfinite(array)].tolist()]
     pieces = text.split(_NULL)
-    named = (decimal(value, single=False) + piece for value, piece in zip(values, pieces[1:], strict=True))
-    return pieces[0] + b"".join(named)
+    return pieces[0] + b"".join(map(add, decimals(values, single=False), pieces[1:]))
 
 
 def encode_classifications(results: Sequence[Sequence[tuple[bytes, float]]]) -> bytes:
@@ -205,10 +223,11 @@ def encode_classifications(results: Sequence[Sequence[tuple[bytes, float]]]) -> 
     for classes in results:
         writer.single_line = True
         writer.start(array=True)
-        for label, score in classes:
+        scores = decimals([score for _, score in classes], single=True)
+        for (label, _), score in zip(classes, scores, strict=True):
             writer.start(array=True)
             writer.raw(quote(label))
-            writer.raw(decimal(score, single=True))
+            writer.raw(score)
             writer.end()
         writer.end()
         writer.single_line = False
@@ -228,8 +247,8 @@ def encode_regressions(results: Sequence[float]) -> bytes:
     writer.start(array=False)
     writer.key(b"results")
     writer.start(array=True)
-    for value in results:
-        writer.raw(decimal(value, single=True))
+    for value in decimals(list(results), single=True):
+        writer.raw(value)
     writer.end()
     writer.end()
     return writer.text()

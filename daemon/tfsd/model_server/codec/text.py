@@ -9,6 +9,7 @@ import contextlib
 import math
 import re
 import struct
+from collections.abc import Sequence
 from functools import cache
 
 from tfsd.model_server.codec.long_arrays import LongArray
@@ -22,7 +23,8 @@ _INDENT = b"    "
 _UNSAFE = re.compile(rb'[\x00-\x1f"\\]')
 #: Smaller doubles are zero: the real server's HTTP threads run with denormals flushed.
 _MIN_NORMAL = 2.0**-1022
-_SINGLE = struct.Struct("f")
+#: What is no number, as Python and as RapidJSON call it.
+_NAMES = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 _LITERALS = {None: b"null", True: b"true", False: b"false"}
 _SHORT_ESCAPES = {8: b"\\b", 9: b"\\t", 10: b"\\n", 12: b"\\f", 13: b"\\r", 34: b'\\"', 92: b"\\\\"}
 
@@ -41,23 +43,20 @@ def quote(text: bytes) -> bytes:
     return b'"' + _UNSAFE.sub(_escape, text) + b'"'
 
 
-def decimal(value: float, single: bool) -> bytes:
-    """A float of an answer: six digits when they read back as the same value, else 9 (`single`) or 17."""
-    if not math.isfinite(value):
-        return b"NaN" if value != value else b"Infinity" if value > 0 else b"-Infinity"
-    text = f"{value:.6g}"
-    if not (_as_single(float(text)) == value if single else float(text) == value):
-        text = f"{value:.9g}" if single else f"{value:.17g}"
-    if "." not in text and "e" not in text:
-        text += ".0"
-    return text.encode()
-
-
-def _as_single(value: float) -> float:
-    try:
-        return float(_SINGLE.unpack(_SINGLE.pack(value))[0])
-    except OverflowError:
-        return math.copysign(math.inf, value)
+def decimals(values: list[float], single: bool) -> list[bytes]:
+    """Floats of an answer: six digits where they read back as the same value, else 9 (`single`) or 17."""
+    short = ("%.6g " * len(values) % tuple(values)).split()
+    read: Sequence[float] = list(map(float, short))
+    if single:
+        form = f"{len(values)}f"
+        read = struct.unpack(form, struct.pack(form, *read))
+    if list(read) != values:
+        exact = "%.9g" if single else "%.17g"
+        pairs = zip(short, read, values, strict=True)
+        short = [text if same == value else exact % value for text, same, value in pairs]
+    return [
+        (text if "." in text or "e" in text else _NAMES.get(text, text + ".0")).encode() for text in short
+    ]
 
 
 class PrettyWriter:

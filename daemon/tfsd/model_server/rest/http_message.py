@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from tfsd.model_server.rest.http_uri import split_target
-from tfsd.model_server.rest.remembered import remembered
+from tfsd.model_server.rest.remembered import MAX_LENGTH, remembered
 
 #: The most that a request line and its headers may take with the empty line after them, in bytes.
 MAX_HEAD = 1 << 20
@@ -26,6 +26,10 @@ _CHUNK_SIZE = re.compile(rb"[ \t]*(?:0[xX])?([0-9a-fA-F]{1,15})[ \t]*(?:;[^\n]*)
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _PAGE = "<HTML><HEAD>\n<TITLE>{0} {1}</TITLE>\n</HEAD><BODY>\n<H1>{1}</H1>\n</BODY></HTML>\n"
 _PHRASES = {417: "Expectation Failed", 499: "Client Closed Request"}
+
+
+#: Those of a `Request`, up to its body.
+Attributes = tuple[str, str, str, int, dict[str, str], bool]
 
 
 @dataclass(slots=True)
@@ -86,37 +90,41 @@ def html_error(status: int) -> Response:
     return Response(status, "text/html", body, close=True)
 
 
-def render_head(request: Request | None, response: Response) -> bytes:
+def render_head(request: Request | None, response: Response, keep_alive: bool) -> bytes:
     """Status line and headers of an answer; `request` is None when it could not be read.
 
     An answer to HEAD has the body but no Content-Length, as the real server's, and therefore ends the
     connection; an HTTP/1.0 answer has neither Date nor, unless it is kept alive, Content-Length.
+
+    Args:
+        keep_alive: whether the connection `stays_open`.
     """
-    minor = request.minor if request else 1
-    keep_alive = stays_open(request, response)
-    lines = [_head_start(min(minor, 1), response.status, response.content_type, response.headers)]
-    if minor >= 1:
-        lines.append(_date(int(time.time())))
-    if (minor >= 1 or keep_alive) and not (request and request.method == "HEAD"):
-        lines.append(b"Content-Length: %d\r\n" % len(response.body))
-    if not keep_alive:
-        lines.append(b"Connection: close\r\n")
-    elif minor == 0:
-        lines.append(b"Connection: keep-alive\r\n")
-    lines.append(b"\r\n")
-    return b"".join(lines)
+    minor = min(request.minor, 1) if request else 1
+    second = int(time.time()) if minor else None
+    start = _head_start(minor, second, response.status, response.content_type, response.headers)
+    if not (minor or keep_alive) or (request and request.method == "HEAD"):
+        return start + _HEAD_ENDS[minor, keep_alive]
+    return b"%bContent-Length: %d\r\n%b" % (start, len(response.body), _HEAD_ENDS[minor, keep_alive])
+
+
+#: By the minor version, and whether the connection is kept.
+_HEAD_ENDS = {
+    (0, False): b"Connection: close\r\n\r\n",
+    (0, True): b"Connection: keep-alive\r\n\r\n",
+    (1, False): b"Connection: close\r\n\r\n",
+    (1, True): b"\r\n",
+}
 
 
 @lru_cache
-def _head_start(minor: int, status: int, content_type: str, headers: tuple[tuple[str, str], ...]) -> bytes:
+def _head_start(
+    minor: int, second: int | None, status: int, content_type: str, headers: tuple[tuple[str, str], ...]
+) -> bytes:
     lines = [f"HTTP/1.{minor} {status} {phrase(status)}", f"Content-Type: {content_type}"]
     lines += [f"{name}: {value}" for name, value in headers]
+    if second is not None:
+        lines.append(f"Date: {formatdate(second, usegmt=True)}")
     return "\r\n".join([*lines, ""]).encode("latin-1")
-
-
-@lru_cache(1)
-def _date(seconds: int) -> bytes:
-    return f"Date: {formatdate(seconds, usegmt=True)}\r\n".encode("ascii")
 
 
 def stays_open(request: Request | None, response: Response) -> bool:
@@ -135,9 +143,11 @@ class RequestReader:
     continues: bool = False
     _pending: bytearray = field(default_factory=bytearray)
     _request: Request | None = None
-    _body: bytearray | None = None
+    _body: bytes | bytearray | None = None
     _missing: int = 0
     _chunked: bool = False
+    #: The last short head, the size of the request that it began, and that one's attributes.
+    _last: tuple[bytes, int, Attributes] = (b"", -1, ("", "", "", 0, {}, False))
 
     @property
     def idle(self) -> bool:
@@ -146,8 +156,12 @@ class RequestReader:
 
     def feed(self, data: bytes | bytearray) -> None:
         """Bytes from the connection."""
+        head, size, attributes = self._last
+        if len(data) == size and data.startswith(head) and self.idle:  # as clients do again and again
+            self._request, self._body = Request(*attributes), data[len(head) :]
+            return
         if self._missing and not self._chunked:
-            assert self._body is not None
+            assert isinstance(self._body, bytearray)
             taken = min(len(data), self._missing)
             self._body += data if taken == len(data) else data[:taken]
             self._missing -= taken
@@ -186,9 +200,12 @@ class RequestReader:
             end, after = match.span()
         if after > MAX_HEAD:
             raise BadRequest(400)
-        self._request, framing = parse_head(pending[:end].decode("latin-1"))
-        del pending[:after]
+        attributes, framing = parse_head(pending[:end].decode("latin-1"))
+        self._request = Request(*attributes)
         self._chunked, self._missing, waits = framing
+        if after <= MAX_LENGTH and not (self._chunked or waits):
+            self._last = bytes(pending[:after]), after + framing.length, attributes
+        del pending[:after]
         if self._chunked or self._missing:
             self.continues = waits and not pending
             self._body = pending[: self._missing]
@@ -198,7 +215,7 @@ class RequestReader:
 
     def _read_chunks(self) -> bool:
         """Move the chunks that are complete to the body; True after the last one and its trailers."""
-        assert self._body is not None
+        assert isinstance(self._body, bytearray)
         at = 0
         try:
             while True:
@@ -263,15 +280,9 @@ class Framing(NamedTuple):
     waits: bool
 
 
-def parse_head(head: str) -> tuple[Request, Framing]:
-    """A request line and headers (without the empty line). Raises BadRequest: 400 or 417."""
-    attributes, framing = _parts(head)
-    return Request(*attributes), framing
-
-
 @remembered
-def _parts(head: str) -> tuple[tuple[str, str, str, int, dict[str, str], bool], Framing]:
-    """The attributes of a request with that head, and how its body comes."""
+def parse_head(head: str) -> tuple[Attributes, Framing]:
+    """A request line and headers (without the empty line). Raises BadRequest: 400 or 417."""
     lines = head.split("\n")
     words = lines[0].rstrip("\r").rstrip(" ").split(" ")
     method, target = words[0], " ".join(words[1:-1])

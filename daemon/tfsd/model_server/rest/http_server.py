@@ -26,37 +26,17 @@ from tfsd.model_server.rest.http_message import (
     render_head,
     stays_open,
 )
+from tfsd.model_server.sockets import FIRST_READ, READ_SIZE, accept_all, listen
 
 log = logging.getLogger(__name__)
 
 #: Answers a request; must not raise.
 Handler = Callable[[Request], Response]
 
-_BACKLOG = 1024
 _LARGE_BODY = 64 * 1024
-#: Bytes that are read first, and while so many come. Memory for the latter is dearer than a small request.
-_FIRST_READ, _READ_SIZE = 60 * 1024, 256 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _MAX_EVENTS = 16
 _POLL_SECONDS = 0.02
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 picks a free one. The host `::` is all addresses, IPv6 and IPv4.
-
-    Raises OSError: the port is taken, or the host is no address of this machine.
-    """
-    if host == "::" and not socket.has_dualstack_ipv6():
-        host = ""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.create_server(
-        (host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=host == "::"
-    )
-    listener.setblocking(False)
-    # Accepted sockets inherit it; without it an answer in two packets waits for the client's delayed ACK.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    return listener
 
 
 class _Connection:
@@ -78,7 +58,7 @@ class HttpServer:
 
     Args:
         handler: called by up to `num_threads` threads at once. It calls `lead.leave` before what may take long.
-        host: address to listen on (see `listen`).
+        host: address to listen on (see `sockets.listen`).
         port: TCP port; 0 for a free one, see `port` afterwards.
         num_threads: threads that read, handle and write.
     Raises OSError: the port is taken.
@@ -87,6 +67,7 @@ class HttpServer:
     def __init__(self, handler: Handler, host: str, port: int, num_threads: int) -> None:
         self._handler = handler
         self._listener: socket.socket | None = listen(host, port)
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # accepted sockets inherit it
         self.port: int = self._listener.getsockname()[1]
         self._epoll = select.epoll()
         self._wake = os.eventfd(0)
@@ -139,6 +120,7 @@ class HttpServer:
             while self._lead.mine:
                 for fd, _ in self._epoll.poll(None, _MAX_EVENTS):
                     if fd == self._wake:
+                        self._served = None
                         self._lead.leave()
                         return
                     self._turn_to(fd)
@@ -157,9 +139,6 @@ class HttpServer:
             log.exception("A connection failed: a defect of this server.")
             if connection is not None:
                 self._close(connection)
-        finally:
-            if self._lead.mine:
-                self._served = None
 
     def _take_along(self) -> None:
         """The leader goes: the next one shall not turn to the connection that it is at."""
@@ -179,30 +158,16 @@ class HttpServer:
 
     def _accept(self) -> None:
         listener = self._listener
-        if listener is None:
-            return
-        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
-            while True:
-                try:
-                    sock, _ = listener.accept()
-                except OSError as error:
-                    if isinstance(error, BlockingIOError | ConnectionAbortedError):
-                        raise
-                    if self._listener is None:
-                        return
-                    log.error("Cannot accept connections: %s. Raise the limit of open files.", error)
-                    time.sleep(_POLL_SECONDS)
-                    break
-                sock.setblocking(False)
-                connection = self._connections[sock.fileno()] = _Connection(sock)
-                self._watch(connection, select.EPOLLIN)
+        for sock in accept_all(listener) if listener is not None else ():
+            connection = self._connections[sock.fileno()] = _Connection(sock)
+            self._watch(connection, select.EPOLLIN)
 
     def _advance(self, connection: _Connection) -> None:
         """Go on with a connection as far as it goes without waiting, then hand it back to epoll."""
         try:
             if connection.unsent and not self._flush(connection):
                 return
-            size = _FIRST_READ
+            size = FIRST_READ
             while True:
                 data = connection.sock.recv(size)
                 if not data:
@@ -213,7 +178,7 @@ class HttpServer:
                     return
                 if len(data) < size:
                     break
-                size = _READ_SIZE
+                size = READ_SIZE
         except BlockingIOError:
             pass
         except OSError:
@@ -222,7 +187,8 @@ class HttpServer:
         if self._draining and connection.reader.idle:
             self._close(connection)
             return
-        self._watch(connection, select.EPOLLIN)
+        if connection.watched != select.EPOLLIN:
+            self._watch(connection, select.EPOLLIN)
 
     def _answer_all(self, connection: _Connection) -> bool:
         """Answer the requests that are complete; False when the connection is not to be read on now."""
@@ -241,8 +207,9 @@ class HttpServer:
                 response = error.response
             if self._draining:
                 response.close = True
-            connection.closing = not stays_open(request, response)
-            if not self._send(connection, render_head(request, response), response.body):
+            keep_alive = stays_open(request, response)
+            connection.closing = not keep_alive
+            if not self._send(connection, render_head(request, response, keep_alive), response.body):
                 return False
 
     def _respond(self, request: Request) -> Response:
@@ -257,7 +224,12 @@ class HttpServer:
     def _send(self, connection: _Connection, head: bytes, body: bytes) -> bool:
         """Send an answer; False when the connection was closed, or waits until the client has read on."""
         try:
-            sent = connection.sock.sendmsg((head, body))
+            # small ones are joined in less time than the kernel takes for two pieces
+            sent = (
+                connection.sock.send(head + body)
+                if len(body) < _LARGE_BODY
+                else connection.sock.sendmsg((head, body))
+            )
         except BlockingIOError:
             sent = 0
         if sent == len(head) + len(body):
@@ -288,5 +260,5 @@ class HttpServer:
         with contextlib.suppress(OSError):
             connection.sock.shutdown(socket.SHUT_WR)
             if connection.closing:
-                connection.sock.recv(_READ_SIZE)  # unread bytes would make the kernel send a reset
+                connection.sock.recv(READ_SIZE)  # unread bytes would make the kernel send a reset
         connection.sock.close()

@@ -18,9 +18,8 @@ from tfsd.model_server.errors import ServingError
 from tfsd.model_server.lead import leave
 from tfsd.model_server.rpc import http2
 from tfsd.model_server.rpc.http2 import BadConnection, CallHead, HeaderReader
+from tfsd.model_server.sockets import FIRST_READ, READ_SIZE
 
-#: Bytes that are read first, and while so many come. Memory for the latter is dearer than a small call.
-_FIRST_READ, _READ_SIZE = 60 * 1024, 256 * 1024
 _TOP_UP = 1 << 30  # bytes received after which the client may send as many again
 _MAX_DUE = 10_000  # frames that answer PING and SETTINGS, which a client leaves unread
 _WAIT_SECONDS = 1.0
@@ -85,7 +84,7 @@ class Connection:
         Raises BadConnection, OSError: the connection has to be closed; EOFError: the client has closed it.
         """
         complete: list[Call] = []
-        size = _FIRST_READ
+        size = FIRST_READ
         while True:
             try:
                 data = self.sock.recv(size)
@@ -96,7 +95,7 @@ class Connection:
             self._parse(self._buffer + data if self._buffer else data, complete)
             if len(data) < size:
                 break
-            size = _READ_SIZE
+            size = READ_SIZE
         if self.has_unsent:
             self.flush()
         return complete

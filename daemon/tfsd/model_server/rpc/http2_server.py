@@ -22,10 +22,10 @@ from tfsd.model_server.lead import Lead
 from tfsd.model_server.rpc import http2
 from tfsd.model_server.rpc.http2_connection import Call, Connection
 from tfsd.model_server.rpc.method import Method, exhausted, outcome
+from tfsd.model_server.sockets import BACKLOG, accept_all, listen
 
 log = logging.getLogger(__name__)
 
-_BACKLOG = 1024
 _LARGE_BODY = 64 * 1024
 _MAX_EVENTS = 16
 _POLL_SECONDS = 0.02
@@ -65,7 +65,7 @@ class Http2Server:
         """Listen and serve. Raises ServingError: INVALID_ARGUMENT, an address cannot be listened on."""
         for address in self._addresses:
             try:
-                listener = listen(address)
+                listener = _listen(address)
             except OSError as error:
                 log.error("Cannot listen on %s: %s", address, error)
                 raise invalid("Failed to BuildAndStart gRPC server") from None
@@ -124,19 +124,7 @@ class Http2Server:
             self._accept(self._listeners[fd])
 
     def _accept(self, listener: socket.socket) -> None:
-        while True:
-            try:
-                sock, _ = listener.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if listener.fileno() >= 0:
-                    log.error("Cannot accept connections: %s. Raise the limit of open files.", error)
-                    time.sleep(_POLL_SECONDS)
-                return
-            sock.setblocking(False)
-            if sock.family != socket.AF_UNIX:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for sock in accept_all(listener):
             connection = self._connections[sock.fileno()] = Connection(sock)
             connection.flush()
             if self._draining:
@@ -238,25 +226,17 @@ def _late() -> ServingError:
     return ServingError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded")
 
 
-def listen(address: str) -> socket.socket:
+def _listen(address: str) -> socket.socket:
     """A listening socket; a UNIX socket that another process left behind is replaced. Raises OSError."""
-    if address.startswith("unix:"):
-        path = address.removeprefix("unix:")
-        with contextlib.suppress(FileNotFoundError):
-            if stat.S_ISSOCK(os.stat(path).st_mode):
-                os.unlink(path)
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(path)
-        listener.listen(_BACKLOG)
-    else:
+    if not address.startswith("unix:"):
         host, _, port = address.rpartition(":")
-        host = host.strip("[]")
-        everywhere = host == "::"
-        if everywhere and not socket.has_dualstack_ipv6():
-            host = ""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server(
-            (host, int(port)), family=family, backlog=_BACKLOG, dualstack_ipv6=host == "::"
-        )
+        return listen(host.strip("[]"), int(port))
+    path = address.removeprefix("unix:")
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            os.unlink(path)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(BACKLOG)
     listener.setblocking(False)
     return listener

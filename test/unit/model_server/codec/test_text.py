@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfsd.model_server.codec.parse import MAX_DEPTH, parse
-from tfsd.model_server.codec.text import decimal, error_body, grisu, quote, quoted_value
+from tfsd.model_server.codec.text import decimals, error_body, grisu, quote, quoted_value
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -31,18 +31,18 @@ FINITE = st.floats(allow_nan=False, allow_infinity=False)
 def test_a_float_has_six_digits_or_nine(value: float, text: bytes) -> None:
     single = struct.unpack("f", struct.pack("f", value))[0]
 
-    assert decimal(single, single=True) == text
+    assert decimals([single, 0.5], single=True) == [text, b"0.5"]
 
 
 def test_a_double_has_six_digits_or_seventeen() -> None:
-    assert decimal(3.141592653589793, single=False) == b"3.1415926535897931"
-    assert decimal(2 / 3, single=False) == b"0.66666666666666663"
-    assert decimal(float("nan"), single=False) == b"NaN"
+    values = [3.141592653589793, 2 / 3, float("nan"), float("-inf"), 0.25]
+    texts = [b"3.1415926535897931", b"0.66666666666666663", b"NaN", b"-Infinity", b"0.25"]
+    assert decimals(values, single=False) == texts
 
 
 @given(FINITE)
 def test_a_double_reads_back_as_itself(value: float) -> None:
-    assert float(decimal(value, single=False)) == value
+    assert list(map(float, decimals([value], single=False))) == [value]
     assert float(grisu(value)) == value
 
 

@@ -48,6 +48,19 @@ def test_requests_arrive_whole_whatever_the_pieces(messages: list[bytes], data: 
     assert [request.uri for request in requests] == ["/y?q#f" if m is GET else "/v1/x" for m in messages]
 
 
+def test_a_head_that_comes_again_is_another_request() -> None:
+    longer = POST.replace(b"3", b"5") + b"de"
+    other = POST.replace(b"abc", b"xyz")
+    get = b"GET / HTTP/1.1\r\n\r\n"
+
+    requests = read_all(POST, other, POST[:-1], b"c", longer, POST + other, get, get, POST)
+
+    bodies = [b"abc", b"xyz", b"abc", b"abcde", b"abc", b"xyz", b"", b"", b"abc"]
+    assert [bytes(request.body) for request in requests] == bodies
+    assert [request.method for request in requests] == ["POST"] * 6 + ["GET"] * 2 + ["POST"]
+    assert len(set(map(id, requests))) == len(requests)
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(stream: bytes) -> None:
     reader = RequestReader()
@@ -119,7 +132,7 @@ def test_targets_are_split(target: str, parts: tuple[str, str] | None) -> None:
 
 
 def head_lines(request: Request, response: Response) -> set[str]:
-    lines = render_head(request, response).decode().split("\r\n")
+    lines = render_head(request, response, stays_open(request, response)).decode().split("\r\n")
     return {line for line in lines if line and not line.startswith("Date: ")}
 
 

@@ -1,6 +1,5 @@
 import pytest
 
-from tfsd.model_server.rest.http_message import parse_head
 from tfsd.model_server.rest.remembered import MAX_LENGTH, remembered
 
 
@@ -30,10 +29,3 @@ def test_an_error_is_raised_anew() -> None:
             refuse("ab")
         assert raised.value is errors[-1]
     assert len(errors) == 2
-
-
-def test_requests_with_the_same_head_have_bodies_of_their_own() -> None:
-    head = "POST /v1/models/m:predict HTTP/1.1\r\nContent-Length: 1"
-    (one, _), (other, _) = parse_head(head), parse_head(head)
-    one.body = b"1"
-    assert other.body == b""
