@@ -89,8 +89,9 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: RunDir, settings: Setti
     shared = len(pool.workers) > len({worker.socket for worker in pool.workers})
     server = Server(listener, Application(invocations, settings.multi_model, apis), in_flight, shared=shared)
     server.start()
-    gc.collect()
-    gc.freeze()  # user code may have imported a million objects, which no later collection needs to visit
+    if loaded is not None:
+        gc.collect()
+        gc.freeze()  # user code may have imported a million objects, which no later collection needs to visit
 
     def report() -> dict[str, object]:
         targets.refresh()
