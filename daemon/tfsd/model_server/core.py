@@ -8,8 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from tensorflow_serving.apis import get_model_status_pb2
 
@@ -26,22 +25,36 @@ log = logging.getLogger(__name__)
 __all__ = ["ModelSpec", "ServerCore"]
 
 
-class _Lease:
-    """A servable that is not unloaded while the context is open."""
+class Lease:
+    """What a request asks for, held: the servable is not unloaded while the context is open.
 
-    __slots__ = ("_lifecycle", "_version")
+    That there is none is not said before `servable` is asked for: the real server reads a JSON body first.
+    """
 
-    def __init__(self, lifecycle: Lifecycle, version: Version) -> None:
+    __slots__ = ("_error", "_lifecycle", "_version")
+
+    def __init__(
+        self, lifecycle: Lifecycle, version: Version | None, error: ServingError | None = None
+    ) -> None:
         self._lifecycle = lifecycle
         self._version = version
+        self._error = error
 
-    def __enter__(self) -> Servable:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._version is not None:
+            self._lifecycle.release(self._version)
+
+    @property
+    def servable(self) -> Servable:
+        """Raises ServingError: INVALID_ARGUMENT (`ModelSpec has no name specified.`, `Unrecognized servable version
+        label: L`) or NOT_FOUND (`Servable not found for request: Latest(m)` / `Specific(m, 9)`)."""
+        if self._version is None:
+            assert self._error is not None
+            raise self._error
         return self._version.servable
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._lifecycle.release(self._version)
 
 
 class ServerCore:
@@ -70,24 +83,24 @@ class ServerCore:
         self._last_config: Any = None
         self._serial = 0
 
-    def servable(self, spec: ModelSpec) -> _Lease:
-        """The servable for a request: enter the context at once; while it is open it is not unloaded.
-
-        Raises ServingError: INVALID_ARGUMENT (`ModelSpec has no name specified.`, `Unrecognized servable
-            version label: L`) or NOT_FOUND (`Servable not found for request: Latest(m)` / `Specific(m, 9)`).
-        """
+    def lease(self, spec: ModelSpec) -> Lease:
+        """The servable for a request: enter the context at once."""
         if not spec.name:
-            raise invalid("ModelSpec has no name specified.")
+            return self._no_lease(invalid("ModelSpec has no name specified."))
         number = spec.version
         if spec.label is not None:
             number = self._labels.get(spec.name, {}).get(spec.label)
             if number is None:
-                raise invalid(f"Unrecognized servable version label: {spec.label}")
+                return self._no_lease(invalid(f"Unrecognized servable version label: {spec.label}"))
         version = self._lifecycle.acquire(spec.name, number)
         if version is None:
             wanted = f"Latest({spec.name})" if number is None else f"Specific({spec.name}, {number})"
-            raise ServingError(Code.NOT_FOUND, f"Servable not found for request: {wanted}")
-        return _Lease(self._lifecycle, version)
+            text = f"Servable not found for request: {wanted}"
+            return self._no_lease(ServingError(Code.NOT_FOUND, text))
+        return Lease(self._lifecycle, version)
+
+    def _no_lease(self, error: ServingError) -> Lease:
+        return Lease(self._lifecycle, None, error)
 
     def model_status(self, spec: ModelSpec) -> Any:
         """A `GetModelStatusResponse`, versions newest first; labels are ignored as the real server does.

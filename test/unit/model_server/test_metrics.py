@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from tfsd.model_server.errors import Code
-from tfsd.model_server.metrics import Metrics
+from tfsd.model_server.metrics import Histogram, Metrics
 
 
 def test_counts_and_latencies() -> None:
@@ -29,9 +31,9 @@ def test_counts_and_latencies() -> None:
 def test_a_page_is_what_prometheus_reads() -> None:
     metrics = Metrics()
     metrics.record("m", "Predict", "GRPC", Code.OK, 1.0)
-    metrics.ran("m", "Predict", 0.5)
+    metrics.runtime_latency.add(500_000, ("m", "Predict", "TF1"))
     metrics.examples("m", 3)
-    metrics.graph_ran(0.25)
+    metrics.graph_run_times.add(250_000)
     metrics.loaded("/m/1", 2.0)
     metrics.loaded("/m/2", None)
     metrics.wrapped_run_count.add()
@@ -49,6 +51,27 @@ def test_a_page_is_what_prometheus_reads() -> None:
     assert histogram.type == "histogram"
     below = {sample.labels["le"]: sample.value for sample in histogram.samples if "le" in sample.labels}
     assert (below["2"], below["4"], below["8192"], below["+Inf"], len(below)) == (0, 1, 1, 1, 15)
+
+
+def test_no_value_is_lost_among_threads() -> None:
+    histogram = Histogram("h", (1.0, 2.0, 4.0))
+
+    def add() -> None:
+        for value in range(6000):
+            histogram.add(value % 6)
+
+    threads = [threading.Thread(target=add) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        assert sum(count for count, _ in histogram.totals()) <= 24_000
+    for thread in threads:
+        thread.join()
+
+    assert [line.rpartition(" ")[2] for line in histogram.render()] == [
+        *("8000", "12000", "20000", "24000"),
+        *("60000.0", "24000"),
+    ]
 
 
 def test_names_that_clients_make_up_are_bounded() -> None:

@@ -122,11 +122,26 @@ def _decode_tensor(value: JsonValue, dtype: int, name: str) -> np.ndarray:
 
 def _decode_rows(rows: list[JsonValue] | LongArray, inputs: Inputs) -> dict[str, np.ndarray]:
     first = next(iter(rows))
-    if len(inputs) > 1 and not is_object(first):
-        raise invalid(
-            "instances is a plain list, but expecting list of objects as multiple input tensors required "
-            "as per tensorinfo_map"
-        )
+    if len(inputs) > 1:
+        if not is_object(first):
+            raise invalid(
+                "instances is a plain list, but expecting list of objects as multiple input tensors required "
+                "as per tensorinfo_map"
+            )
+    elif isinstance(rows, list) and not _is_named(first):
+        ((name, dtype),) = inputs.items()
+        shape = dense_shape(first)
+        check_rank(1 + len(shape), name)
+        try:
+            return {name: flatten(rows, shape, dtype).reshape(len(rows), *shape)}
+        except Misfit:
+            return _decode_each(rows, first, inputs)  # which says what row it is
+    return _decode_each(rows, first, inputs)
+
+
+def _decode_each(
+    rows: list[JsonValue] | LongArray, first: JsonValue, inputs: Inputs
+) -> dict[str, np.ndarray]:
     reader = _Rows(first, inputs)
     for block in rows.blocks() if isinstance(rows, LongArray) else (rows,):
         reader.read(block)

@@ -73,10 +73,7 @@ def find(value: JsonObject, name: str) -> tuple[str, JsonValue] | None:
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
 _SPACE = re.compile(rb"[ \n\r\t]*")
 _BYTE_ORDER_MARK = re.compile(rb"\xef?\xbb?\xbf?")
-_NAMED = {
-    b"NaN": re.compile(rb"NaN[ \n\r\t]*+[\]},]"),
-    b"Inf": re.compile(rb"Inf(?:inity)?+[ \n\r\t]*+[\]},]"),
-}
+_NAN, _INFINITY = re.compile(rb"NaN[ \n\r\t]*+[\]},]"), re.compile(rb"Inf(?:inity)?+[ \n\r\t]*+[\]},]")
 _LONE_HIGH = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})")
 #: All bytes but the second hexadecimal digits of high surrogates.
 _NOT_HIGH = bytes(set(range(256)) - set(b"89abAB"))
@@ -281,6 +278,8 @@ def _without_surrogates(text: bytes) -> tuple[bytes, bool]:
 
 def _members_kept(value: Any, objects: int) -> int:
     """How many members `objects` objects have that are in a value, or as many as there are."""
+    if objects == 1 and type(value) is dict:
+        return len(value)
     kept, level = 0, [value]
     while level:
         kinds = set(map(type, level))
@@ -301,7 +300,8 @@ def _of(kind: type, level: list[Any], kinds: set[type]) -> list[Any]:
 
 def _names_numbers(body: bytes) -> bool:
     """Whether a name of a number seems to be a value; perhaps it is in a string."""
-    return any(name in body and pattern.search(body) is not None for name, pattern in _NAMED.items())
+    nan = b"NaN" in body and _NAN.search(body) is not None
+    return nan or (b"Inf" in body and _INFINITY.search(body) is not None)
 
 
 def _skip_space(body: bytes, at: int) -> int:

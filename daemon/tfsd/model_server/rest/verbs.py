@@ -5,8 +5,8 @@ Owns how bodies, the codec and the core fit together. Never sees paths, headers 
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from typing import Any, Self
+from functools import partial
+from typing import Any
 
 from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2
@@ -19,10 +19,9 @@ from tfsd.model_server.codec.codec import (
     encode_predictions,
     encode_regressions,
 )
-from tfsd.model_server.core import ServerCore
+from tfsd.model_server.core import Lease, ServerCore
 from tfsd.model_server.errors import invalid
 from tfsd.model_server.runtime import inference
-from tfsd.model_server.servable import Servable
 from tfsd.model_server.spec import ModelSpec
 
 Body = bytes | bytearray
@@ -42,10 +41,9 @@ class RestVerbs:
 
     def predict(self, spec: ModelSpec, body: Body) -> bytes:
         """Run a signature on the tensors of a JSON body."""
-        with _Lookup(self._core, spec) as lookup:
-            signature_name, row_format, inputs = decode_predict(body, lookup.inputs)
-            name = signature_name or inference.DEFAULT_SIGNATURE
-            servable = lookup.servable()
+        with self._core.lease(spec) as lease:
+            signature_name, row_format, inputs = decode_predict(body, partial(_inputs, lease))
+            name, servable = signature_name or inference.DEFAULT_SIGNATURE, lease.servable
             inference.check_predict(servable, servable.signature_defs[name])
             outputs = servable.run(name, inputs, timeout_ms=self._timeout_ms)
             dtypes = servable.output_dtypes(name)
@@ -54,15 +52,15 @@ class RestVerbs:
     def classify(self, spec: ModelSpec, body: Body) -> bytes:
         """Classify the examples of a JSON body."""
         signature_name, examples = decode_examples(body)
-        with self._core.servable(spec) as servable:
-            results = inference.classify(servable, signature_name, examples, self._timeout_ms)
+        with self._core.lease(spec) as lease:
+            results = inference.classify(lease.servable, signature_name, examples, self._timeout_ms)
         return encode_classifications(results)
 
     def regress(self, spec: ModelSpec, body: Body) -> bytes:
         """Regress the examples of a JSON body."""
         signature_name, examples = decode_examples(body)
-        with self._core.servable(spec) as servable:
-            results = inference.regress(servable, signature_name, examples, self._timeout_ms)
+        with self._core.lease(spec) as lease:
+            results = inference.regress(lease.servable, signature_name, examples, self._timeout_ms)
         return encode_regressions(results)
 
     def status(self, spec: ModelSpec) -> bytes:
@@ -71,7 +69,8 @@ class RestVerbs:
 
     def metadata(self, spec: ModelSpec) -> bytes:
         """The signatures of a servable, in the real server's framing of two messages."""
-        with self._core.servable(spec) as servable:
+        with self._core.lease(spec) as lease:
+            servable = lease.servable
             answered = model_pb2.ModelSpec(name=servable.name)
             answered.version.value = servable.version
             signatures = get_model_metadata_pb2.SignatureDefMap()
@@ -83,38 +82,13 @@ class RestVerbs:
         )
 
 
-class _Lookup:
-    """The servable of a request, looked up when its body is known to be JSON, and held until the context ends."""
-
-    __slots__ = ("_core", "_lease", "_servable", "_spec")
-
-    def __init__(self, core: ServerCore, spec: ModelSpec) -> None:
-        self._core = core
-        self._spec = spec
-        self._lease: AbstractContextManager[Servable] | None = None
-        self._servable: Servable | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._lease is not None:
-            self._lease.__exit__(None, None, None)
-
-    def servable(self) -> Servable:
-        """Raises ServingError: there is none."""
-        if self._servable is None:
-            lease = self._core.servable(self._spec)
-            self._servable, self._lease = lease.__enter__(), lease
-        return self._servable
-
-    def inputs(self, signature_name: str) -> Inputs:
-        """The declared dtypes of a signature's inputs. Raises ServingError: no servable, or no such signature."""
-        name = signature_name or inference.DEFAULT_SIGNATURE
-        dtypes = self.servable().input_dtypes(name)
-        if dtypes is None:
-            raise invalid(f'Serving signature name: "{name}" not found in signature def')
-        return dtypes
+def _inputs(lease: Lease, signature_name: str) -> Inputs:
+    """The declared dtypes of a signature's inputs. Raises ServingError: no servable, or no such signature."""
+    name = signature_name or inference.DEFAULT_SIGNATURE
+    dtypes = lease.servable.input_dtypes(name)
+    if dtypes is None:
+        raise invalid(f'Serving signature name: "{name}" not found in signature def')
+    return dtypes
 
 
 def _proto_json(message: Any) -> bytes:

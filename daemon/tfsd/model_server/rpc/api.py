@@ -149,8 +149,8 @@ class PredictionService:
         started = time.perf_counter()
         code, asked = Code.INTERNAL, spec_of(spec)
         try:
-            with self._core.servable(asked) as servable:
-                response = run(servable)
+            with self._core.lease(asked) as lease:
+                response = run(lease.servable)
             code = Code.OK
             return response
         except ServingError as error:
@@ -173,7 +173,8 @@ def metadata(core: ServerCore, request: Any) -> Any:
         if name != _METADATA_FIELD:
             raise invalid(f"Metadata field {name} is not supported")
     response = get_model_metadata_pb2.GetModelMetadataResponse()
-    with core.servable(spec_of(request.model_spec)) as servable:
+    with core.lease(spec_of(request.model_spec)) as lease:
+        servable = lease.servable
         signatures = get_model_metadata_pb2.SignatureDefMap()
         for name, signature in servable.signature_defs.items():
             signatures.signature_def[name].CopyFrom(signature)

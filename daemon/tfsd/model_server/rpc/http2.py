@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from struct import Struct
 from urllib.parse import quote
 
 from hpack import Decoder, HPACKError
@@ -21,7 +22,9 @@ NO_ERROR, PROTOCOL_ERROR, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR = 0, 1, 3, 6
 REFUSED_STREAM, COMPRESSION_ERROR, ENHANCE_YOUR_CALM = 7, 9, 11
 INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 4, 5  # settings
 DEFAULT_WINDOW, DEFAULT_FRAME, MAX_WINDOW = 65535, 16384, 2**31 - 1
-FRAME_HEAD, MESSAGE_HEAD = 9, 5
+#: A frame's head: its length in two parts, its type, its flags, its stream.
+FRAME_HEAD = Struct(">BHBBI")
+MESSAGE_HEAD = 5
 
 MAX_HEADER_BLOCK = 64 * 1024
 OUR_FRAME_SIZE = 1 << 20

@@ -109,15 +109,17 @@ class Connection:
                 self._buffer = data
                 return
             at, self._greeted = len(http2.PREFACE), True
-        while size - at >= http2.FRAME_HEAD:
-            length = int.from_bytes(data[at : at + 3], "big")
+        head = http2.FRAME_HEAD
+        while size - at >= head.size:
+            high, low, kind, flags, stream = head.unpack_from(data, at)
+            length = high << 16 | low
             if length > http2.OUR_FRAME_SIZE:
                 raise BadConnection(http2.FRAME_SIZE_ERROR)
-            end = at + http2.FRAME_HEAD + length
+            start = at + head.size
+            end = start + length
             if end > size:
                 break
-            stream = int.from_bytes(data[at + 5 : at + 9], "big") & 0x7FFFFFFF
-            self._take(data[at + 3], data[at + 4], stream, data[at + http2.FRAME_HEAD : end], complete)
+            self._take(kind, flags, stream & 0x7FFFFFFF, data[start:end], complete)
             at = end
         self._buffer = data[at:]
 
@@ -127,7 +129,8 @@ class Connection:
         if kind == http2.DATA:
             self._data(flags, stream, payload, complete)
         elif kind == http2.HEADERS:
-            payload = _unpadded(flags, payload)
+            if flags & http2.PADDED:
+                payload = _unpadded(payload)
             if flags & http2.HAS_PRIORITY:
                 payload = payload[5:]
             self._header_block(stream, flags, payload, complete)
@@ -179,7 +182,7 @@ class Connection:
             if stream > self.last_stream:
                 raise BadConnection(http2.PROTOCOL_ERROR)
             return  # of a call that was refused or given up
-        call.body.append(_unpadded(flags, payload))
+        call.body.append(_unpadded(payload) if flags & http2.PADDED else payload)
         if flags & http2.END_STREAM:
             complete.append(call)
 
@@ -358,9 +361,7 @@ class Connection:
             self.sock.close()
 
 
-def _unpadded(flags: int, payload: bytes) -> bytes:
-    if not flags & http2.PADDED:
-        return payload
+def _unpadded(payload: bytes) -> bytes:
     if not payload or payload[0] >= len(payload):
         raise BadConnection(http2.PROTOCOL_ERROR)
     return payload[1 : len(payload) - payload[0]]

@@ -145,7 +145,9 @@ class Http2Server:
         if connection.closed:
             self._close(fd)
             return
-        self._watch(fd, select.EPOLLIN | (select.EPOLLOUT if connection.has_unsent else 0))
+        events = select.EPOLLIN | select.EPOLLOUT if connection.has_unsent else select.EPOLLIN
+        if events != self._watched[fd]:
+            self._watch(fd, events)
         if calls:
             self._run(self._admit(calls))
 

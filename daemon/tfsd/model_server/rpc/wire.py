@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from tfsd.model_server.errors import Code, ServingError
 from tfsd.model_server.runtime.inference import Classification
@@ -49,10 +50,15 @@ def predict_response(tensors: Mapping[str, Sequence[bytes]], spec: bytes) -> byt
     """
     pieces: list[bytes] = []
     for alias, tensor in tensors.items():
-        size = sum(map(len, tensor))
-        head = field(1, alias.encode()) + b"\x12" + varint(size)
-        pieces += (b"\x0a" + varint(len(head) + size), head, *tensor)
+        pieces += (_output_head(alias, sum(map(len, tensor))), *tensor)
     pieces.append(field(2, spec))
     if sum(map(len, pieces)) > MAX_MESSAGE:
         raise ServingError(Code.INTERNAL, "The response is larger than 2 GiB, which no message may be.")
     return b"".join(pieces)
+
+
+@lru_cache
+def _output_head(alias: str, size: int) -> bytes:
+    """What precedes a `TensorProto` of that size among the outputs."""
+    start = field(1, alias.encode()) + b"\x12" + varint(size)
+    return b"\x0a" + varint(len(start) + size) + start

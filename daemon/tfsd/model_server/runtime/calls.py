@@ -56,7 +56,7 @@ class Call:
             inputs no larger than some that were computed in `SHORT`. One that takes `LONG` is a surprise, after
             which that must be seen again, and after `MAX_SURPRISES` it is not tried any more.
         bounded: whether calls in the caller's thread may be tried at all.
-        ran: told the seconds that each call took which went well.
+        ran: told the microseconds that each call took which went well.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Call:
             if seconds > LONG and time.thread_time() - computed > LONG:
                 self._surprises += 1
                 self._short_size = -1
-        self._ran(seconds)
+        self._ran(seconds * 1e6)
         return values
 
     def _tensors(self) -> config_pb2.CallableOptions:

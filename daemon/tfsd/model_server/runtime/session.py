@@ -109,7 +109,8 @@ class SessionServable:
         else:
             leave()
             computed = self._queue(signature_name, outputs).run(inputs, timeout_ms)
-        self._metrics.ran(self.name, api, time.perf_counter() - started)
+        microseconds = (time.perf_counter() - started) * 1e6
+        self._metrics.runtime_latency.add(microseconds, (self.name, api, "TF1"))
         if api != "Predict":  # the others' only input are the tf.Examples
             self._metrics.examples(self.name, len(next(iter(inputs.values()))))
         return computed
@@ -169,7 +170,7 @@ class SessionServable:
         with self._lock:
             if key not in self._calls:
                 self._calls[key] = Call(
-                    self._session, feeds, fetches, timeout, self._bounded, self._metrics.graph_ran
+                    self._session, feeds, fetches, timeout, self._bounded, self._metrics.graph_run_times.add
                 )
             return self._calls[key]
 

@@ -23,11 +23,11 @@ class NoModels:
         self.asked: list[ModelSpec] = []
         self.error: Exception = ServingError(Code.RESOURCE_EXHAUSTED, "nothing here")
 
-    def servable(self, spec: ModelSpec) -> Any:
+    def lease(self, spec: ModelSpec) -> Any:
         self.asked.append(spec)
         raise self.error
 
-    model_status = servable
+    model_status = lease
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tfsd.model_server.runtime.calls import Call, is_bounded
 SMALL, LARGE = np.zeros(4, np.float32), np.zeros(1000, np.float32)
 
 
-def ignored(seconds: float) -> None:
+def ignored(microseconds: float) -> None:
     """How long a call took."""
 
 
