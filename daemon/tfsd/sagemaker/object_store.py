@@ -2,7 +2,8 @@
 
 Owns `DIR/s3/`. Contents lie in files, so that memory stays flat and a restart finds them again: what a client writes
 over HTTP is moved there right after its request (`settle`). Reading here never holds an object in memory. Of a bucket
-with versions the latest of each key survives a restart.
+with versions the latest of each key survives a restart. A description is written when its content is whole, and what it
+described before is removed after that: a server that is killed, or a full disk, loses no object that was there.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import datetime
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,8 @@ from typing import Any, BinaryIO
 from moto.s3.models import FakeKey
 
 BUCKET = "bucket.json"
+INCOMING = "in"  # no bucket: names have three letters or more
+BUCKET_NAME_LENGTHS = range(3, 64)
 
 
 class ObjectStoreError(Exception):
@@ -71,10 +75,11 @@ class ObjectStore:
         """`backend` is moto's S3 backend, which is filled with what lies in `directory`."""
         self._directory = directory
         self._backend = backend
+        self._described: dict[Path, dict[str, Any]] = {}  # what the description of each object says
+        self._contents: dict[Path, set[Path]] = {}  # the files of all versions, by the object's description
         directory.mkdir(parents=True, exist_ok=True)
-        self._incoming = (
-            directory / "incoming"
-        )  # no bucket: names have three letters or more, and we look no further
+        self._incoming = directory / INCOMING
+        shutil.rmtree(self._incoming, ignore_errors=True)  # what a killed server was writing
         for bucket in sorted(directory.glob(f"*/{BUCKET}")):
             self._load(bucket.parent)
 
@@ -124,10 +129,12 @@ class ObjectStore:
 
     def settle(self, bucket: str, key: str | None = None) -> None:
         """Bring the files in line with what moto has been told: one key, or all of a bucket."""
+        if len(bucket) not in BUCKET_NAME_LENGTHS:  # it names no bucket, but perhaps another directory
+            return
         directory = self._directory / bucket
         found = self._backend.buckets.get(bucket)
         if found is None:
-            _remove_bucket(directory)
+            self._remove_bucket(directory)
             return
         if not (directory / BUCKET).exists():
             directory.mkdir(exist_ok=True)
@@ -135,11 +142,9 @@ class ObjectStore:
         if key is not None:
             self._settle_key(directory, found, key)
             return
-        for name in list(found.keys):
+        described = [record["key"] for path, record in self._described.items() if path.parent == directory]
+        for name in {*found.keys, *described}:
             self._settle_key(directory, found, name)
-        for path in directory.glob("*.json"):
-            if path.name != BUCKET and json.loads(path.read_text())["key"] not in found.keys:
-                _remove_object(path)
 
     def _bucket(self, bucket: str) -> Any:
         found = self._backend.buckets.get(bucket)
@@ -157,33 +162,35 @@ class ObjectStore:
         self.settle(bucket, key)
 
     def _settle_key(self, directory: Path, bucket: Any, key: str) -> None:
+        """Contents first, then the description of the latest version, then away with what no version has any more."""
         description = directory / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
-        stored = bucket.keys.get(key)
-        if not isinstance(stored, FakeKey):
-            _remove_object(description)
-            return
-        content = stored._value_buffer
-        if isinstance(content, FileContent) and content.path.parent == directory:
-            return
-        if description.exists():
-            _remove_object(description)
-        target = directory / uuid.uuid4().hex
-        if isinstance(content, FileContent):
-            content.path.rename(target)
-        else:
-            _copy(content, target)
-            content.close()
-        stored._value_buffer = FileContent(target)
-        record = {
-            "key": key,
-            "content": target.name,
-            "etag": stored.etag.strip('"'),
-            "metadata": dict(stored.metadata),
-            "modified": stored.last_modified.isoformat(),
-        }
-        _write(description, record)
+        versions = [version for version in bucket.keys.getlist(key, ()) if isinstance(version, FakeKey)]
+        for version in versions:
+            _move_content(version, directory)
+        contents = {version._value_buffer.path for version in versions}
+        latest = bucket.keys.get(key)
+        if not isinstance(latest, FakeKey):
+            description.unlink(missing_ok=True)
+            self._described.pop(description, None)
+        elif (record := _record(key, latest)) != self._described.get(description):
+            _write(description, record)
+            self._described[description] = record
+        for path in self._contents.pop(description, set()) - contents:
+            path.unlink(missing_ok=True)
+        if contents:
+            self._contents[description] = contents
+
+    def _remove_bucket(self, directory: Path) -> None:
+        for description in [path for path in self._contents if path.parent == directory]:
+            del self._contents[description]
+            self._described.pop(description, None)
+        if directory.is_dir():
+            for path in directory.iterdir():
+                path.unlink()
+            directory.rmdir()
 
     def _load(self, directory: Path) -> None:
+        """Find a bucket's objects again, and remove what no description names: older versions, and halves."""
         record = json.loads((directory / BUCKET).read_text())
         bucket = self._backend.create_bucket(record["name"], record["region"])
         for path in directory.glob("*.json"):
@@ -200,6 +207,11 @@ class ObjectStore:
             stored.contentsize = content.path.stat().st_size
             stored.set_metadata(record["metadata"])
             stored.last_modified = datetime.datetime.fromisoformat(record["modified"])
+            self._described[path], self._contents[path] = record, {content.path}
+        known = {directory / BUCKET, *self._described}.union(*self._contents.values())
+        for path in directory.iterdir():
+            if path not in known:
+                path.unlink()
 
 
 def split_uri(uri: str) -> tuple[str, str]:
@@ -209,6 +221,35 @@ def split_uri(uri: str) -> tuple[str, str]:
     if scheme != "s3" or not separator or not bucket:
         raise ValueError(f"{uri!r} is not of the form s3://bucket/key.")
     return bucket, key
+
+
+def _move_content(version: Any, directory: Path) -> None:
+    """Have a version's content lie in a file of `directory`. Raises OSError; then it lies where it was."""
+    content = version._value_buffer
+    if isinstance(content, FileContent) and content.path.parent == directory:
+        return
+    target = directory / uuid.uuid4().hex
+    if isinstance(content, FileContent):
+        content.path.rename(target)
+    else:
+        try:
+            _copy(content, target)
+        except OSError:
+            target.unlink(missing_ok=True)
+            raise
+        content.close()
+    version._value_buffer = FileContent(target)
+
+
+def _record(key: str, version: Any) -> dict[str, Any]:
+    """An object's description."""
+    return {
+        "key": key,
+        "content": version._value_buffer.path.name,
+        "etag": version.etag.strip('"'),
+        "metadata": dict(version.metadata),
+        "modified": version.last_modified.isoformat(),
+    }
 
 
 def _copy(content: Any, target: Path) -> None:
@@ -222,18 +263,3 @@ def _write(path: Path, record: dict[str, Any]) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(record))
     partial.replace(path)
-
-
-def _remove_object(description: Path) -> None:
-    """Remove an object's files, if they are there: the description last, so that nothing is forgotten."""
-    if description.exists():
-        content = json.loads(description.read_text())["content"]
-        (description.parent / content).unlink(missing_ok=True)
-        description.unlink()
-
-
-def _remove_bucket(directory: Path) -> None:
-    if directory.is_dir():
-        for path in directory.iterdir():
-            path.unlink()
-        directory.rmdir()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
+from tfsd.sagemaker import object_store
 from tfsd.sagemaker.object_store import ObjectStoreError, split_uri
 
 from .conftest import Api
@@ -82,3 +85,72 @@ def test_what_is_not_there(api: Api) -> None:
     for uri in ("http://bucket/key", "s3://", "bucket"):
         with pytest.raises(ValueError, match="is not of the form"):
             split_uri(uri)
+
+
+def test_older_versions_are_there_until_they_are_deleted(api: Api, tmp_path: Path) -> None:
+    s3 = api.client("s3")
+    s3.create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    s3.put_bucket_versioning(Bucket="bucket", VersioningConfiguration={"Status": "Enabled"})
+    first, second = (
+        s3.put_object(Bucket="bucket", Key="key", Body=body)["VersionId"] for body in (b"one", b"two")
+    )
+
+    def body(**version: str) -> bytes:
+        read: bytes = s3.get_object(Bucket="bucket", Key="key", **version)["Body"].read()
+        return read
+
+    assert (body(), body(VersionId=first)) == (b"two", b"one")
+    s3.delete_object(Bucket="bucket", Key="key", VersionId=second)
+    assert body() == b"one"
+    marker = s3.delete_object(Bucket="bucket", Key="key")["VersionId"]
+    assert api.emulator.objects.find("bucket", "key") is None
+    s3.delete_object(Bucket="bucket", Key="key", VersionId=marker)
+    assert body() == b"one"
+    assert len(list((tmp_path / "s3" / "bucket").iterdir())) == 3
+    s3.put_object(Bucket="bucket", Key="key", Body=b"three")
+    api.restart()
+    assert body() == b"three"
+    assert len(list((tmp_path / "s3" / "bucket").iterdir())) == 3  # of versions only the latest survives
+
+
+def test_a_write_for_which_there_is_no_room_leaves_what_was_there(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(content: object, target: Path) -> None:
+        target.write_bytes(b"hal")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    api.put("bucket", "key", b"whole")
+    with monkeypatch.context() as disk:
+        disk.setattr(object_store, "_copy", full)
+        with pytest.raises(OSError, match="No space left"):
+            api.put("bucket", "key", b"half")
+    assert len(list((tmp_path / "s3" / "bucket").iterdir())) == 3
+    api.emulator.objects.temporary_file().write_bytes(b"an output that a killed server was writing")
+    (tmp_path / "s3" / "bucket" / "abc").write_bytes(b"a content that has no description yet")
+    api.restart()
+    assert api.emulator.objects.read("bucket", "key") == b"whole"
+    assert sorted(path.name for path in (tmp_path / "s3").iterdir()) == ["bucket"]
+    assert len(list((tmp_path / "s3" / "bucket").iterdir())) == 3
+
+
+@pytest.mark.parametrize("name", ["in", "..", ".", "x" * 300])
+def test_no_request_touches_what_is_no_bucket(api: Api, tmp_path: Path, name: str) -> None:
+    path = api.emulator.objects.temporary_file()
+    path.write_bytes(b"an output")
+    (tmp_path / "s3" / "file").write_bytes(b"")
+    api.emulator.objects.settle(name)
+    assert path.exists()
+    assert (tmp_path / "s3" / "file").exists()
+
+
+def test_a_bucket_may_be_called_incoming(api: Api) -> None:
+    path = api.emulator.objects.temporary_file()
+    path.write_bytes(b"an output")
+    s3 = api.client("s3")
+    with pytest.raises(ClientError, match="NoSuchBucket"):
+        s3.delete_bucket(Bucket="incoming")
+    api.put("incoming", "key", b"x")
+    api.emulator.objects.put_file("incoming", "output", path)
+    api.restart()
+    assert s3.get_object(Bucket="incoming", Key="output")["Body"].read() == b"an output"
