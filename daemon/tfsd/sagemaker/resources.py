@@ -6,7 +6,7 @@ The texts are interface: SDKs look for "Could not find" and "already existing" i
 from __future__ import annotations
 
 import base64
-import binascii
+import json
 import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
@@ -20,7 +20,6 @@ from tfsd.sagemaker.state import Record, Table
 HOLD_SECONDS = 25
 HOLD_INTERVAL_SECONDS = 0.05
 DEFAULT_PAGE = 10
-SORT_KEYS = {"Name": 0, "CreationTime": 1, "Status": 2}
 
 
 class Kind:
@@ -78,14 +77,21 @@ def page(
 
     `name` and `status` are the members of a record that NameContains, StatusEquals and the sort keys mean.
     """
+    by = request.get("SortBy", "CreationTime")
+
+    def place(record: Record) -> list[Any]:
+        """Where a record stands among the others: nothing that another one's coming and going changes."""
+        values = {"Name": record[name], "Status": record.get(status or "", "")}
+        return [values.get(by, record["CreationTime"]), record["CreationTime"], record[name]]
+
     found = [record for record in records if _passes(request, record, name, status)]
-    key = SORT_KEYS.get(request.get("SortBy", "CreationTime"), 1)
-    found.sort(key=lambda record: (record[name], record["CreationTime"], record.get(status or "", ""))[key])
-    if request.get("SortOrder", "Descending" if descending else "Ascending") == "Descending":
-        found.reverse()
-    start = _offset(request.get("NextToken"))
-    end = start + request.get("MaxResults", DEFAULT_PAGE)
-    return found[start:end], _token(end) if end < len(found) else None
+    down = request.get("SortOrder", "Descending" if descending else "Ascending") == "Descending"
+    found.sort(key=place, reverse=down)
+    last = _place(by, request.get("NextToken"))
+    if last is not None:
+        found = [record for record in found if (place(record) < last if down else place(record) > last)]
+    shown = found[: request.get("MaxResults", DEFAULT_PAGE)]
+    return shown, _token(by, place(shown[-1])) if len(shown) < len(found) else None
 
 
 def held(
@@ -119,12 +125,18 @@ def _passes(request: dict[str, Any], record: Record, name: str, status: str | No
     return True
 
 
-def _token(offset: int) -> str:
-    return base64.urlsafe_b64encode(str(offset).encode()).decode()
+def _token(by: str, place: list[Any]) -> str:
+    """Where a page ended. The next one begins after it, also when records have come or gone meanwhile."""
+    return base64.urlsafe_b64encode(json.dumps([by, *place]).encode()).decode()
 
 
-def _offset(token: str | None) -> int:
+def _place(by: str, token: str | None) -> list[Any] | None:
+    if not token:
+        return None
     try:
-        return int(base64.urlsafe_b64decode(token)) if token else 0
-    except (ValueError, binascii.Error) as error:
+        sorted_by, *place = json.loads(base64.urlsafe_b64decode(token))
+    except (ValueError, TypeError) as error:
         raise ValidationException("The NextToken is none that was given out.") from error
+    if sorted_by != by:
+        raise ValidationException(f"The NextToken is of a list that is sorted by {sorted_by}, not by {by}.")
+    return place

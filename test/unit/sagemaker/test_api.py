@@ -148,6 +148,38 @@ def test_lists_are_filtered_sorted_and_paged(api: Api) -> None:
     assert names(CreationTimeAfter=moment, SortBy="Name") == ["c2", "a1"]
 
 
+@pytest.mark.parametrize("order", ["Ascending", "Descending"])
+@pytest.mark.parametrize("by", ["Name", "CreationTime"])
+def test_a_list_whose_records_go_meanwhile_is_listed_whole(api: Api, by: str, order: str) -> None:
+    """Scripts that clean up delete what they have listed before they ask for the next page."""
+    for number in range(5):
+        api.make_model(f"m{number}")
+    client = api.client("sagemaker")
+    pages = client.get_paginator("list_models").paginate(
+        SortBy=by, SortOrder=order, PaginationConfig={"PageSize": 2}
+    )
+    for page in pages:
+        for model in page["Models"]:
+            client.delete_model(ModelName=model["ModelName"])
+    assert client.list_models()["Models"] == []
+
+
+def test_a_token_is_of_its_list(api: Api) -> None:
+    for name in ("a", "b"):
+        api.make_model(name)
+    client = api.client("sagemaker")
+    token = client.list_models(SortBy="Name", MaxResults=1)["NextToken"]
+    for parameters, text in (
+        ({"NextToken": "MQ=="}, "is none that was given out"),
+        ({"NextToken": "?"}, "is none that was given out"),
+        ({"NextToken": token}, "is of a list that is sorted by Name, not by CreationTime"),
+    ):
+        with pytest.raises(ClientError) as error:
+            client.list_models(**parameters)
+        assert refusal(error)[0] == "ValidationException"
+        assert text in refusal(error)[1]
+
+
 def test_models_s3_and_lists_survive_a_restart(api: Api) -> None:
     api.make_model("m", A="1")
     api.restart()
