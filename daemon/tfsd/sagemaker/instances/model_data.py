@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import shutil
 import time
-import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -69,7 +68,7 @@ def fetch_source(objects: ObjectStore, source: dict[str, Any], directory: Path, 
 def fetch_archive(objects: ObjectStore, uri: str, directory: Path, limit: TimeLimit) -> None:
     """Unpack the `.tar.gz` at `uri` into `directory`, in a thread: the server goes on meanwhile."""
     try:
-        with objects.open(*_location(uri)) as file:
+        with objects.open(*location(uri)) as file:
             failure = gevent.get_hub().threadpool.apply(_unpack, (_LimitedFile(file, limit), directory))
     except ObjectStoreError as error:
         raise ModelDataError(f"Could not find model data at {uri}.") from error
@@ -90,14 +89,14 @@ def _unpack(file: Any, directory: Path) -> Exception | None:
     try:
         with tarfile.open(fileobj=file) as archive:
             archive.extractall(directory, filter="data")
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+    except Exception as error:  # of gzip, bzip2, xz or tar, or a name or time that this machine does not take
         return error
     return None
 
 
 def _copy_prefix(objects: ObjectStore, uri: str, directory: Path, limit: TimeLimit, whole: bool) -> None:
     """Copy what lies below a prefix; with `whole`, the one object of that name."""
-    bucket, prefix = _location(uri)
+    bucket, prefix = location(uri)
     count = 0
     try:
         for key in _objects(objects, uri):
@@ -121,12 +120,12 @@ def _copy_prefix(objects: ObjectStore, uri: str, directory: Path, limit: TimeLim
 
 
 def _objects(objects: ObjectStore, uri: str) -> Iterator[str]:
-    bucket, prefix = _location(uri)
+    bucket, prefix = location(uri)
     return (found.key for found in objects.list(bucket, prefix))
 
 
-def _location(uri: str) -> tuple[str, str]:
-    """Bucket and key of `s3://bucket/key`, and of S3's https addresses of either style."""
+def location(uri: str) -> tuple[str, str]:
+    """Bucket and key of `s3://bucket/key`, and of S3's https addresses of either style. Raises ModelDataError."""
     if not uri.startswith("https://"):
         return split_uri(uri)
     host, _, path = uri.removeprefix("https://").partition("/")
