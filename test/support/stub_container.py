@@ -4,7 +4,7 @@ Its environment says how it behaves: STUB_NAME is in its answers, STUB_REFUSES i
 STUB_UNHEALTHY never passes a ping, STUB_CAPACITY is how many models a multi-model one takes before it answers 507,
 STUB_ROOT what stands before the paths that it is told.
 It prints every request. A body `status N` is answered with N, `sleep S` after S seconds, `stream N` with N chunks,
-`die` by ending.
+`die` by ending, `short` with less than it announces.
 """
 
 from __future__ import annotations
@@ -43,7 +43,13 @@ class Handler(BaseHTTPRequestHandler):
             os._exit(1)
         if word == "sleep":
             time.sleep(float(number))
-        if word == "status":
+        if word == "short":
+            self.send_response(200)
+            self.send_header("Content-Length", "100")
+            self.end_headers()
+            self.wfile.write(b"ten bytes.")
+            self.close_connection = True
+        elif word == "status":
             self.answer(int(number), b'{"error": "as you wish"}')
         elif word == "stream":
             self.stream(int(number))

@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tfsd.sagemaker.instances.container import sweep
+from tfsd.sagemaker.instances.instance import Instance
 
 from .conftest import Api, is_alive, variant, wait_for
 
@@ -24,6 +25,16 @@ def pids(api: Api, name: str) -> list[int]:
         for instance in live.instances
         for container in instance.containers
     ]
+
+
+class SlowToEnd:
+    """A task that, when it is killed, takes until the other endpoints are gone."""
+
+    def __init__(self, api: Api) -> None:
+        self._state = api.emulator.state
+
+    def kill(self) -> None:
+        wait_for(lambda: not {"b", "c"} & {name for name, _ in self._state.endpoints.items()})
 
 
 def test_an_endpoint_from_creation_to_deletion(api: Api) -> None:
@@ -179,6 +190,55 @@ def test_a_dead_instance_is_replaced(api: Api) -> None:
     endpoint.deployment.heal()
     wait_for(lambda: len(pids(api, "e")) == 2 and before[0] not in pids(api, "e"), "the replacement")
     assert api.describe("e")["EndpointStatus"] == "InService"
+
+
+def test_a_start_that_fails_for_whatever_reason_fails_the_endpoint(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    api.make_model("m")
+    api.make_config("c", {"ModelName": "m"})
+    monkeypatch.setattr("tfsd.sagemaker.instances.instance.Instance.start", broken)
+    api.client("sagemaker").create_endpoint(EndpointName="e", EndpointConfigName="c")
+    described = api.describe("e")
+    assert (described["EndpointStatus"], described["FailureReason"]) == ("Failed", "RuntimeError: a defect")
+    assert not api.emulator.launcher.instances
+
+
+def test_an_instance_that_goes_while_it_is_pinged_is_not_replaced(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.make_model("m")
+    api.make_endpoint("e", {"ModelName": "m", "InitialInstanceCount": 2})
+    live = api.emulator.endpoints.find("e")
+    assert live
+    assert live.deployment
+    [variant] = live.deployment.variants.values()
+    first, second = variant.instances
+
+    def check(self: Instance) -> bool:
+        variant.desired_count = 1
+        if second in variant.instances:
+            variant.scale()
+        return True
+
+    monkeypatch.setattr(Instance, "check", check)
+    variant.heal()
+    assert variant.instances == [first]
+
+
+def test_the_emulator_stops_while_endpoints_are_being_deleted(api: Api) -> None:
+    api.make_model("m")
+    for name in ("a", "b", "c"):
+        api.make_endpoint(name, {"ModelName": "m"})
+    for name in ("a", "b", "c"):
+        api.client("sagemaker").delete_endpoint(EndpointName=name)
+    slow = api.emulator.endpoints.find("a")
+    assert slow
+    slow.task = SlowToEnd(api)
+    api.emulator.endpoints.stop()
 
 
 def test_an_endpoint_is_deleted_while_it_is_being_created(api: Api) -> None:

@@ -106,6 +106,14 @@ def test_metrics_and_captured_data(api: Any) -> None:
     assert lines[0]["eventMetadata"]["customAttributes"] == ["a=b"]
 
 
+def test_capture_is_on_unless_it_is_switched_off(api: Any) -> None:
+    api.make_model("stub")
+    without = {name: value for name, value in CAPTURE.items() if name != "EnableCapture"}
+    api.make_endpoint("e", {"ModelName": "stub"}, DataCaptureConfig=without)
+    described = api.describe("e")["DataCaptureConfig"]
+    assert (described["EnableCapture"], described["CaptureStatus"]) == (True, "Started")
+
+
 def total(api: Any, name: str, *dimensions: tuple[str, str]) -> float:
     now = datetime.datetime.now(datetime.UTC)
     names = dimensions or (("EndpointName", "e"), ("VariantName", "stub"))

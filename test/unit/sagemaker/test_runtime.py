@@ -64,6 +64,15 @@ def test_an_error_of_the_container_is_a_model_error(api: Api, status: int, side:
     )
 
 
+def test_an_answer_that_is_cut_short_is_a_model_error(api: Api) -> None:
+    api.make_model("m")
+    api.make_endpoint("e", {"ModelName": "m"})
+    error = refusal(api, "e", b"short")
+    assert error["Error"]["Code"] == "ModelError"
+    assert error["OriginalMessage"] == "The container closed the connection before the end of its response."
+    assert api.invoke("e")["body"] == "hello"
+
+
 def test_what_cannot_be_invoked(api: Api) -> None:
     api.make_model("m")
     api.make_endpoint("e", {"ModelName": "m"})

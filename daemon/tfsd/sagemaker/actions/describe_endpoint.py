@@ -104,7 +104,7 @@ def _variant(definition: dict[str, Any], live: Variant | None, model: dict[str, 
 def _data_capture(config: dict[str, Any] | None) -> dict[str, Any] | None:
     if config is None:
         return None
-    enabled = config.get("EnableCapture", False)
+    enabled = config.get("EnableCapture", True)
     return {
         "EnableCapture": enabled,
         "CaptureStatus": "Started" if enabled else "Stopped",

@@ -13,7 +13,7 @@ def run(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     endpoint = find_endpoint(call, request)
     observation = Observation(call, endpoint, request)
     variant, response = observation.invoke(invocation(request))
-    body = response.read()
+    body = observation.read(variant, response)
     observation.answered(variant, response, body)
     if response.status >= 400:
         raise endpoint.model_error(variant, response)

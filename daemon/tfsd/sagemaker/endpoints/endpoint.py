@@ -24,6 +24,7 @@ TIMED_OUT = (
     "Your invocation timed out while waiting for a response from container primary. Review the latency metrics for "
     "each container in Amazon CloudWatch, resolve the issue, and try again."
 )
+CUT_SHORT = "The container closed the connection before the end of its response."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,8 +129,17 @@ class Endpoint:
 
     def model_error(self, variant: Variant, response: Response, hostname: str = "primary") -> ModelError:
         """What a client gets for a container's 4xx or 5xx answer."""
-        text = response.read().decode("utf-8", "replace")
+        text = self.read(variant, response).decode("utf-8", "replace")
         return self._model_error(variant, response.status, text, hostname)
+
+    def read(self, variant: Variant, response: Response) -> bytes:
+        """All of a container's answer. Raises ModelError when its end does not come."""
+        try:
+            return response.read()
+        except TimeoutError as error:
+            raise self._model_error(variant, 0, TIMED_OUT) from error
+        except OSError as error:
+            raise self._model_error(variant, 0, CUT_SHORT) from error
 
     def _serving(self) -> Deployment:
         if self.deployment is None:

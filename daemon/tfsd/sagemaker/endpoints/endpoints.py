@@ -101,7 +101,7 @@ class Endpoints:
     def stop(self) -> None:
         """Stop all instances; the records stay as they are, for `restore`."""
         self._healing.kill()
-        for endpoint in self._live.values():
+        for endpoint in list(self._live.values()):  # one may go while another is waited for
             if endpoint.task is not None:
                 endpoint.task.kill()
         deployments = [endpoint.deployment for endpoint in self._live.values() if endpoint.deployment]

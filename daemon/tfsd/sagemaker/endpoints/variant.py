@@ -119,6 +119,8 @@ class Variant:
         for instance in list(self.instances):
             if instance.alive and (instance.check() or instance.failed_pings < MAX_FAILED_PINGS):
                 continue
+            if instance not in self.instances:  # it was stopped while others were pinged
+                continue
             log.warning(
                 "An instance of %s is replaced, since it is %s.",
                 self.name,
@@ -157,6 +159,10 @@ class Variant:
         except InstanceError as error:
             instance.stop()
             return error
+        except Exception as error:
+            log.exception("An instance of %s did not start: a defect of local SageMaker.", self.name)
+            instance.stop()
+            return InstanceError(f"{type(error).__name__}: {error}")
         except gevent.GreenletExit:
             instance.stop()
             raise

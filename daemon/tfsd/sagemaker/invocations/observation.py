@@ -31,6 +31,14 @@ class Observation:
             self._count(variant, 500)
             raise
 
+    def read(self, variant: Variant, response: Response) -> bytes:
+        """All of the answer. Raises ModelError when its end does not come."""
+        try:
+            return self._endpoint.read(variant, response)
+        except ModelError:
+            self._count(variant, 500)
+            raise
+
     def answered(self, variant: Variant, response: Response, body: bytes | None = None) -> None:
         """The answer is here: all of it, or (without `body`) its beginning, when it is streamed."""
         self._count(variant, response.status)
