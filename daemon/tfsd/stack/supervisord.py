@@ -52,7 +52,8 @@ SAID_BYTES = 16 * 1024  # of a process's last output that are noted with its end
 class LastingSocketManager(SocketManager):
     """Opens a group's socket once and closes it only when supervisord stops or the group is removed.
 
-    `listener` is the descriptor of the only TCP socket, when it is open already.
+    `listener` is the descriptor of the only TCP socket, when it is open already. It is taken once: whoever needs the
+    socket after it was closed (`supervisorctl reload`) opens the port anew, since the number is another file's by then.
     """
 
     listener: int | None = None
@@ -70,6 +71,7 @@ class LastingSocketManager(SocketManager):
             and isinstance(self.config(), InetStreamSocketConfig)
         ):
             self.socket = socket.socket(fileno=self.listener)
+            LastingSocketManager.listener = None
             self.prepared = True
         super()._prepare_socket()
         if isinstance(self.config(), InetStreamSocketConfig):

@@ -13,7 +13,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Mapping
 
-from tfsd.control.ends import end_of
+from tfsd.control.ends import End, end_of
 from tfsd.control.supervisor_client import Process, SupervisorClient, SupervisorError
 from tfsd.plan import Model, Plan
 from tfsd.run_dir import RunDir, replace
@@ -56,18 +56,28 @@ class UnloadableVersions:
 
     def _look_at(self, model: Model, processes: Mapping[str, Process]) -> None:
         if model.unloadable and self._available(model):  # somebody mended it and started it again
-            self._save(dataclasses.replace(model, unloadable=""))
+            model = dataclasses.replace(model, unloadable="")
+            self._save(model)
             log.info("Model %s is served again.", model.name)
         refused = {int(version): reason for version, reason in self._errors(model).items()}
         ends = {server.program: end_of(self._run_dir, server.program) for server in model.servers}
         fresh = {program: end for program, end in ends.items() if end and self._seen.get(program) != end.pid}
-        for end in fresh.values():
-            refused.update(end.unloadable(model.name))
+        for program, end in fresh.items():
+            if not self._is_of_old(program, end, processes):
+                refused.update(end.unloadable(model.name))
         model = self._without(model, refused)
         if refused and model.unloadable:
             for program in ends.keys() & processes.keys():
                 self._supervisor.stop(processes[program])
         self._seen.update({program: end.pid for program, end in fresh.items()})
+
+    def _is_of_old(self, program: str, end: End, processes: Mapping[str, Process]) -> bool:
+        """Whether an earlier control has seen this end: the program runs again, perhaps on a model that was mended.
+
+        Should the process that runs now refuse as well, it ends, and that is an end of its own.
+        """
+        process = processes.get(program)
+        return program not in self._seen and process is not None and process.pid not in (0, end.pid)
 
     def _without(self, model: Model, refused: Mapping[int, str]) -> Model:
         """The model as it is served when what is refused is left out, as far as that will not pass."""

@@ -36,8 +36,12 @@ class Stack:
         servers = tuple(ModelServer(f"model-{number}", number, 10 + number) for number in range(2))
         Plan({"m m": Model("m m", "/m", versions, servers)}, {}, "m m").save(run_dir)
         self.errors: dict[str, str] = {}
+        self.pid = 0
+        self.restart_control()
+
+    def restart_control(self) -> None:
         self.unloadable = UnloadableVersions(
-            run_dir,
+            self.run_dir,
             cast(SupervisorClient, self.supervisor),
             lambda model: self.available,
             lambda model: self.errors,
@@ -54,8 +58,10 @@ class Stack:
         self.look()
 
     def look(self) -> None:
-        programs = ("model-0", "model-1")
-        self.unloadable.processes_seen({program: Process(program, "BACKOFF", 0, 0) for program in programs})
+        programs, state = ("model-0", "model-1"), "RUNNING" if self.pid else "BACKOFF"
+        self.unloadable.processes_seen(
+            {program: Process(program, state, self.pid, 0) for program in programs}
+        )
 
     @property
     def model(self) -> Model:
@@ -98,6 +104,32 @@ def test_a_model_without_a_good_version_is_given_up_and_its_model_servers_stop(s
     stack.available = True
     stack.look()
     assert stack.model.unloadable == ""
+
+
+@pytest.mark.parametrize("available", [True, False], ids=["known to serve", "not asked yet"])
+def test_a_model_that_somebody_mended_stays_when_control_is_restarted(stack: Stack, available: bool) -> None:
+    stack.end(100, dict.fromkeys((1, 2, 3), "DATA_LOSS: broken"))
+    stack.supervisor.stopped.clear()
+    stack.pid, stack.available = 200, True  # mended, and started by hand
+    stack.look()
+    assert stack.model.unloadable == ""
+    stack.available = available
+    stack.restart_control()
+    stack.look()
+    assert (stack.model.unloadable, stack.supervisor.stopped) == ("", [])
+    stack.end(200, {2: "DATA_LOSS: broken again"})
+    assert stack.model.versions == (1, 3)
+
+
+def test_a_model_of_which_somebody_mended_a_version_is_served_without_the_others(stack: Stack) -> None:
+    stack.errors = dict.fromkeys("123", "DATA_LOSS: broken")
+    stack.look()
+    stack.supervisor.stopped.clear()
+    stack.errors = dict.fromkeys("13", "DATA_LOSS: broken")
+    stack.pid, stack.available = 200, True
+    stack.look()
+    assert (stack.model.unloadable, stack.supervisor.stopped) == ("", [])
+    assert (stack.configured, stack.model.left_out) == ([2], stack.errors)
 
 
 def test_a_model_server_that_goes_on_is_stopped_when_it_has_nothing_to_serve(stack: Stack) -> None:
