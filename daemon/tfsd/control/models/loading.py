@@ -56,10 +56,14 @@ class Conflict(HttpError):
 
 @dataclasses.dataclass
 class _Transition:
-    """A model on its way in or out. `over` is set when it has arrived, or is gone without a trace."""
+    """A model on its way in or out. `over` is set when it has arrived, or is gone without a trace.
+
+    `cleaning` is the greenlet that removes what a failed load has begun.
+    """
 
     phase: str
     over: Event = dataclasses.field(default_factory=Event)
+    cleaning: gevent.Greenlet[[], None] | None = None
 
 
 class Models:
@@ -121,8 +125,8 @@ class Models:
     def load(self, name: str, url: str) -> None:
         """Load the model at `url`; returns when an invocation would succeed.
 
-        Raises HttpError: 400, 404, 409, 507, or 504 after the time limit. Then, and when the calling greenlet is
-        killed, nothing of the model is left.
+        Raises HttpError: 400, 404, 409, 507, or 504 after the time limit. Then nothing of the model is left; when the
+        calling greenlet is killed meanwhile, soon: until then the name is taken.
         """
         _check_name(name)
         directory = self._directory(url)
@@ -157,6 +161,10 @@ class Models:
         return transition
 
     def _leave(self, name: str, transition: _Transition) -> None:
+        """Give the name back, at once or when the cleaning is over."""
+        if transition.cleaning is not None and not transition.cleaning.ready():
+            transition.cleaning.link(lambda _: self._leave(name, transition))
+            return
         if self._transitions.get(name) is transition:
             del self._transitions[name]
         transition.over.set()
@@ -220,11 +228,18 @@ class Models:
             self._change_plan(add=model)
         except BaseException as error:
             transition.phase = UNLOADING
-            gevent.killall(tasks)
-            self._remove(model)
+            transition.cleaning = gevent.spawn(
+                self._give_up, model, tasks
+            )  # which goes on when we are killed
+            transition.cleaning.get()
             raise failures.answer(model.name, error, self._settings.load_timeout) from error
         self._journal.erase(model.name)
         return model
+
+    def _give_up(self, model: Model, tasks: list[gevent.Greenlet]) -> None:
+        """Stop a load's tasks and remove what they have made."""
+        gevent.killall(tasks)
+        self._remove(model)
 
     def _start_workers(self, entry: Entry, code: UserCode) -> None:
         """Prepare the code and start its worker pool; returns when its workers answer."""

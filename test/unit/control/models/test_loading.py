@@ -6,14 +6,18 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+import gevent
 import pytest
+from gevent.event import Event
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tfsd.control.models.hosts import Host
 from tfsd.control.models.journal import LOADING, UNLOADING, Entry, Journal
 from tfsd.control.models.loading import Models
-from tfsd.errors import BadRequest
-from tfsd.plan import Model, ModelServer, Plan
+from tfsd.control.models.reload import LoadRefused
+from tfsd.errors import BadRequest, HttpError
+from tfsd.plan import DEFAULT_POOL, Model, ModelServer, Plan, Pool
 from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
 
@@ -81,3 +85,52 @@ def test_journal_entries_are_read_back_until_they_are_erased(tmp_path: Path) -> 
     journal.erase("b")
     journal.erase("b")
     assert list(journal.entries()) == [first]
+
+
+class HostsStub:
+    """A host whose first model does not load, and of which it takes a while to get rid."""
+
+    def __init__(self) -> None:
+        self.claimed = 0
+        self.removing, self.removed = Event(), Event()
+
+    def needs_new(self) -> bool:
+        return True
+
+    def claim(self, name: str, *, coded: bool) -> Host:
+        self.claimed += 1
+        return Host(SERVERS)
+
+    def load(self, host: Host, model: Model) -> None:
+        if self.claimed == 1:
+            raise LoadRefused("version 1: broken")
+
+    def remove(self, model: Model) -> None:
+        self.removing.set()
+        self.removed.wait()
+
+
+def test_a_client_that_goes_while_its_failed_load_is_cleaned_up_leaves_the_name_taken(tmp_path: Path) -> None:
+    (tmp_path / "ml/models/m/1").mkdir(parents=True)
+    (tmp_path / "ml/models/m/1/saved_model.pb").touch()
+    run_dir = RunDir(tmp_path / "run")
+    run_dir.make(multi_model=True)
+    Plan({}, {DEFAULT_POOL: Pool(DEFAULT_POOL, "python", ())}).save(run_dir)
+    environ = {"SAGEMAKER_MULTI_MODEL": "true", "SAGEMAKER_BASE_DIR": str(tmp_path / "ml")}
+    hosts: Any = HostsStub()
+    settings = Settings.from_environ(environ, cpus=1)
+    models = Models(settings, run_dir, hosts, UNUSED, UNUSED, 0, lambda _: None, lambda: None)
+    url = str(tmp_path / "ml/models/m")
+    first = gevent.spawn(models.load, "m", url)
+    assert hosts.removing.wait(30)
+    first.kill()
+    second = gevent.spawn(models.load, "m", url)
+    gevent.sleep(0.1)  # in which it would claim a place
+    assert hosts.claimed == 1
+    hosts.removed.set()
+    second.get(timeout=30)
+    assert models.get("m").url == url
+    assert list(Journal(run_dir).entries()) == []
+    with pytest.raises(HttpError) as refused:
+        models.load("m", url)
+    assert refused.value.status == 409
