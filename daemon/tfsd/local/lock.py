@@ -20,11 +20,13 @@ LOCK = ROOT / "requirements.lock"
 BASE = "base"
 OLDEST_PYTHON = "3.11.5"  # mkdocs-material's oldest
 INSTALLER = "pip"  # installed before anything else
+UV = "uv"  # installed next, where it can be
 EXTRAS = ("embedded", "nginx", "test", "sagemaker-local", "tune", "docs")  # those that bin/local installs
 # Dependencies of these are left out: tensorflow-serving-api's are a second TensorFlow, kserve's a server and an older
 # protobuf, of which a test reads only the tables.
 WITHOUT_DEPENDENCIES = {
     INSTALLER: ["pip"],
+    UV: ["uv"],
     BASE: ["setuptools", "tensorflow-serving-api"],
     "test": ["kserve"],
 }
@@ -86,6 +88,6 @@ if __name__ == "__main__":
     try:
         LOCK.write_text(generate())
     except FileNotFoundError:
-        sys.exit("uv is missing: install it with `./bin/local exec pip install uv`, and try again.")
+        sys.exit("uv is missing: start it as `./bin/local exec python -m tfsd.local.lock`.")
     except subprocess.CalledProcessError:
         sys.exit("uv fails; it says why above.")

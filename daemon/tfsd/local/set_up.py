@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tfsd.errors import os_problem, sentence
-from tfsd.local.lock import BASE, INSTALLER, LOCK, locked
+from tfsd.local import uv
+from tfsd.local.lock import BASE, INSTALLER, LOCK, UV, locked
 from tfsd.local.progress import Progress
 from tfsd.start.pip_errors import explained
 
@@ -94,7 +95,8 @@ def set_up(extras: Sequence[str]) -> None:
     title = f"installing {names or 'tfsd'}{' (TensorFlow is large)' if 'embedded' in missing else ''}"
     with Progress(title) as progress:
         install_locked(progress, [INSTALLER], bar="off")  # an old pip that is about to be replaced has no raw
-        install_locked(progress, [BASE, *extras])
+        if not installed_by_uv(progress, [BASE, *extras]):
+            install_locked(progress, [BASE, *extras])
         if "" in missing:  # not again: a stack that is running would miss the package for a moment
             pip(progress, "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
     for extra in missing:
@@ -145,8 +147,36 @@ def make_environment(progress: Progress) -> None:
 
 def install_locked(progress: Progress, extras: Sequence[str], bar: str = "raw") -> None:
     """Install what the lock has for these extras; pip checks each file's hash. Raises SetUpError, OSError."""
+    pip(progress, *locked_requirements(extras), bar=bar)
+
+
+def locked_requirements(extras: Sequence[str]) -> list[str]:
+    """The arguments of `pip install`, or of uv's, for what the lock has for these extras. Raises OSError."""
     LOCKED.write_text(locked(LOCK.read_text(), extras))
-    pip(progress, "--require-hashes", "--no-deps", "--requirement", str(LOCKED), bar=bar)
+    return ["--require-hashes", "--no-deps", "--requirement", str(LOCKED)]
+
+
+def installed_by_uv(progress: Progress, extras: Sequence[str]) -> bool:
+    """Whether uv has installed what the lock has for these extras. Why not, pip will say, if it cannot either.
+
+    Raises OSError.
+    """
+    before = len(progress.lines)
+    try:
+        install_locked(progress, [UV], bar="off")
+        listed = subprocess.run([PYTHON, "-m", "pip", "config", "list"], capture_output=True, text=True)
+        options = uv.arguments(listed.stdout) if listed.returncode == 0 else None
+        command = [str(ENVIRONMENT / "bin" / "uv"), "pip", "install", "--python", str(PYTHON)]
+        compiling = ["--compile-bytecode"] if sys.dont_write_bytecode else []
+        if (
+            options is not None
+            and run([*command, *compiling, *options, *locked_requirements(extras)], progress) == 0
+        ):
+            return True
+    except SetUpError:  # the package index has no uv, perhaps
+        pass
+    del progress.lines[before:]
+    return False
 
 
 def pip(progress: Progress, *arguments: str, bar: str = "raw") -> None:

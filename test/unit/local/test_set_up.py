@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,8 @@ def test_a_half_made_environment_is_made_anew(environment: Path, monkeypatch: py
     installed: list[list[str]] = []
 
     def run(command: list[str], progress: Progress) -> int:
+        if command[0] == str(environment / "bin" / "uv"):
+            return 1
         assert command == [sys.executable, "-m", "venv", str(environment)]
         subprocess.run(without_pip, check=True)
         [packages] = environment.glob("lib/python3*/site-packages")
@@ -98,10 +101,10 @@ def test_a_half_made_environment_is_made_anew(environment: Path, monkeypatch: py
     set_up.set_up([])
     assert set_up.has_pip()
     assert not (environment / "half").exists()
-    assert installed[0] == ["pip"]
-    assert {"bottle", "setuptools", "tensorflow-serving-api"} < set(installed[1])
-    assert not {"tensorflow", "tensorflow-cpu", "pytest", "pip"} & set(installed[1])
-    assert installed[2] == [str(ROOT)]
+    assert installed[:2] == [["pip"], ["uv"]]
+    assert {"bottle", "setuptools", "tensorflow-serving-api"} < set(installed[2])
+    assert not {"tensorflow", "tensorflow-cpu", "pytest", "pip", "uv"} & set(installed[2])
+    assert installed[3] == [str(ROOT)]
     assert set_up.is_installed("")
 
 
@@ -112,6 +115,7 @@ def test_what_is_added_later_leaves_the_package_alone(
     installed: list[tuple[str, ...]] = []
     monkeypatch.setattr(set_up, "PYTHON", Path(sys.executable))
     monkeypatch.setattr(set_up, "pip", lambda progress, *arguments, bar="raw": installed.append(arguments))
+    monkeypatch.setattr(set_up, "run", lambda command, progress: 1)
     environment.mkdir()
     set_up.set_up([])
     assert "--editable" in installed[-1]
@@ -121,6 +125,69 @@ def test_what_is_added_later_leaves_the_package_alone(
     assert installed
     assert not any("--editable" in arguments for arguments in installed)
     assert set_up.is_installed("docs")
+
+
+class Tried:
+    """Stands for pip and uv, and notes what they install. `uv` is uv's status, `has_uv` whether it can be had."""
+
+    def __init__(self, environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.uv, self.has_uv = 0, True
+        self.done: list[tuple[str, set[str]]] = []
+        environment.mkdir()
+        monkeypatch.setattr(set_up, "PYTHON", Path(sys.executable))
+        monkeypatch.setattr(set_up, "run", self._run)
+        monkeypatch.setattr(set_up, "pip", self._pip)
+        for name in [name for name in os.environ if name.startswith("PIP_")]:
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+        monkeypatch.setenv("PIP_INDEX_URL", "https://index.example/simple")
+
+    def _run(self, command: list[str], progress: Progress) -> int:
+        progress.show("error: uv says why")
+        self.command = command
+        self._note("uv", command)
+        return self.uv
+
+    def _pip(self, progress: Progress, *arguments: str, bar: str = "raw") -> None:
+        self._note("pip", arguments)
+        if "uv" in self.done[-1][1] and not self.has_uv:
+            raise set_up.SetUpError("no uv")
+
+    def _note(self, who: str, arguments: Sequence[str]) -> None:
+        if "--require-hashes" in arguments:
+            names = re.findall("^(.*)==", Path(arguments[-1]).read_text(), re.MULTILINE)
+            self.done.append((who, set(names)))
+
+    def by(self, who: str) -> set[str]:
+        """What one of them was asked to install."""
+        return set().union(*(names for asked, names in self.done if asked == who))
+
+
+@pytest.fixture
+def tried(environment: Path, monkeypatch: pytest.MonkeyPatch) -> Tried:
+    return Tried(environment, monkeypatch)
+
+
+def test_uv_installs_from_where_pip_would(tried: Tried) -> None:
+    set_up.set_up(["embedded"])
+    assert {"bottle", "tensorflow-cpu"} < tried.by("uv")
+    assert tried.by("pip") == {"pip", "uv"}
+    assert tried.command[1:5] == ["pip", "install", "--python", sys.executable]
+    at = tried.command.index("--index-url")
+    assert tried.command[at + 1] == "https://index.example/simple"
+    assert {"--require-hashes", "--no-deps"} < set(tried.command)
+
+
+@pytest.mark.parametrize("why", ["it fails", "the index has none", "pip is told what it has no word for"])
+def test_what_uv_cannot_do_pip_does(tried: Tried, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    tried.uv, tried.has_uv = int(why == "it fails"), why != "the index has none"
+    if why.startswith("pip"):
+        monkeypatch.setenv("PIP_CLIENT_CERT", "/client.pem")
+    assert not set_up.installed_by_uv(progress := Progress("installing", io.StringIO()), ["base"])
+    assert progress.lines == []  # pip is to tell what is wrong, if anything is
+    set_up.set_up(["embedded"])
+    assert {"bottle", "tensorflow-cpu"} < tried.by("pip")
+    assert (tried.by("uv") == set()) == (why != "it fails")
 
 
 def test_no_network_is_one_line(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
