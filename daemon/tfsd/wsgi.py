@@ -7,8 +7,9 @@ to pywsgi.
 
 from __future__ import annotations
 
+import http.client
 import io
-from collections.abc import Iterable
+import re
 from functools import lru_cache
 from typing import Any, BinaryIO
 from urllib.parse import unquote_to_bytes
@@ -18,7 +19,6 @@ from gevent import pywsgi
 from tfsd.readable import Readable
 
 MAX_HEADERS = 200
-LINE_FEED = 10  # as a byte: to look for a piece of one byte takes five times as long
 MAX_LINE_BYTES = 64 * 1024
 HTTP_11 = "HTTP/1.1"
 NOT_PLAIN = {"HTTP_TRANSFER_ENCODING", "HTTP_EXPECT", "HTTP_CONNECTION", "HTTP_UPGRADE"}  # of requests
@@ -26,8 +26,13 @@ CLOSE = b"Connection: close\r\n"
 FRAMING = {"connection", "content-length", "date"}  # of responses
 REMEMBERED = 256
 READ_BYTES = 32 * 1024  # at a time: a request up to here has come whole, as a rule
-OWN_LINES = 3  # of a request's headers, after the first one: what nginx writes anew for each request
-REMEMBERED_BYTES = 4096  # of a request's head
+REMEMBERED_LENGTH = 4096  # of a request's head
+# what nginx writes anew for each request
+OWN = ("HTTP_X_TFSD_REQUEST_ID", "HTTP_X_TFSD_PASSED_ON", "CONTENT_LENGTH")
+_HEAD_OF_NGINX = re.compile(  # one after the other, after Host: the order of conf/request_headers.conf, and nginx's own
+    r"([^\r]*\r\n[^\r]*)\r\nX-Tfsd-Request-Id: (\S.*\S)\r\nX-Tfsd-Passed-On: (\S.*\S)\r\nContent-Length: ([0-9]+)"
+    r"((?:\r\n(?s:.*))?)"
+)
 
 
 class Headers:
@@ -67,11 +72,12 @@ def _cgi_name(name: str) -> str | None:
     return cgi if cgi in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + cgi
 
 
-@lru_cache(REMEMBERED)
-def _plain_first_line(line: bytes) -> dict[str, str] | None:
+def _plain_first_line(line: str) -> dict[str, str] | None:
     """What the first line of a plain request means in WSGI's environment; None for any other."""
-    words = line.decode("latin-1").split(" ")
+    words = line.split(" ")
     if len(words) != 3 or not words[0].isalpha() or words[0] == "HEAD" or not words[1] or words[2] != HTTP_11:
+        return None
+    if "\n" in line:
         return None
     return _first_line(*words)
 
@@ -87,39 +93,65 @@ def _first_line(command: str, uri: str, version: str) -> dict[str, str]:
     }
 
 
-def _add_fields(fields: dict[str, Any], lines: Iterable[bytes]) -> bool:
-    """Add headers to WSGI's environment, those of one name joined; False for a line that is for pywsgi to read."""
-    for line in lines:
-        name, colon, value = line.partition(b":")
-        key = _plain_name(name)
-        if key is None or not colon or LINE_FEED in value:
-            return False
-        text = value.decode("latin-1").strip()
-        fields[key] = f"{fields[key]},{text}" if key in fields else text
-    return True
-
-
 @lru_cache(REMEMBERED)
-def _plain_name(name: bytes) -> str | None:
+def _plain_name(name: str) -> str | None:
     """A header's name in WSGI's environment; None for one that is for pywsgi to read."""
-    if not name or name[:1] in (b" ", b"\t") or LINE_FEED in name:
+    if not name or name[0] in " \t" or "\n" in name:
         return None
-    key = _cgi_name(name.decode("latin-1"))
+    key = _cgi_name(name)
     return None if key in NOT_PLAIN else key
 
 
-def _plain_head(first: bytes, *lines: bytes) -> dict[str, str] | None:
-    """A plain request's first line and its headers, in pieces of one line or more, in WSGI's environment; None when one
-    of them is for pywsgi to read, or there are many."""
+def _plain_fields(head: str) -> dict[str, Any] | None:
+    """A plain request's first line and its headers in WSGI's environment, those of one name joined; None when one of
+    them is for pywsgi to read, or there are many."""
+    first, *lines = head.split("\r\n")
     known = _plain_first_line(first)
-    split = b"\r\n".join(lines).split(b"\r\n")
-    if known is None or len(split) + OWN_LINES > MAX_HEADERS:
+    if known is None or len(lines) + len(OWN) > MAX_HEADERS:
         return None
-    fields = dict(known)
-    return fields if _add_fields(fields, split) else None
+    fields: dict[str, Any] = {**known, "wsgi.input": None, "wsgi.input_terminated": True}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        key = _plain_name(name)
+        if key is None or not colon or "\n" in value:
+            return None
+        value = value.strip()
+        fields[key] = f"{fields[key]},{value}" if key in fields else value
+    return fields
 
 
-_remembered_head = lru_cache(REMEMBERED)(_plain_head)
+def _plain_rest(before: str, after: str) -> dict[str, Any] | None:
+    """The same of what stands before and after nginx's own headers, with their names; None when one of those comes
+    again: in which order the values are joined is for pywsgi to see."""
+    fields = _plain_fields(before + after)
+    if fields is None or not fields.keys().isdisjoint(OWN):
+        return None
+    return {**fields, **dict.fromkeys(OWN)}
+
+
+_remembered_rest = lru_cache(REMEMBERED)(_plain_rest)
+
+
+def plain_environ(head: bytes) -> dict[str, Any] | None:
+    """The environment of a plain request, which has a length; None when its head says anything out of the way.
+
+    What clients send is much the same each time: all but nginx's own headers is remembered as a whole.
+    """
+    text = head.decode("latin-1")
+    match = _HEAD_OF_NGINX.fullmatch(text)
+    if match is None:
+        environ = _plain_fields(text)
+        length = "" if environ is None else environ.get("CONTENT_LENGTH", "")
+        return environ if length.isascii() and length.isdigit() else None
+    before, request_id, passed_on, length, after = match.groups()
+    fields = (_remembered_rest if len(text) <= REMEMBERED_LENGTH else _plain_rest)(before, after)
+    if fields is None:
+        return None
+    environ = fields.copy()
+    environ["HTTP_X_TFSD_REQUEST_ID"] = request_id
+    environ["HTTP_X_TFSD_PASSED_ON"] = passed_on
+    environ["CONTENT_LENGTH"] = length
+    return environ
 
 
 @lru_cache(REMEMBERED)
@@ -140,10 +172,15 @@ def _plain_response_field(name: str, value: str) -> tuple[bytes, bytes] | None:
     return name.encode(), value.encode()
 
 
+def status_line(code: int) -> str:
+    """A status as WSGI wants it."""
+    return f"{code} {http.client.responses.get(code, 'Unknown')}"
+
+
 @lru_cache(REMEMBERED)
-def _plain_response_head(status: str, *headers: tuple[str, str]) -> bytes | None:
+def _plain_response_head(status: int, *headers: tuple[str, str]) -> bytes | None:
     """A response's head up to its length; None for one that is for pywsgi to judge."""
-    known = _plain_status(status)
+    known = _plain_status(status_line(status))
     fields = [_plain_response_field(name, value) for name, value in headers]
     if known is None or None in fields:
         return None
@@ -152,7 +189,7 @@ def _plain_response_head(status: str, *headers: tuple[str, str]) -> bytes | None
 
 
 def plain_response(
-    status: str, headers: list[tuple[str, str]], body: bytes, close: bool = False
+    status: int, headers: list[tuple[str, str]], body: bytes, close: bool = False
 ) -> bytes | None:
     """A whole response to a plain request; None for one that is for pywsgi to judge. `close` announces the end of the
     connection."""
@@ -173,11 +210,14 @@ def send(sock: Any, message: bytes) -> None:
         sock.sendall(message[sent:])
 
 
-class WholeBody(io.BytesIO):
-    """A body that has been received already."""
+class _NothingLeft:
+    """Of a body that has been received already."""
 
     def _discard(self) -> None:
-        """Read what is left of the body off the connection, as pywsgi asks its own inputs: nothing is."""
+        """Read what is left of the body off the connection, as pywsgi asks its own inputs."""
+
+
+NOTHING_LEFT = _NothingLeft()
 
 
 class Incoming(io.RawIOBase):
@@ -228,6 +268,8 @@ class Incoming(io.RawIOBase):
 class Handler(pywsgi.WSGIHandler):
     """One connection."""
 
+    wsgi_input: Any
+
     def __init__(self, sock: Any, address: Any, server: Any, come: Readable | None = None) -> None:
         """`come` says when something can be received from `sock`."""
         self._incoming = Incoming(sock, come or Readable(sock))
@@ -249,29 +291,24 @@ class Handler(pywsgi.WSGIHandler):
             received = self._incoming.beginning()
         except OSError:
             return None
-        end = received.find(b"\r\n\r\n")
-        environ = None if end < 0 else self._plain_environ(received[:end])
+        head, end, body = received.partition(b"\r\n\r\n")
+        environ = plain_environ(head) if end else None
         if environ is None:
             self._leave(received)
             return super().handle_one_request()
-        whole = end + 4 + self.content_length
-        if whole <= len(received):
-            self.wsgi_input: Any = WholeBody(received[end + 4 : whole])
-            if whole < len(received):
-                self._incoming.put_back(received[whole:])
+        length = int(environ["CONTENT_LENGTH"])
+        if length > len(body):
+            self._leave(body)
+            environ["wsgi.input"] = self.wsgi_input = pywsgi.Input(self.rfile, length)
         else:
-            self._leave(received[end + 4 :])
-            self.wsgi_input = pywsgi.Input(self.rfile, self.content_length)
-        environ["wsgi.input"] = self.wsgi_input
-        self.command, self.path, self.request_version = (
-            environ["REQUEST_METHOD"],
-            environ["REQUEST_URI"],
-            HTTP_11,
-        )
+            if length < len(body):
+                self._incoming.put_back(body[length:])
+                body = body[:length]
+            environ["wsgi.input"], self.wsgi_input = io.BytesIO(body), NOTHING_LEFT
+        self.environ, self.request_version = environ, HTTP_11
+        self.application = self.server.application
         self.close_connection = False
         self.response_length = 0
-        self.environ = environ
-        self.application = self.server.application
         self.handle_one_response()
         return None if self.close_connection else True
 
@@ -286,33 +323,10 @@ class Handler(pywsgi.WSGIHandler):
         self._incoming.put_back(self.rfile.read(len(self.rfile.peek())))
         self._incoming.dry = self._buffered = False
 
-    def _plain_environ(self, head: bytes) -> dict[str, Any] | None:
-        """The environment of a plain request, which has a length; None when its head says anything out of the way.
-
-        What a client sends in its requests is much the same each time: those lines are remembered as a whole.
-        """
-        first, *lines = head.split(b"\r\n", 2 + OWN_LINES)
-        known = _remembered_head if len(head) <= REMEMBERED_BYTES else _plain_head
-        if len(lines) < 2 + OWN_LINES:
-            fields, own = known(first, *lines), []
-        else:
-            fields, own = known(first, lines[0], lines[-1]), lines[1:-1]
-        if fields is None:
-            return None
-        environ: dict[str, Any] = {**self.server.environ, **fields}
-        size = len(environ) + len(own)
-        if not _add_fields(environ, own):
-            return None
-        if (
-            len(environ) < size
-        ):  # a name came twice: in which order the values are joined is for pywsgi to see
-            return None
-        length = environ.get("CONTENT_LENGTH", "")
-        if not (length.isascii() and length.isdigit()):
-            return None
-        self.content_length = int(length)
-        environ["wsgi.input_terminated"] = True
-        return environ
+    def handle_one_response(self) -> None:
+        """What pywsgi does, with what a plain request's environment lacks: that which is the same for all."""
+        self.environ.update(self.server.environ)
+        super().handle_one_response()
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         """What pywsgi does, without checking and encoding again what it has seen."""

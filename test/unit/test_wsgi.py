@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfsd.wsgi import MAX_HEADERS, Handler, Headers, plain_response, send
+from tfsd.wsgi import MAX_HEADERS, Handler, Headers, _remembered_rest, plain_response, send, status_line
 
 NAMES = st.text("abcXYZ-0129_", min_size=1)
 VALUES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f\x85"))
@@ -102,9 +102,41 @@ def test_a_plain_request_means_what_it_means_to_pywsgi(requests: list[tuple[list
     assert [body for _, body in at_once[0]] == [body for _, body in requests]
 
 
+def from_nginx(body: bytes, *lines: bytes, own: tuple[str, str] = ("1a-2-3", "1795932961.234")) -> bytes:
+    first = [b"POST /invocations HTTP/1.1", b"Host: here"]
+    names = ("X-Tfsd-Request-Id", "X-Tfsd-Passed-On")
+    headers = [f"{name}: {value}".encode("latin-1") for name, value in zip(names, own, strict=True)]
+    return b"\r\n".join([*first, *headers, b"Content-Length: %d" % len(body), *lines, b"", body])
+
+
+@given(st.lists(LINES, max_size=5), st.tuples(VALUES, VALUES), st.binary(max_size=50))
+def test_what_nginx_passes_on_means_what_it_means_to_pywsgi(
+    lines: list[bytes], own: tuple[str, str], body: bytes
+) -> None:
+    data = from_nginx(body, *lines, own=own) + from_nginx(b"next", *lines)
+    headers = [("Content-Type", "text/csv")]
+    at_once = conversation(data, len(data), "200 OK", headers)
+    assert at_once == conversation(data, 1, "200 OK", headers)
+    assert [body for _, body in at_once[0]] == [body, b"next"]
+
+
+def test_heads_of_nginx_are_remembered() -> None:
+    """Each with its own id, time and length."""
+    _remembered_rest.cache_clear()
+    for number in range(3):
+        request = from_nginx(b"a" * number, b"Accept: */*", own=(f"id-{number}", f"{number}.000"))
+        ((environ, body),) = conversation(request, 1000, "200 OK", [])[0]
+        assert (environ["HTTP_X_TFSD_REQUEST_ID"], len(body)) == (f"id-{number}", number)
+    assert _remembered_rest.cache_info().hits == 2
+
+
 @pytest.mark.parametrize(
     "request_",
     [
+        from_nginx(b"ab", b"Content-Length: 2"),
+        from_nginx(b"ab", b"X-Tfsd-Passed-On: 2"),
+        from_nginx(b"ab", b"Connection: close"),
+        from_nginx(b"ab", own=("a\nb", "1.0")),
         plain(b"ab", b"Content-Length: 2"),
         plain(b"ab", b"Connection: close"),
         plain(b"ab", b"Expect: x"),
@@ -124,6 +156,7 @@ def test_a_plain_request_means_what_it_means_to_pywsgi(requests: list[tuple[list
         b"",
     ],
     ids=[
+        *("length again", "time again", "nginx closes", "line feed in an id"),
         *(
             "two lengths",
             "close",
@@ -178,33 +211,32 @@ def test_no_header_can_be_injected(status: str, header: tuple[str, str]) -> None
 
 
 @given(
-    st.sampled_from(["200 OK", "404 Not Found", "500 Internal Server Error"]),
+    st.sampled_from([200, 404, 500, 507, 599]),
     st.lists(st.tuples(st.sampled_from(["Content-Type", "X-A", "Retry-After"]), VALUES)),
     st.binary(),
 )
 def test_a_whole_response_is_what_pywsgi_would_send(
-    status: str, headers: list[tuple[str, str]], body: bytes
+    status: int, headers: list[tuple[str, str]], body: bytes
 ) -> None:
     written = plain_response(status, headers, body)
     if written is None:
         return
-    _, sent = conversation(plain(b""), 1000, status, headers, body)
+    _, sent = conversation(plain(b""), 1000, status_line(status), headers, body)
     assert sorted(sent.replace(b"Date\r\n", b"").split(b"\r\n")) == sorted(written.split(b"\r\n"))
 
 
 @pytest.mark.parametrize(
     ("status", "headers"),
     [
-        ("204 No Content", []),
-        ("304 Not Modified", []),
-        ("101 Switching Protocols", []),
-        ("200 OK", [("Content-Length", "1")]),
-        ("200 OK", [("Connection", "close")]),
-        ("200 OK", [("X-A", "a\r\nX-B: b")]),
-        ("200 OK\r\nX-B: b", []),
+        (204, []),
+        (304, []),
+        (101, []),
+        (200, [("Content-Length", "1")]),
+        (200, [("Connection", "close")]),
+        (200, [("X-A", "a\r\nX-B: b")]),
     ],
 )
-def test_what_is_no_plain_response_is_left_to_pywsgi(status: str, headers: list[tuple[str, str]]) -> None:
+def test_what_is_no_plain_response_is_left_to_pywsgi(status: int, headers: list[tuple[str, str]]) -> None:
     assert plain_response(status, headers, b"") is None
 
 

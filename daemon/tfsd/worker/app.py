@@ -213,7 +213,7 @@ class Application:
         @self._others.post(MODELS + "<_:path>" + INVOKE if multi_model else INVOCATIONS)
         def invoke(**_name: str) -> bottle.HTTPResponse:
             reply = invocations.reply(bottle.request.environ)
-            return bottle.HTTPResponse(reply.body, reply.status_line, reply.headers)
+            return bottle.HTTPResponse(reply.body, reply.status, reply.headers)
 
     def reply(self, environ: dict[str, Any]) -> Reply | None:
         """The reply to an invocation, or of one of the APIs; None for what is for Bottle to answer."""

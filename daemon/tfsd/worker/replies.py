@@ -7,7 +7,6 @@ responses, exceptions with a status. Never writes to a connection.
 from __future__ import annotations
 
 import dataclasses
-import http.client
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,6 +15,7 @@ from typing import Any
 
 import bottle
 
+from tfsd import wsgi
 from tfsd.errors import CODE, HttpError
 from tfsd.worker.upstream.grpc_errors import as_http_error
 
@@ -45,13 +45,9 @@ class Reply:
     body: bytes | Stream = b""
     cause: str = CODE
 
-    @property
-    def status_line(self) -> str:
-        return _status_line(self.status)
-
     def as_application(self, _environ: Mapping[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """A WSGI application (PEP 3333) that gives this reply to any request."""
-        start_response(self.status_line, self.headers)
+        start_response(wsgi.status_line(self.status), self.headers)
         return self.body if isinstance(self.body, Stream) else [self.body]
 
 
@@ -182,11 +178,6 @@ def checked_headers(headers: Any) -> Headers:
     except (TypeError, ValueError):
         raise BadResult("Response headers must be a dict or a list of (name, value) pairs.") from None
     return checked
-
-
-@lru_cache
-def _status_line(status: int) -> str:
-    return f"{status} {http.client.responses.get(status, 'Unknown')}"
 
 
 @lru_cache(256)

@@ -44,7 +44,7 @@ class Handler(wsgi.Handler):
         server = self.server
         server.in_flight += 1
         try:
-            if not (isinstance(self.wsgi_input, wsgi.WholeBody) and self._reply(server)):
+            if not (self.wsgi_input is wsgi.NOTHING_LEFT and self._reply(server)):
                 super().handle_one_response()
         finally:
             server.in_flight -= 1
@@ -62,7 +62,7 @@ class Handler(wsgi.Handler):
             return False
         if isinstance(reply.body, bytes) and len(reply.body) <= ONE_WRITE_BYTES:
             draining = server.draining
-            response = wsgi.plain_response(reply.status_line, reply.headers, reply.body, close=draining)
+            response = wsgi.plain_response(reply.status, reply.headers, reply.body, draining)
             if response is not None:
                 try:
                     wsgi.send(self.socket, response)

@@ -102,12 +102,12 @@ class Connection:
             data = self._at_once(FIRST_BYTES)
         except OSError:  # nothing after all, or what `_receive` tells of
             data = self._receive(False, FIRST_BYTES)
-        end = data.find(b"\r\n\r\n") + 4
-        plain = _plain_head(data[:end]) if 4 <= end <= REMEMBERED_BYTES else None
+        start, end, rest = data.partition(b"\r\n\r\n")
+        plain = _plain_head(start) if end and len(start) <= REMEMBERED_BYTES else None
         if plain is not None:
             status, headers, length = plain
-            if end + length == len(data):
-                return Answer(status, headers, data[end:])
+            if length == len(rest):
+                return Answer(status, headers, rest)
         return self._parsed(data)
 
     def _parsed(self, data: bytes) -> Answer:
@@ -178,7 +178,7 @@ class Connection:
 def _plain_head(head: bytes) -> tuple[int, Headers, int] | None:
     """Status, headers and length of the body of an answer with that head, after which its connection may serve another;
     None for one that httptools is to read. A model server repeats it all second long."""
-    line, *lines = head[:-4].split(b"\r\n")
+    line, *lines = head.split(b"\r\n")
     status = _STATUS_LINE.fullmatch(line)
     fields = [_FIELD.fullmatch(line) for line in lines]
     if status is None or None in fields or status[1] in (b"204", b"304"):
