@@ -35,13 +35,19 @@ def main(arguments: Sequence[str]) -> int:
     display = Display(sys.stderr)
     logs.setup("sagemaker", logging.INFO, display.stream)
     directory: Path = options.data.absolute()
-    directory.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         try:
+            directory.mkdir(parents=True, exist_ok=True)
             stack.enter_context(_owned(directory))
         except BlockingIOError:
             print(
                 f"bin/local sagemaker: {directory} is in use by another one; give another --data.",
+                file=sys.stderr,
+            )
+            return 1
+        except OSError as error:
+            print(
+                f"bin/local sagemaker: {directory} cannot be used: {error.strerror}; give another --data.",
                 file=sys.stderr,
             )
             return 1
@@ -111,8 +117,13 @@ def _show(exports: dict[str, str], directory: Path) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bin/local sagemaker", description="SageMaker on this machine.")
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="of the API (default: %(default)s)")
-    parser.add_argument("--data", type=Path, required=True, help="where everything is kept, S3 included")
+    parser.add_argument("--port", type=_port, default=DEFAULT_PORT, help="of the API (default: %(default)s)")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="where everything is kept, S3 included (default of bin/local: .sagemaker)",
+    )
     parser.add_argument(
         "--region",
         default=os.environ.get("AWS_DEFAULT_REGION") or DEFAULT_REGION,
@@ -122,6 +133,14 @@ def _parser() -> argparse.ArgumentParser:
         "--docker", action="store_true", help="run all images through Docker, TensorFlow Serving's too"
     )
     return parser
+
+
+def _port(text: str) -> int:
+    """Raises ValueError; argparse says what the argument was."""
+    port = int(text)
+    if port not in range(1, 65536):
+        raise argparse.ArgumentTypeError(f"{port} is none: ports are 1 to 65535.")
+    return port
 
 
 @contextlib.contextmanager

@@ -36,12 +36,15 @@ class Table:
         return self._records.get(name)
 
     def put(self, name: str, record: Record) -> None:
-        """Store a record, new or changed. Its values are JSON; points in time are seconds since the epoch."""
-        self._records[name] = record
+        """Store a record, new or changed. Its values are JSON; points in time are seconds since the epoch.
+
+        Raises OSError where it cannot be written; a new one is not there then.
+        """
         path = self._directory / f"{name}.json"
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(record, indent=1))
         os.replace(partial, path)
+        self._records[name] = record
 
     def delete(self, name: str) -> None:
         self._records.pop(name, None)

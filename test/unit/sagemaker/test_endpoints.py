@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
@@ -25,6 +27,28 @@ def pids(api: Api, name: str) -> list[int]:
         for instance in live.instances
         for container in instance.containers
     ]
+
+
+def test_an_endpoint_lives_and_goes_while_the_disk_is_full(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    api.make_model("m")
+    api.make_endpoint("e", {"ModelName": "m"})
+    running = pids(api, "e")
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(ClientError, match="No space left"):
+        api.client("sagemaker").create_endpoint(EndpointName="f", EndpointConfigName="e")
+    with pytest.raises(ClientError, match="Could not find endpoint"):
+        api.describe("f")
+    api.client("sagemaker").update_endpoint_weights_and_capacities(
+        EndpointName="e", DesiredWeightsAndCapacities=[{"VariantName": "m", "DesiredWeight": 2}]
+    )
+    assert api.describe("e")["EndpointStatus"] == "InService"
+    api.client("sagemaker").delete_endpoint(EndpointName="e")
+    with pytest.raises(ClientError, match="Could not find endpoint"):
+        api.describe("e")
+    assert not any(map(is_alive, running))
 
 
 class SlowToEnd:

@@ -42,8 +42,13 @@ class Endpoints:
         return self._live.get(name)
 
     def create(self, record: Record, config: Record) -> None:
-        """Start an endpoint whose record is new. Raises ValidationException for a model that is not there."""
+        """Start an endpoint whose record is new.
+
+        Raises ValidationException for a model that is not there, OSError for a record that cannot be written.
+        """
         record["Deployment"] = self._snapshot(config)
+        record["EndpointStatus"] = "Creating"
+        self._state.endpoints.put(record["EndpointName"], record)
         self._begin(Endpoint(record), "Creating", self._deploy_first)
 
     def update(
@@ -212,7 +217,10 @@ class Endpoints:
         record["EndpointStatus"] = status
         record["LastModifiedTime"] = now()
         record["FailureReason"] = reason[:MAX_REASON_CHARACTERS] if reason else None
-        self._state.endpoints.put(record["EndpointName"], record)
+        try:
+            self._state.endpoints.put(record["EndpointName"], record)
+        except OSError as error:  # a full disk stops nothing: least of all the deletion that makes room
+            log.error("The status of endpoint %s cannot be written: %s.", record["EndpointName"], error)
 
     def _refuse_under_way(self, endpoint: Endpoint) -> None:
         if endpoint.record["EndpointStatus"] in UNDER_WAY:
