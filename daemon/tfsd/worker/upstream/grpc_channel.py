@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import gevent
@@ -34,6 +34,7 @@ from tfsd.worker.upstream.time_limits import Expired, TimeLimits
 ATTEMPTS = 3  # a request that kills its model server must not go on doing so
 FIRST_PAUSE_SECONDS = 0.05
 MAX_PAUSE_SECONDS = 0.5
+REMEMBERED_METHODS = 64  # with their codecs
 
 Metadata = Iterable[tuple[str, str | bytes]]
 Codec = Callable[[Any], Any] | None
@@ -61,7 +62,8 @@ class Channel(grpc.Channel):
         self._wait = wait
         self._places = Semaphore(calls)
         self._limits: dict[Any, TimeLimits] = {}  # by event loop, as the connections
-        self._calls: dict[str, UnaryCall] = {}  # code makes a stub of all methods for each request
+        # since code makes a stub of all methods for each request
+        self.unary_unary = lru_cache(REMEMBERED_METHODS)(self.unary_unary)  # type: ignore[method-assign]
         self._closed = False
 
     def unary_unary(
@@ -71,14 +73,7 @@ class Channel(grpc.Channel):
         response_deserializer: Codec = None,
         _registered_method: bool | None = False,
     ) -> UnaryCall:
-        known = self._calls.get(method)
-        if (
-            known is None
-            or known.serializer != request_serializer
-            or known.deserializer != response_deserializer
-        ):
-            known = self._calls[method] = UnaryCall(self, method, request_serializer, response_deserializer)
-        return known
+        return UnaryCall(self, method, request_serializer, response_deserializer)
 
     def call(
         self, method: str, message: Body, timeout: float | None, metadata: Metadata | None, wait: bool | None
@@ -193,8 +188,8 @@ class UnaryCall(grpc.UnaryUnaryMultiCallable):
     def __init__(self, channel: Channel, method: str, serializer: Codec, deserializer: Codec) -> None:
         self._channel = channel
         self._method = method
-        self.serializer = serializer
-        self.deserializer = deserializer
+        self._serializer = serializer
+        self._deserializer = deserializer
 
     def __call__(
         self,
@@ -259,7 +254,7 @@ class UnaryCall(grpc.UnaryUnaryMultiCallable):
         self, request: Any, timeout: float | None, metadata: Metadata | None, wait: bool | None
     ) -> Answer:
         try:
-            message = request if self.serializer is None else self.serializer(request)
+            message = request if self._serializer is None else self._serializer(request)
         except Exception as error:
             raise failure(http2.INTERNAL, f"Exception serializing request! {error}") from error
         return self._channel.call(self._method, message, timeout, metadata, wait)
@@ -267,12 +262,12 @@ class UnaryCall(grpc.UnaryUnaryMultiCallable):
     def _response(self, answer: Answer) -> Any:
         if answer.status != http2.OK:
             raise CallFailed(answer)
-        if self.deserializer is None:
+        if self._deserializer is None:
             return answer.message
         try:
-            return self.deserializer(answer.message)
+            return self._deserializer(answer.message)
         except Exception as error:
             raise failure(http2.INTERNAL, f"Exception deserializing response! {error}") from error
 
     def _of_core(self) -> grpc.UnaryUnaryMultiCallable:
-        return self._channel.core.unary_unary(self._method, self.serializer, self.deserializer)
+        return self._channel.core.unary_unary(self._method, self._serializer, self._deserializer)
