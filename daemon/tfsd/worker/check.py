@@ -1,4 +1,5 @@
-"""The check of a script before it is served: everything that a worker builds is built, in the worker's own environment.
+"""The check of a script before it is served, in the worker's own environment. Where user code brings anything that
+workers are made of, all that a worker builds is built as well.
 
 The verdict is one JSON document on stdout: `{"style": …}`, or `{"error": …, "details": [lines]}` and exit status 1.
 Whatever the script itself prints goes to stderr.
@@ -6,6 +7,7 @@ Whatever the script itself prints goes to stderr.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -31,6 +33,8 @@ MAX_DETAILS = 12  # lines of a traceback; its end says what is wrong
 NAME = re.compile(r"[A-Za-z0-9._-]+")
 #: What gRPC and `requests` are made of, which a worker imports when its user code does.
 LATER = ("grpc", "google.protobuf", "requests", "urllib3", "charset_normalizer", "idna", "certifi")
+#: What a worker is made of besides Python itself.
+NEEDED = (*LATER, "bottle", "gevent", "greenlet", "httptools", "msgspec", "numpy", "zope.interface")
 
 
 def check(path: Path, python_path: Sequence[str]) -> int:
@@ -58,6 +62,8 @@ def _verdict(path: Path, python_path: Sequence[str]) -> dict[str, object]:
     except (Exception, SystemExit) as error:
         problem = f"{path.name} does not import: {_one_line(error)}{_where(error, path)}"
         return {"error": problem, "details": _details(error, path)}
+    if not (_shadows_python(python_path) or any(map(_is_brought, NEEDED))):
+        return {"style": loaded.style}  # our own versions are known to do, and take a third of a check
     try:
         _build(loaded)
     except (Exception, SystemExit) as error:
@@ -80,16 +86,24 @@ def _build(loaded: script.Script) -> None:
         _build_what_is_imported_later(servers, settings)
 
 
+def _shadows_python(python_path: Sequence[str]) -> bool:
+    """Whether user code has a module named like one of Python's own: `queue.py`."""
+    for entry in python_path:
+        with contextlib.suppress(OSError):
+            if any(name.partition(".")[0] in sys.stdlib_module_names for name in os.listdir(entry)):
+                return True
+    return False
+
+
 def _is_brought(name: str) -> bool:
     """Whether user code gets a package from elsewhere than this interpreter's own environment."""
     spec = importlib.util.find_spec(name)
-    places = spec.submodule_search_locations if spec else None
-    ours = Path(sysconfig.get_path("purelib"))
-    return not places or any(not Path(place).is_relative_to(ours) for place in places)
+    origin = spec.origin if spec else None
+    return origin is None or not Path(origin).is_relative_to(sysconfig.get_path("purelib"))
 
 
 def _build_what_is_imported_later(servers: ModelServers, settings: Settings) -> None:
-    """What a worker has once user code imports it, which takes a quarter of a check: our own versions are known."""
+    """What a worker has once user code imports it, which takes a quarter of a check."""
     import grpc
 
     from tfsd.worker.upstream import requests_patch

@@ -242,3 +242,22 @@ def test_check_imports_what_user_code_brings_and_may_import_later(tmp_path: Path
     checked = check("--script", script, "--python-path", tmp_path / "lib")
     assert checked.returncode == 1
     assert "the worker does not start with it: ImportError: too old" in json.loads(checked.stdout)["error"]
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("def input_handler(d, c): return d\ndef output_handler(d, c): return d, c\n", "stringprep"),
+        ("def input_fn(data, content_type): return data\n", "asyncio"),
+    ],
+    ids=["handlers", "legacy"],
+)
+def test_check_notices_a_module_in_place_of_one_of_python_s(tmp_path: Path, text: str, hidden: str) -> None:
+    """Which the worker would import after user code."""
+    script = tmp_path / "inference.py"
+    script.write_text(text)
+    assert check("--script", script, "--python-path", tmp_path).returncode == 0
+    (tmp_path / f"{hidden}.py").write_text("raise ImportError('not this one')")
+    checked = check("--script", script, "--python-path", tmp_path)
+    assert checked.returncode == 1
+    assert "the worker does not start with it: ImportError: not this" in json.loads(checked.stdout)["error"]
