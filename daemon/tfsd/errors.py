@@ -14,6 +14,9 @@ UNAVAILABLE, TIME_LIMIT, NGINX = "unavailable", "time_limit", "nginx"
 CAUSES = (REQUEST, CODE, MODEL_SERVER, UNAVAILABLE, TIME_LIMIT, NGINX)
 """Whose an error is that a client gets: a label of the metrics, so the list is closed."""
 
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+"""What an OSError has when a disk, or a user's part of it, is full."""
+
 
 class StartError(Exception):
     """What was asked for cannot be served; the text says what is wrong, where, and what to do.

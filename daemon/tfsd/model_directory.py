@@ -200,8 +200,9 @@ def find_user_code(default_dir: Path, settings: Settings) -> UserCode | None:
     there.
     Raises ModelError when a file that a variable names is missing.
     """
-    source_dir = Path((settings.submit_directory or str(default_dir)).removeprefix("file://"))
-    if source_dir != default_dir and not source_dir.is_dir():
+    # absolute: neither the check of the script nor the workers run where `serve` was called
+    source_dir = Path((settings.submit_directory or str(default_dir)).removeprefix("file://")).absolute()
+    if settings.submit_directory and source_dir != default_dir and not source_dir.is_dir():
         raise ModelError(
             f"SAGEMAKER_SUBMIT_DIRECTORY={settings.submit_directory} is neither a directory nor an archive"
         )

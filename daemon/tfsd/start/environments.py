@@ -9,6 +9,7 @@ import hashlib
 import logging
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -16,9 +17,10 @@ import venv
 from pathlib import Path
 
 from tfsd.errors import StartError
-from tfsd.start.pip_errors import explained
+from tfsd.start.pip_errors import disk_is_full, explained
 
 STAMP = "requirements.sha256"
+KILLED = "was killed by SIGKILL, which is what the kernel does when memory runs out"
 OF_OURS = re.compile(r"tfsd \S+ requires .*, but you have ")  # pip, about what it has just installed
 
 log = logging.getLogger(__name__)
@@ -28,11 +30,15 @@ class RequirementsError(StartError):
     """pip could not install the requirements; the text is one line."""
 
 
+class NoRoomError(StartError):
+    """There is too little memory or disk to make the code ready; the text is one line."""
+
+
 def prepare(directory: Path, requirements: Path) -> str:
     """The interpreter of the virtual environment in `directory`, with `requirements` installed.
 
     Our own packages are visible in it, after its own: a requirement that we have too may be of any version.
-    Raises RequirementsError.
+    Raises RequirementsError, NoRoomError, OSError.
     """
     python = str(directory / "bin" / "python")
     stamp, wanted = directory / STAMP, _digest(requirements)
@@ -64,8 +70,11 @@ def _install(python: str, requirements: Path) -> None:
     lines = [line for line in done.stdout.splitlines() if line.strip()]
     for line in lines:
         log.log(logging.WARNING if OF_OURS.match(line) else logging.INFO, "pip: %s", line)
+    if done.returncode == -signal.SIGKILL:
+        raise NoRoomError(f"cannot install {requirements}: pip {KILLED}")
     if done.returncode:
-        raise RequirementsError(f"cannot install {requirements}: {explained(lines) or 'pip fails'}")
+        kind = NoRoomError if disk_is_full(lines) else RequirementsError
+        raise kind(f"cannot install {requirements}: {explained(lines) or 'pip fails'}")
 
 
 def _digest(requirements: Path) -> str:

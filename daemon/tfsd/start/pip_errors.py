@@ -18,10 +18,15 @@ MEDDLED = re.compile(r"DO NOT MATCH THE HASHES.*?\n\s*(\S+==[^\s;]+)", re.DOTALL
 MISSING = re.compile(r"No matching distribution found for (.+)")
 
 
+def disk_is_full(lines: Sequence[str]) -> bool:
+    """Whether a pip that printed this had no room on a disk."""
+    return any(map(NO_DISK.search, lines))
+
+
 def explained(lines: Sequence[str]) -> str:
     """One line about a pip that failed, from what it printed; empty when it said nothing of use."""
     text = "\n".join(lines)
-    if NO_DISK.search(text):
+    if disk_is_full(lines):
         return "The disk is full: make room, or set TMPDIR to a directory on another one, and try again."
     if BAD_CERTIFICATE.search(text):
         return (

@@ -1,7 +1,7 @@
 """Making user code ready to run: its requirements installed, its script checked in a process of its own.
 
 `python -m tfsd.start.user_code --source DIR --environment DIR` does it for control, whose own process must not wait:
-it prints what a worker pool needs to know as JSON, `{"python": …}`, or `{"error": …}` with exit status 1.
+it prints what a worker pool needs to know as JSON, `{"python": …}`, or `{"error": …, "no_room": …}` with exit status 1.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import dataclasses
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from tfsd import logs
-from tfsd.errors import StartError
+from tfsd.errors import NO_SPACE, StartError, os_problem
 from tfsd.model_directory import Code, ModelError, UserCode, find_user_code
 from tfsd.settings import Settings
 from tfsd.start import environments
-from tfsd.start.environments import RequirementsError
+from tfsd.start.environments import KILLED, NoRoomError, RequirementsError
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class ScriptError(StartError):
 def prepare(code: UserCode, environment: Path, working_dir: Path) -> Code:
     """Install the code's requirements, if it has any, into the virtual environment `environment`, and check it.
 
-    `working_dir` is where its workers will run. Raises RequirementsError, ScriptError.
+    `working_dir` is where its workers will run. Raises RequirementsError, NoRoomError, ScriptError, OSError.
     """
     python = environments.prepare(environment, code.requirements) if code.requirements else sys.executable
     command = [python, "-m", "tfsd.worker", "--check", "--script", str(code.script)]
@@ -51,6 +52,8 @@ def prepare(code: UserCode, environment: Path, working_dir: Path) -> Code:
         return Code(code, python)
     for line in verdict.get("details", ()):
         log.info("%s: %s", code.script.name, line)
+    if checked.returncode == -signal.SIGKILL:
+        raise NoRoomError(f"the check of {code.script} {KILLED}")
     raise ScriptError(verdict.get("error") or _died(code, checked.returncode, said))
 
 
@@ -91,8 +94,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if found is None:
             raise ModelError(f"{options.source} has no {settings.program}")
         code = prepare(found, options.environment, Path.cwd())
-    except (ModelError, RequirementsError, ScriptError) as error:
-        print(json.dumps({"error": str(error)}))
+    except (ModelError, RequirementsError, NoRoomError, ScriptError) as error:
+        print(json.dumps({"error": str(error), "no_room": isinstance(error, NoRoomError)}))
+        return 1
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        print(json.dumps({"error": f"preparing {options.source}: {os_problem(error)}", "no_room": True}))
         return 1
     print(json.dumps({"python": code.python}))
     return 0

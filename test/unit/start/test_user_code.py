@@ -103,6 +103,18 @@ def test_submit_directory_may_be_the_default_one(code: Path) -> None:
     assert find(code, SAGEMAKER_SUBMIT_DIRECTORY=str(code)) == find(code)
 
 
+def test_a_submit_directory_may_be_relative(
+    code: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers, and the check before them, do not run where `serve` was called."""
+    monkeypatch.chdir(tmp_path)
+    (code / "inference.py").touch()
+    for directory in ("model/code", "file://model/code"):
+        found = find(tmp_path / "elsewhere", SAGEMAKER_SUBMIT_DIRECTORY=directory)
+        assert found == UserCode(code, code / "inference.py")
+    assert find(Path("model/code")) == UserCode(code, code / "inference.py")
+
+
 def test_a_submit_directory_that_is_not_there(code: Path) -> None:
     assert "SAGEMAKER_SUBMIT_DIRECTORY=/nowhere" in refusal(code, SAGEMAKER_SUBMIT_DIRECTORY="/nowhere")
 

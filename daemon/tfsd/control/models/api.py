@@ -16,9 +16,9 @@ from bottle import Bottle, HTTPResponse, request
 from gevent.pywsgi import WSGIHandler
 
 from tfsd.control.app import json_response
-from tfsd.control.models.failures import NO_SPACE
 from tfsd.control.models.loading import Models
-from tfsd.errors import BadRequest, HttpError
+from tfsd.control.supervisor_client import SupervisorError
+from tfsd.errors import NO_SPACE, BadRequest, HttpError
 from tfsd.plan import Model
 
 SOCKET = "tfsd.socket"  # of the client, in the WSGI environment
@@ -65,6 +65,9 @@ def _answer(call: Callable[[], object]) -> HTTPResponse:
         log.error("A request about models failed: %s.", error)
         text = f"The disk of the run directory is full: {error}." if full else f"{error}."
         return json_response(507 if full else 500, {"error": text})
+    except SupervisorError as error:
+        log.error("A request about models failed: %s.", error)
+        return json_response(500, {"error": f"{error}."})
     except HttpError as error:
         answer = json_response(error.status, {"error": error.message})
         for header, value in error.headers.items():

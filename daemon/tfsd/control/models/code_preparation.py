@@ -17,16 +17,21 @@ import gevent.subprocess
 
 from tfsd.model_directory import Code, UserCode
 from tfsd.run_dir import RunDir
+from tfsd.start.environments import KILLED
 
 
 class CodeError(Exception):
     """The model's code cannot be served; the text says why."""
 
 
+class NoRoomForCode(CodeError):
+    """There is too little memory or disk to make it ready."""
+
+
 def prepare(code: UserCode, environment: Path, run_dir: RunDir, started: Callable[[int], None]) -> Code:
     """Install the requirements and check the script; `started` is told the helper's process group.
 
-    Raises CodeError.
+    Raises CodeError, or NoRoomForCode, which is one.
     """
     words = ["--source", str(code.source_dir), "--environment", str(environment)]
     process = gevent.subprocess.Popen(
@@ -46,9 +51,11 @@ def prepare(code: UserCode, environment: Path, run_dir: RunDir, started: Callabl
     try:
         answer = json.loads(output)
         if "error" in answer:
-            raise CodeError(answer["error"])
+            raise (NoRoomForCode if answer["no_room"] else CodeError)(answer["error"])
         return Code(code, answer["python"])
     except (ValueError, KeyError, TypeError):
+        if process.returncode == -signal.SIGKILL:
+            raise NoRoomForCode(f"the process that prepares {code.source_dir} {KILLED}") from None
         raise CodeError(
             f"preparing {code.source_dir} ended with status {process.returncode}; the container's log says why"
         ) from None

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import signal
 
 import gevent
 
-from tfsd.control.models.code_preparation import CodeError
+from tfsd.control.models.code_preparation import CodeError, NoRoomForCode
 from tfsd.control.models.hosts import HostDied
 from tfsd.control.models.readiness import PoolDied
 from tfsd.control.models.reload import Hangs, LoadRefused
 from tfsd.control.supervisor_client import SupervisorError
-from tfsd.errors import BadRequest, HttpError
+from tfsd.errors import NO_SPACE, BadRequest, HttpError
+from tfsd.start.environments import KILLED
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 EXPECTED = (HttpError, HostDied, LoadRefused, Hangs, PoolDied, CodeError, SupervisorError, gevent.Timeout)
 """What may go wrong with a load: each is an answer, not a fault of ours."""
 
@@ -33,6 +32,10 @@ def answer(name: str, error: BaseException, load_timeout: float) -> BaseExceptio
     """
     if isinstance(error, HostDied):
         return _answer_to_end(name, error)
+    if isinstance(error, NoRoomForCode):
+        return InsufficientStorage(f"Model {name!r}: {error}.")
+    if isinstance(error, PoolDied) and error.end.code == -signal.SIGKILL:
+        return InsufficientStorage(f"Model {name!r}: its worker, at its start, {KILLED}.")
     if isinstance(error, (PoolDied, CodeError, LoadRefused)):
         return BadRequest(f"Model {name!r}: {error}")
     if isinstance(error, gevent.Timeout):

@@ -11,6 +11,7 @@ from pathlib import Path
 import gevent
 
 from tfsd.control.connections import UnixConnection, fetch
+from tfsd.control.ends import End
 from tfsd.control.models.programs import Programs
 from tfsd.plan import Pool
 
@@ -20,6 +21,10 @@ PAUSE_SECONDS = 0.05
 
 class PoolDied(Exception):
     """A worker ended before it served; the text says so."""
+
+    def __init__(self, end: End) -> None:
+        super().__init__(f"its worker, at its start, {end.described()}.")
+        self.end = end
 
 
 def wait_for_pool(pool: Pool, programs: Programs) -> None:
@@ -35,4 +40,4 @@ def wait_for_pool(pool: Pool, programs: Programs) -> None:
         for worker in pool.workers:
             end = programs.end_of(worker.program)
             if end is not None:
-                raise PoolDied(f"its worker, at its start, {end.described()}.")
+                raise PoolDied(end)

@@ -13,6 +13,7 @@ from bottle import Bottle
 
 from support.wsgi import get
 from tfsd.control.models.api import add_routes
+from tfsd.control.supervisor_client import SupervisorError
 from tfsd.errors import NotFound
 
 
@@ -46,6 +47,11 @@ def test_a_full_disk_is_a_507(number: int, caplog: pytest.LogCaptureFixture) -> 
 
 def test_another_fault_of_the_disk_is_a_500_with_its_text() -> None:
     error = OSError(errno.EIO, os.strerror(errno.EIO), "/run/tfsd/plan.json")
+    assert unload(error) == (500, f"{error}.")
+
+
+def test_a_supervisord_that_does_not_answer_is_a_500_with_its_text() -> None:
+    error = SupervisorError("supervisord does not answer on /run/tfsd/supervisor.sock: timed out")
     assert unload(error) == (500, f"{error}.")
 
 

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from tfsd.control.ends import End
+from tfsd.control.models.code_preparation import CodeError, NoRoomForCode
 from tfsd.control.models.failures import answer
 from tfsd.control.models.hosts import HostDied
+from tfsd.control.models.readiness import PoolDied
 
 
 @pytest.mark.parametrize(
@@ -26,6 +28,18 @@ from tfsd.control.models.hosts import HostDied
 def test_only_what_may_be_a_lack_of_memory_is_507(code: int, status: int) -> None:
     told: Any = answer("m", HostDied("model-m", End(1, code, "")), 60)
     assert told.status == status, told.message
+
+
+@pytest.mark.parametrize(("code", "status"), [(-signal.SIGKILL, 507), (-signal.SIGSEGV, 400), (1, 400)])
+def test_so_it_is_with_a_worker(code: int, status: int) -> None:
+    told: Any = answer("m", PoolDied(End(1, code, "")), 60)
+    assert told.status == status, told.message
+
+
+@pytest.mark.parametrize(("kind", "status"), [(NoRoomForCode, 507), (CodeError, 400)])
+def test_code_for_which_there_is_no_room_is_507(kind: type[CodeError], status: int) -> None:
+    told: Any = answer("m", kind("why"), 60)
+    assert (told.status, "why" in told.message) == (status, True)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
