@@ -111,7 +111,7 @@ class PredictionService:
         if found is None:
             request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
             _name_model(request.model_spec, target)
-            found = _signatures(self._call(servers.stub.GetModelMetadata, request, target, deadline))
+            found = _signatures(self._attempts(servers.stub.GetModelMetadata, request, target, deadline))
             known[target.asked_version] = found
         if name not in found.by_name:
             names = ", ".join(sorted(found.by_name)) or "none"
@@ -129,7 +129,7 @@ class PredictionService:
                 _name_model(spec, target)
         servers = self._of(target.group)
         try:
-            response = self._call(getattr(servers.stub, VERBS[type(request)]), request, target, deadline)
+            response = self._attempts(getattr(servers.stub, VERBS[type(request)]), request, target, deadline)
         except HttpError as error:
             if error.status in (400, 404):
                 servers.signatures = {}  # it may be of a version that is no more
@@ -143,9 +143,7 @@ class PredictionService:
         HttpError."""
         servers = self._of(target.group)
         try:
-            return self._attempts(
-                lambda timeout: servers.predict_pieces(message, timeout=timeout), target, deadline
-            )
+            return self._attempts(servers.predict_pieces, message, target, deadline)
         except HttpError as error:
             if error.status in (400, 404):
                 servers.signatures = {}
@@ -172,15 +170,12 @@ class PredictionService:
         self._last = group, found
         return found
 
-    def _call(self, call: Callable[..., Any], request: Any, target: Target, deadline: float) -> Any:
-        return self._attempts(lambda timeout: call(request, timeout=timeout), target, deadline)
-
-    def _attempts(self, call: Callable[[float], Any], target: Target, deadline: float) -> Any:
+    def _attempts(self, call: Callable[..., Any], request: Any, target: Target, deadline: float) -> Any:
         group = target.group
         while True:
             timeout = max(0.0, min(self._timeout, deadline - time.monotonic()))
             try:
-                return call(timeout)
+                return call(request, timeout=timeout)
             except grpc.RpcError as error:
                 if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
                     raise as_http_error(error) or HttpError(500, str(error)) from None

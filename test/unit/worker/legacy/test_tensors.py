@@ -89,6 +89,25 @@ def test_values_that_a_dtype_cannot_hold(value: list[Any], dtype: int) -> None:
         to_tensor(value, dtype, None, "pixels")
 
 
+NUMBER = st.floats() | st.integers(-9, 9) | st.booleans()
+
+
+@given(
+    st.lists(st.floats(), max_size=60)
+    | st.lists(st.lists(st.floats(), min_size=2, max_size=2), max_size=30)
+    | st.lists(NUMBER | st.lists(NUMBER, max_size=3), max_size=5)
+)
+def test_a_short_list_becomes_what_its_array_becomes(value: list[Any]) -> None:
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        with pytest.raises(ShapeMismatch):
+            to_tensor(value, types_pb2.DT_FLOAT, None, "x")
+        return
+    made, expected = (to_tensor(item, types_pb2.DT_FLOAT, None, "x") for item in (value, array))
+    np.testing.assert_array_equal(to_array(made), to_array(expected), strict=True)
+
+
 @pytest.mark.parametrize("dtype", [types_pb2.DT_FLOAT, types_pb2.DT_STRING])
 @pytest.mark.parametrize("value", [[["a"], ["b", "c"]], ["a", ["b"]], [[], ["a"]]])
 def test_ragged_values(value: list[Any], dtype: int) -> None:
