@@ -15,14 +15,14 @@ import bottle
 from tfsd.errors import CODE, MODEL_SERVER, REQUEST, TIME_LIMIT, UNAVAILABLE, HttpError, NotFound
 from tfsd.logs import request_id
 from tfsd.worker import replies
-from tfsd.worker.call import Api, Call, Found, Mode
+from tfsd.worker.call import Api, Call, Mode
 from tfsd.worker.capture import Capture, Sampled
 from tfsd.worker.error_reports import ErrorReports
 from tfsd.worker.in_flight import InFlight
 from tfsd.worker.live_targets import LiveTargets, Unreached
 from tfsd.worker.replies import Reply, StartResponse, Stream
 from tfsd.worker.targets import Target, Targets
-from tfsd.worker.upstream.deadline import current_deadline
+from tfsd.worker.upstream.current import current
 from tfsd.worker.upstream.time_limits import Expired, TimeLimits
 
 INVOCATIONS = "/invocations"
@@ -74,17 +74,16 @@ class Invocations:
         queued: float | None = None
         try:
             since = float(environ[PASSED_ON])
-            queued = max(0.0, now - since)
+            queued = now - since if since < now else 0.0
         except (KeyError, ValueError):
             pass  # nginx does not say when that was
         deadline = time.monotonic() + self._limit
-        current_deadline.set(deadline)
         request_id.set(environ.get(REQUEST_ID, ""))
         target: Target | None = None
         sampled: Sampled | None = None
         limit = self._limits.begin(self._limit)
         try:
-            found: Found | Reply | None = None
+            reply: Reply | None = None
             mode = self._mode
             if api is None:
                 attributes = environ.get(ATTRIBUTES)
@@ -93,18 +92,20 @@ class Invocations:
                 target = self._targets.find(attributes, model_name)
             else:
                 found = api.find(environ)
-                if isinstance(found, Found):
+                if isinstance(found, Reply):
+                    reply = found
+                else:
                     target, mode = found.target, found.mode
                     if self._capture is not None and found.attributes is not None:
                         sampled = self._capture.sample(environ, found.target_model, found.attributes)
-            if isinstance(found, Reply):
-                reply = found
-            else:
+            if reply is None:
                 assert target is not None
                 if UNREACHED in environ:  # two workers of this pool itself were tried
                     raise Unreached(target.name)
                 self._in_flight.enter(environ, target.name)
-                reply = mode(Call(environ, target, environ["wsgi.input"], deadline, since))
+                call = Call(environ, target, environ["wsgi.input"], deadline, since)
+                current.set(call)
+                reply = mode(call)
             cause = reply.cause
         except Unreached as error:
             tried = UNREACHED in environ  # else it was not loaded yet when nginx looked for its workers

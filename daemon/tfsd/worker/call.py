@@ -25,6 +25,7 @@ class Call:
         data: the body: a binary stream that is read from the connection as it is asked for.
         deadline: on the clock of time.monotonic().
         since: the Unix time when nginx passed it on.
+        answered: what a model server last answered to a handler's own `requests`.
     """
 
     environ: Mapping[str, Any]
@@ -32,6 +33,7 @@ class Call:
     data: Any
     deadline: float
     since: float
+    answered: Answer | None = None
 
     def post(self, body: bytes) -> Answer:
         """Post JSON to the model server of the target, with the request's `traceparent`. Raises ModelServerDown."""

@@ -32,7 +32,6 @@ from tfsd.worker.replies import BadResult, Reply, Stream, encode, from_error, fr
 from tfsd.worker.script import Script
 from tfsd.worker.turns import Turns
 from tfsd.worker.upstream.connection import Answer
-from tfsd.worker.upstream.last_answer import last_answer
 
 
 def mode_of(script: Script | None, settings: Settings, inflater: Inflater | None = None) -> Mode:
@@ -114,8 +113,7 @@ class SingleHandler:
     def __call__(self, call: Call) -> Reply:
         context = Context.of(call, self._default_accept)
         self._turns.wait(call.since)
-        last_answer.set(None)
-        return _with_status_kept(self._handler(call.data, context), last_answer.get())
+        return _with_status_kept(self._handler(call.data, context), call.answered)
 
 
 class HandlerPair:

@@ -76,9 +76,9 @@ def from_result(result: Any) -> Reply:
             message (Content-Length, Connection, …) are left out.
     Raises BadResult.
     """
+    body, content_type, headers = result, None, ()
     if isinstance(result, bottle.HTTPResponse):
         return _from_bottle(result)
-    body, content_type, headers = result, None, ()
     if isinstance(result, tuple):
         if not 1 <= len(result) <= 3:
             raise BadResult(

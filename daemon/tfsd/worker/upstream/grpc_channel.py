@@ -25,7 +25,7 @@ from tfsd.plan import MAX_GRPC_CALLS, ModelServer
 from tfsd.worker.upstream import grpc_core_channel, http2
 from tfsd.worker.upstream.backend import Backend, Backends, Body
 from tfsd.worker.upstream.connection import CutOff, Refused
-from tfsd.worker.upstream.deadline import current_deadline
+from tfsd.worker.upstream.current import current
 from tfsd.worker.upstream.grpc_answer import MAX_MESSAGE_BYTES, Answer
 from tfsd.worker.upstream.grpc_call import CallFailed, EndedCall, PendingCall, failure
 from tfsd.worker.upstream.grpc_connection import GrpcConnection
@@ -240,7 +240,8 @@ class UnaryCall(grpc.UnaryUnaryMultiCallable):
                 None,
             )
         deadline = None if timeout is None else time.monotonic() + timeout
-        if timeout is None and (deadline := current_deadline.get(None)) is not None:
+        if timeout is None and (asking := current.get()) is not None:
+            deadline = asking.deadline
             timeout = deadline - time.monotonic()  # when nobody waits any longer
         return PendingCall(lambda: self._ended(request, timeout, metadata, wait_for_ready), deadline)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json as stdlib_json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -19,11 +19,10 @@ import gevent
 import requests
 
 from tfsd.worker.upstream.client import Group, ModelServerDown, ModelServers
-from tfsd.worker.upstream.deadline import current_deadline
-from tfsd.worker.upstream.last_answer import last_answer
+from tfsd.worker.upstream.connection import Answer
+from tfsd.worker.upstream.current import current
 from tfsd.worker.upstream.response import ModelServerResponse
 
-SIMPLE = {"data", "json", "headers", "timeout", "params"}
 OWN_HEADERS = {"host", "connection", "content-length", "transfer-encoding", "expect", "accept-encoding"}
 REMEMBERED_URLS = 512
 _PATH = re.compile(r"/[A-Za-z0-9._~%!$&'()*+,;=:@/?-]*")  # what `requests` would send as it stands
@@ -38,11 +37,12 @@ class ModelServerUnreachable(requests.ConnectionError, ModelServerDown):
         self.status, self.message, self.headers = error.status, error.message, error.headers
 
 
-class Route(NamedTuple):
-    """Where a URL leads: a model's servers, and the path with the query."""
+class Way(NamedTuple):
+    """Where a request goes, and how its head begins: all of it but Content-Length and the empty line."""
 
     group: Group
-    path: str
+    method: str
+    head: bytes
 
 
 def install(servers: ModelServers, limit: float) -> Callable[[], None]:
@@ -56,7 +56,7 @@ def install(servers: ModelServers, limit: float) -> Callable[[], None]:
     pool = Pool(servers, limit)
 
     def request(method: str, url: str, **kwargs: Any) -> requests.Response:
-        response = pool.request(method, url, kwargs)
+        response = pool.request(method, url, **kwargs)
         return original(method, url, **kwargs) if response is None else response
 
     request.__doc__ = original.__doc__
@@ -78,45 +78,57 @@ class Pool:
     def __init__(self, servers: ModelServers, limit: float) -> None:
         self._servers = servers
         self._limit = limit
-        self._route = lru_cache(REMEMBERED_URLS)(self._find_route)
+        self._way = lru_cache(REMEMBERED_URLS)(self._find_way)
 
-    def request(self, method: str, url: Any, kwargs: Mapping[str, Any]) -> requests.Response | None:
+    def request(
+        self,
+        method: str,
+        url: Any,
+        *,
+        data: Any = None,
+        json: Any = None,
+        headers: Any = None,
+        timeout: Any = None,
+        params: Any = None,
+        **others: Any,
+    ) -> requests.Response | None:
         """Do what `requests.request` would do, or return None: this is for the real one.
 
         Raises requests.ConnectionError or requests.ReadTimeout.
         """
-        if not isinstance(url, str) or not isinstance(method, str) or not kwargs.keys() <= SIMPLE:
+        if others or not isinstance(url, str) or not isinstance(method, str):
             return None
-        if kwargs.get("params"):
-            url = _with_params(url, kwargs["params"])
-        route = self._route(url)
-        method = method.upper()
-        message = None if route is None else _message(method, route.path, kwargs)
-        timeout = kwargs.get("timeout")
-        if route is None or message is None or not (timeout is None or _is_plain_timeout(timeout)):
+        if params:
+            url = _with_params(url, params)
+        content = _body(data, json)
+        lines = _header_lines(headers) if headers else ()
+        if content is None or lines is None or not (timeout is None or _is_plain_timeout(timeout)):
             return None
-        head, body = message
+        body, content_type = content
+        if content_type and not any(line[:13].lower() == "content-type:" for line in lines):
+            lines = (*lines, f"Content-Type: {content_type}")
+        way = self._way(method, url, *lines)
+        if way is None:
+            return None
+        length = b"Content-Length: %d\r\n" % len(body) if body or way.method == "POST" else b""
+        head = b"%b%b\r\n" % (way.head, length)
+        asking = current.get()
         started = time.monotonic()
-        deadline = current_deadline.get(None) or started + self._limit
-        limit = timeout[1] if isinstance(timeout, tuple) else timeout
-        timer = None if limit is None else gevent.Timeout.start_new(limit)
-        if limit is not None:
-            deadline = min(deadline, started + limit)
+        deadline = started + self._limit if asking is None else asking.deadline
         try:
-            answer = route.group.send(head, body, deadline)
+            if timeout is None:
+                answer = way.group.send(head, body, deadline)
+            else:
+                answer = _send_within(timeout, way.group, head, body, deadline, url)
         except ModelServerDown as error:
             raise ModelServerUnreachable(error) from None
-        except gevent.Timeout as expired:
-            if expired is not timer:
-                raise
-            raise requests.ReadTimeout(f"{url}: no response within {limit:g} s") from None
-        finally:
-            if timer is not None:
-                timer.close()
-        last_answer.set(answer)
-        return ModelServerResponse(answer, method, url, time.monotonic() - started)
+        if asking is not None:
+            asking.answered = answer
+        return ModelServerResponse(answer, way.method, url, time.monotonic() - started)
 
-    def _find_route(self, url: str) -> Route | None:
+    def _find_way(self, method: str, url: str, *lines: str) -> Way | None:
+        """The way of a request with those headers; None when the real `requests` must make it."""
+        method = method.upper()
         try:
             parts = urlsplit(url)
             group = self._servers.of_port(parts.port or 0)
@@ -127,27 +139,26 @@ class Pool:
         path = parts.path + (f"?{parts.query}" if parts.query else "")
         if parts.hostname not in ("localhost", "127.0.0.1") or not _PATH.fullmatch(path):
             return None
-        return Route(group, path)
+        if method not in ("GET", "POST"):
+            return None
+        head = "\r\n".join([f"{method} {path} HTTP/1.1", "Host: localhost", *lines, ""])
+        return Way(group, method, head.encode("ascii"))
 
 
-def _message(method: str, path: str, kwargs: Mapping[str, Any]) -> tuple[bytes, bytes] | None:
-    """Head and body of the request, or None if the real `requests` must make them."""
-    if method not in ("GET", "POST"):
-        return None
-    content = _body(kwargs.get("data"), kwargs.get("json"))
-    lines = _header_lines(kwargs.get("headers"))
-    if content is None or lines is None:
-        return None
-    body, content_type = content
-    if content_type and not any(line[:13].lower() == "content-type:" for line in lines):
-        lines.append(f"Content-Type: {content_type}")
-    length = b"Content-Length: %d\r\n" % len(body) if body or method == "POST" else b""
-    return _head_start(method, path, *lines) + length + b"\r\n", body
-
-
-@lru_cache(REMEMBERED_URLS)
-def _head_start(method: str, path: str, *lines: str) -> bytes:
-    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: localhost", *lines, ""]).encode("ascii")
+def _send_within(timeout: Any, group: Group, head: bytes, body: bytes, deadline: float, url: str) -> Answer:
+    """Send a request that has a `timeout` of its own. Raises requests.ReadTimeout, ModelServerDown."""
+    seconds = timeout[1] if isinstance(timeout, tuple) else timeout
+    if seconds is None:
+        return group.send(head, body, deadline)
+    limit = gevent.Timeout.start_new(seconds)
+    try:
+        return group.send(head, body, min(deadline, time.monotonic() + seconds))
+    except gevent.Timeout as expired:
+        if expired is not limit:
+            raise
+        raise requests.ReadTimeout(f"{url}: no response within {seconds:g} s") from None
+    finally:
+        limit.close()
 
 
 def _body(data: Any, json: Any) -> tuple[bytes, str | None] | None:
@@ -166,14 +177,12 @@ def _body(data: Any, json: Any) -> tuple[bytes, str | None] | None:
         return None  # the real one raises its own error
 
 
-def _header_lines(headers: Any) -> list[str] | None:
-    if not headers:
-        return []
+def _header_lines(headers: Any) -> tuple[str, ...] | None:
     lines = [f"{name}: {value}" for name, value in headers.items() if value is not None]
     simple = all(isinstance(value, str) for value in headers.values()) and all(map(_HEADER.fullmatch, lines))
     if not simple or OWN_HEADERS & {str(name).lower() for name in headers}:
         return None
-    return lines
+    return tuple(lines)
 
 
 def _is_plain_timeout(timeout: Any) -> bool:

@@ -230,7 +230,7 @@ def test_what_the_real_requests_does(
     servers = ModelServers({"m": Model("m", "/", (1,), (ModelServer("model-m", stub.port, 0),))})
     pool = requests_patch.Pool(servers, 1.0)
     address = address.replace("{}", str(stub.port)) if isinstance(address, str) else address
-    assert pool.request(method, address, kwargs) is None
+    assert pool.request(method, address, **kwargs) is None
     assert not stub.requests
 
 
