@@ -101,33 +101,33 @@ class PredictionService:
         self._as_content = as_content
 
     def predict(self, request: Any, is_active: IsActive) -> Any:
-        def run(servable: Servable) -> bytes:
-            name = request.model_spec.signature_name or inference.DEFAULT_SIGNATURE
+        def run(servable: Servable, name: str) -> bytes:
             outputs = inference.predict(servable, request)
-            dtypes, as_content = servable.output_dtypes(name), self._as_content
+            dtypes = servable.output_dtypes(name or inference.DEFAULT_SIGNATURE)
+            as_content = self._as_content
             tensors = {alias: encode(array, as_content, dtypes[alias]) for alias, array in outputs.items()}
             return predict_response(tensors, _spec_bytes(servable, name))
 
         return self._serve("Predict", _needed(request), run)
 
     def classify(self, request: Any, is_active: IsActive) -> Any:
-        def run(servable: Servable) -> bytes:
-            name, serialized = request.model_spec.signature_name, inference.examples(request.input)
+        def run(servable: Servable, name: str) -> bytes:
+            serialized = inference.examples(request.input)
             rows = inference.classify(servable, name, serialized)
             return field(1, classification_result(rows)) + field(2, _spec_bytes(servable, name))
 
         return self._serve("Classify", _needed(request), run)
 
     def regress(self, request: Any, is_active: IsActive) -> Any:
-        def run(servable: Servable) -> bytes:
-            name, serialized = request.model_spec.signature_name, inference.examples(request.input)
+        def run(servable: Servable, name: str) -> bytes:
+            serialized = inference.examples(request.input)
             values = inference.regress(servable, name, serialized)
             return field(1, regression_result(values)) + field(2, _spec_bytes(servable, name))
 
         return self._serve("Regress", _needed(request), run)
 
     def multi_inference(self, request: Any, is_active: IsActive) -> Any:
-        def run(servable: Servable) -> bytes:
+        def run(servable: Servable, _: str) -> bytes:
             entries = []
             results = inference.multi_inference(servable, request)
             for task, (name, result) in zip(request.tasks, results, strict=True):
@@ -144,13 +144,13 @@ class PredictionService:
     def metadata(self, request: Any, is_active: IsActive) -> Any:
         return metadata(self._core, request)
 
-    def _serve(self, api: str, spec: Any, run: Callable[[Servable], Any]) -> Any:
-        """Run one request on its servable, and count it."""
+    def _serve(self, api: str, spec: Any, run: Callable[[Servable, str], bytes]) -> bytes:
+        """Run one request on its servable, with the name of the signature that it asks for, and count it."""
         started = time.perf_counter()
         code, asked = Code.INTERNAL, spec_of(spec)
         try:
             with self._core.lease(asked) as lease:
-                response = run(lease.servable)
+                response = run(lease.servable, asked.signature_name)
             code = Code.OK
             return response
         except ServingError as error:

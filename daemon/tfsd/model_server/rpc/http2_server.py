@@ -57,7 +57,6 @@ class Http2Server:
         self._counting = threading.Lock()
         self._waiting: deque[Call] = deque()
         self._running = 0
-        self._calls = 0
         self._draining = False
         self._ended = False
 
@@ -88,7 +87,7 @@ class Http2Server:
             connection.go_away(last=http2.MAX_WINDOW)
 
         def wait() -> None:
-            while self._calls and time.monotonic() < deadline:
+            while self._is_busy() and time.monotonic() < deadline:
                 time.sleep(_POLL_SECONDS)
             for connection in list(self._connections.values()):
                 connection.go_away()
@@ -163,14 +162,19 @@ class Http2Server:
     def _admit(self, calls: list[Call]) -> Call | None:
         """Queue as many calls as there may be more, and refuse the others; returns one as `_next` does."""
         with self._counting:
-            room = len(calls) if self._limit is None else max(0, self._limit - self._calls)
-            admitted = calls[:room]
-            self._calls += len(admitted)
-            self._waiting.extend(admitted)
+            room = len(calls)
+            if self._limit is not None:
+                room = max(0, self._limit - self._running - len(self._waiting))
+            self._waiting.extend(calls[:room])
             call = self._next()
         for refused in calls[room:]:
             refused.connection.fail(refused, exhausted())
         return call
+
+    def _is_busy(self) -> bool:
+        """Whether any call is running or waits."""
+        with self._counting:
+            return bool(self._running or self._waiting)
 
     def _next(self) -> Call | None:
         """The call that has waited longest, if one more may run; whoever takes it calls `_run`. The lock is held."""
@@ -188,7 +192,6 @@ class Http2Server:
                 log.exception("A call failed: a defect of this server.")
                 call.connection.give_up()
             with self._counting:
-                self._calls -= 1
                 self._running -= 1
                 call = self._next()
 

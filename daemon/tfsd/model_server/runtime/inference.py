@@ -35,10 +35,10 @@ def predict(servable: Servable, request: Any, timeout_ms: int | None = None) -> 
     if signature is None or wanted is None:
         raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
     check_predict(servable, signature)
-    protos = dict(request.inputs)
-    if protos.keys() != wanted.keys():
-        _check_inputs(signature, protos)
-    inputs = {alias: decode(proto, alias) for alias, proto in protos.items()}
+    given = list(request.inputs)
+    if set(given) != wanted.keys():
+        _check_inputs(signature, given)
+    inputs = {alias: decode(request.inputs[alias], alias) for alias in given}
     return servable.run(name, inputs, _output_aliases(signature, request.output_filter), timeout_ms)
 
 
@@ -85,6 +85,8 @@ def _join(names: Iterable[str]) -> str:
 
 
 def _output_aliases(signature: Any, output_filter: Sequence[str]) -> list[str] | None:
+    if not output_filter:
+        return None
     seen: set[str] = set()
     for alias in output_filter:
         if alias not in signature.outputs:
@@ -95,7 +97,7 @@ def _output_aliases(signature: Any, output_filter: Sequence[str]) -> list[str] |
         if alias in seen:
             raise invalid(f"duplicate output tensor alias: {alias}")
         seen.add(alias)
-    return list(output_filter) or None
+    return list(output_filter)
 
 
 def examples(message: Any) -> list[bytes]:

@@ -15,6 +15,7 @@ from tfsd.model_server.varint import field, varint
 TensorProto = tensor_pb2.TensorProto
 MAX_DIMS = 64  # of an array in NumPy; TensorShape::MaxDimensions() is 254
 _MAX_ELEMENTS = 2**63 - 1
+_FEW = 64
 
 _INT_VAL = ("INT32", "INT16", "INT8", "UINT16", "UINT8", "QINT8", "QUINT8", "QINT16", "QUINT16", "QINT32")
 #: the DataType's name -> (the field that holds its values, the NumPy type of that field's elements)
@@ -52,15 +53,16 @@ def decode(proto: Any, alias: str) -> np.ndarray:
     """
     try:
         shape, count = _shape(proto.tensor_shape)
-        read = _strings if proto.dtype == types_pb2.DT_STRING else _numbers
-        return read(proto, count).reshape(shape)
+        dtype = proto.dtype
+        values = _strings(proto, count) if dtype == types_pb2.DT_STRING else _numbers(proto, dtype, count)
+        return values.reshape(shape)
     except (ValueError, KeyError, OverflowError, MemoryError, IndexError):
         raise invalid(f"tensor parsing error: {alias}") from None
 
 
 def _shape(proto: Any) -> tuple[list[int], int]:
     """A shape, and how many elements it has."""
-    shape = [dim.size for dim in proto.dim]
+    shape = [dim.size for dim in proto.dim[:]]  # a list's end costs less than that of a field
     if len(shape) > MAX_DIMS:
         raise ValueError("too many dimensions")
     elements = 1
@@ -71,16 +73,17 @@ def _shape(proto: Any) -> tuple[list[int], int]:
     return shape, elements
 
 
-def _numbers(proto: Any, count: int) -> np.ndarray:
-    name, wire = _BY_NUMBER[proto.dtype]
-    dtype = _NUMPY[proto.dtype]
+def _numbers(proto: Any, number: int, count: int) -> np.ndarray:
+    (name, wire), dtype = _BY_NUMBER[number], _NUMPY[number]
     if count and (content := proto.tensor_content):
         if len(content) != count * dtype.itemsize:
             raise ValueError("tensor_content has another size than the shape")
         if dtype == np.bool_ and max(content) > 1:
             raise ValueError("a bool is neither 0 nor 1")
         return np.frombuffer(content, dtype)
-    raw = np.fromiter(getattr(proto, name), wire) if count else np.empty(0, wire)
+    values = getattr(proto, name)
+    # NumPy takes the memory of a field at once, but a few values are sooner made
+    raw = np.array(values if len(values) > _FEW else values[:], wire) if count else np.empty(0, wire)
     return _fill(_as_dtype(raw, dtype), count, dtype)
 
 

@@ -140,6 +140,15 @@ def encoded(array: np.ndarray, as_content: bool, dtype: int) -> tensor_pb2.Tenso
     return tensor_pb2.TensorProto.FromString(b"".join(tensors.encode(array, as_content, dtype)))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_field_of_many_values(dtype: str) -> None:
+    values = np.arange(1000) % 100
+    array = values.astype(tf.as_dtype(dtype).as_numpy_dtype)
+    proto = encoded(array, as_content=False, dtype=tf.as_dtype(dtype).as_datatype_enum)
+    assert same(tensors.decode(proto, "x"), array)
+    check(proto)
+
+
 @pytest.mark.parametrize("as_content", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 @settings(max_examples=20)
