@@ -196,7 +196,8 @@ def test_two_side_by_side_from_an_archive_and_a_directory(
     directory = tmp_path / "my models"
     directory.mkdir()
     (directory / "half_plus_three").symlink_to(models / "half_plus_three")
-    first = several.enter_context(Serving(tmp_path / "first", str(archive), **environ))
+    proxy = dict.fromkeys(("http_proxy", "HTTP_PROXY"), "http://127.0.0.1:1")  # for other machines, and down
+    first = several.enter_context(Serving(tmp_path / "first", str(archive), **environ, **proxy))
     second = several.enter_context(Serving(tmp_path / "second one", str(directory), **environ))
     for serving, y in ((first, 2.0), (second, 3.0)):
         line, answer = serving.shown()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tfsd.errors import StartError, os_problem, sentence
 from tfsd.local.errors import LocalError
+from tfsd.local.proxies import pass_by
 from tfsd.run_dir import RunDir
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     verb = next(word for word in words if word in VERBS)
     words.remove(verb)
+    pass_by(os.environ)
     try:
         return VERBS[verb](words)
     except StartError as error:
@@ -54,6 +56,7 @@ def _serve(words: list[str]) -> int:
     parser.add_argument("--host", help="address to listen on, 0.0.0.0 for all (default: 127.0.0.1)")
     parser.add_argument("--verbose", action="store_true", help="show all that the stack prints")
     options = parser.parse_args(words)
+    pass_by(os.environ, *filter(None, (options.host, os.environ.get("SAGEMAKER_TFS_BIND_ADDRESS"))))
     environ = dict(os.environ)
     if options.host is not None or not environ.get("SAGEMAKER_TFS_BIND_ADDRESS"):
         environ["SAGEMAKER_TFS_BIND_ADDRESS"] = options.host or "127.0.0.1"

@@ -7,6 +7,7 @@ and by and by these too. Owns a buffer and a thread for each descriptor; lines t
 from __future__ import annotations
 
 import os
+import select
 import threading
 import time
 from collections import deque
@@ -68,9 +69,19 @@ class Outlet:
         while (data := self._next()) is not None:
             try:
                 while data:
-                    data = data[os.write(self._descriptor, data) :]
+                    data = data[self._write_some(data) :]
             except OSError:  # the reader has gone; there may be another one
                 time.sleep(0.1)
+
+    def _write_some(self, data: bytes) -> int:
+        """Write what there is room for, once there is: whoever shares a terminal may have set O_NONBLOCK on it."""
+        while True:
+            try:
+                return os.write(self._descriptor, data)
+            except BlockingIOError:
+                writable = select.poll()
+                writable.register(self._descriptor, select.POLLOUT)
+                writable.poll()
 
     def _next(self) -> bytes | None:
         """All that is there, when there is something; None at the end."""

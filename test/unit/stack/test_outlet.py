@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 
 from tfsd.stack.outlet import Outlet
 
@@ -36,6 +37,19 @@ def test_a_reader_that_stops_reading_holds_up_nobody() -> None:
     outlet.write(b"again\n")
     outlet.close(10)
     assert os.read(reading, 100).endswith(b"again\n")
+
+
+def test_nothing_is_lost_where_writing_does_not_block() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    outlet = Outlet(writing)
+    lines = b"".join(b"%06d %s\n" % (number, b"x" * 92) for number in range(5000))  # a pipe takes 64 kB
+    outlet.write(lines)
+    arrived = b""
+    while len(arrived) < len(lines) and select.select([reading], [], [], 30)[0]:
+        arrived += os.read(reading, 1 << 16)
+    assert arrived == lines
+    outlet.close(10)
 
 
 def test_the_end_does_not_wait_for_a_reader_that_never_comes() -> None:
