@@ -10,7 +10,7 @@ import io
 import re
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs, quote, unquote
 
 from moto.backends import get_backend
 from moto.core.exceptions import ServiceException
@@ -35,6 +35,10 @@ class OtherServices:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         service = signed_for(environ)[1]
+        # moto takes a key from the path as it came; it would decode PATH_INFO, which is decoded, once more
+        environ.setdefault(
+            "RAW_URI", environ.get("REQUEST_URI", quote(environ["PATH_INFO"], encoding="latin-1"))
+        )
         if service == "iam":
             self._make_role_named_in(environ)
         answer = self._application(environ, start_response)

@@ -113,8 +113,9 @@ class Api:
         body = body.encode() if isinstance(body, str) else body
         environ = {
             "REQUEST_METHOD": request.method,
-            "PATH_INFO": unquote(url.path),
+            "PATH_INFO": unquote(url.path, encoding="latin-1"),
             "QUERY_STRING": url.query,
+            "REQUEST_URI": f"{url.path}?{url.query}" if url.query else url.path,
             "SERVER_NAME": "localhost",
             "SERVER_PORT": "4566",
             "SERVER_PROTOCOL": "HTTP/1.1",

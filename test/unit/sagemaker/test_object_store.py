@@ -87,6 +87,24 @@ def test_what_is_not_there(api: Api) -> None:
             split_uri(uri)
 
 
+def test_a_key_may_have_any_characters(api: Api) -> None:
+    keys = ["a/100%.csv", "a/%41", "a/A", "a/what?", "a/what?now", "a/b#c", "a/b+c d&e=f", "a//b", "a/\u00fc"]
+    for key in keys:
+        api.put("bucket", key, key.encode())
+    s3 = api.client("s3")
+
+    def listed() -> list[str]:
+        return [item["Key"] for item in s3.list_objects_v2(Bucket="bucket")["Contents"]]
+
+    assert sorted(listed()) == sorted(keys)
+    api.restart()
+    assert sorted(listed()) == sorted(keys)
+    for key in keys:
+        assert s3.get_object(Bucket="bucket", Key=key)["Body"].read() == key.encode()
+        s3.delete_object(Bucket="bucket", Key=key)
+    assert s3.list_objects_v2(Bucket="bucket")["KeyCount"] == 0
+
+
 def test_older_versions_are_there_until_they_are_deleted(api: Api, tmp_path: Path) -> None:
     s3 = api.client("s3")
     s3.create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
