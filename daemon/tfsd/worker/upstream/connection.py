@@ -25,6 +25,7 @@ RECEIVE_BYTES = 256 * 1024  # of what follows, at a time
 ONE_WRITE_BYTES = 64 * 1024  # up to here copying head and body together is cheaper than a second system call
 REMEMBERED = 256
 REMEMBERED_BYTES = 2048  # of an answer's head
+KEPT = {b"keep-alive"}  # what a server may say of a connection that goes on
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5][0-9]{2}) [^\r\n]*")
 _FIELD = re.compile(rb"([A-Za-z0-9-]+): ?([^\r\n]*)")
 
@@ -187,6 +188,7 @@ def _plain_head(head: bytes) -> tuple[int, Headers, int] | None:
     lengths = [value for name, value in headers if name.lower() == b"content-length"]
     if len(lengths) != 1 or not lengths[0].isdigit():
         return None
-    if any(name.lower() in (b"transfer-encoding", b"connection") for name, _ in headers):
+    connections = {value.lower() for name, value in headers if name.lower() == b"connection"}
+    if not connections <= KEPT or any(name.lower() == b"transfer-encoding" for name, _ in headers):
         return None
     return int(status[1]), headers, int(lengths[0])

@@ -12,6 +12,7 @@ from stub_model_server import PREDICTIONS, answer
 
 from tfsd.plan import Model, ModelServer
 from tfsd.worker.upstream.client import ModelServerDown, ModelServers
+from tfsd.worker.upstream.connection import Connection
 
 HEAD = b"POST /v1/models/m:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n"
 
@@ -94,6 +95,8 @@ def test_a_request_of_any_size(stub: Any, group_of: Callable[..., Any], size: in
         (b"HTTP/1.1 200 OK\r\nX-Filler: " + b"x" * 4000 + b"\r\nContent-Length: 3\r\n\r\nabc", b"abc", True),
         (b"HTTP/1.1 100 Continue\r\n\r\n" + answer(b"abc"), b"abc", True),
         (answer(b"abc", "200 OK", "Connection: close"), b"abc", False),
+        (answer(b"abc", "200 OK", "Connection: Keep-Alive"), b"abc", True),
+        (answer(b"abc", "200 OK", "Connection: close\r\nConnection: keep-alive"), b"abc", False),
         (b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nabc", b"abc", False),
         (answer(b"abc") + b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n", b"abc", False),
     ],
@@ -115,6 +118,16 @@ def test_answers_with_the_same_head(stub: Any, group_of: Callable[..., Any]) -> 
     answers = [send(group) for _ in range(3)]
     assert [(got.status, got.body) for got in answers] == [(404, b"abc"), (404, b"xyz"), (404, b"123")]
     assert {got.header(b"content-length") for got in answers} == {"3"}
+
+
+@pytest.mark.parametrize("more", ["Date: today", "Connection: keep-alive"])
+def test_a_usual_answer_is_not_parsed(
+    stub: Any, group_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, more: str
+) -> None:
+    """nginx, which may be in front of a model server, says that it keeps the connection."""
+    monkeypatch.setattr(Connection, "_parsed", lambda *_: pytest.fail("it was parsed"))
+    stub.usual = answer(b"abc", "200 OK", more)
+    assert send(group_of(stub)).body == b"abc"
 
 
 def test_an_answer_that_ends_with_the_connection(stub: Any, group_of: Callable[..., Any]) -> None:
