@@ -32,6 +32,7 @@ def main(words: Sequence[str]) -> int:
     """The verb. Returns the exit status: 0, or 130 when it was interrupted. Raises StartError, OSError."""
     options = _parser().parse_args(words)
     given = bodies.from_file(options.requests, options.content_type) if options.requests else None
+    options.output.mkdir(parents=True, exist_ok=True)  # whether it can be is not to be learnt at the end
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="tfsd-tune-", ignore_cleanup_errors=True) as name:
         directory = Path(name)
@@ -51,8 +52,8 @@ def main(words: Sequence[str]) -> int:
             findings = tuning.run()
     repeat = " ".join(shlex.quote(word) for word in ("bin/local", "tune", *words))
     written = report.document(findings, str(options.model), repeat, server)
+    print(report.terminal(written), flush=True)
     paths = report.write(options.output, findings, written)
-    print(report.terminal(written))
     if findings.ended:
         print(f"bin/local: The tuning ended before it was done: {sentence(findings.ended)}", file=sys.stderr)
     print(f"\nbin/local: the report is in {paths[0]} and {paths[1]}.", file=sys.stderr)

@@ -149,7 +149,10 @@ def _document(request: Request) -> dict[str, Any]:
     kind = request.content_type.partition(";")[0].strip().lower()
     text = request.body.decode()
     if kind == CSV:
-        rows = [[float(cell) for cell in row] for row in csv.reader(io.StringIO(text)) if row]
+        try:
+            rows = [[float(cell) for cell in row] for row in csv.reader(io.StringIO(text)) if row]
+        except csv.Error as error:
+            raise ValueError(f"no CSV: {error}") from None
         return {"instances": [row[0] if len(row) == 1 else row for row in rows]}
     if kind not in (JSON, LINES, "application/x-ndjson"):
         raise ValueError(f"{kind} is not for the model server")

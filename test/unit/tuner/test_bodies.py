@@ -119,6 +119,12 @@ def test_calls_are_made_of_requests_or_else_of_the_signature() -> None:
     assert bodies.bodies_of_calls([image], None) == []
 
 
+@pytest.mark.parametrize("body", [b"1,2\r3,4", b"1" * 200_000], ids=["carriage-return", "long-field"])
+def test_what_is_no_csv_makes_no_call(body: bytes) -> None:
+    good = Request(b'{"instances": [1]}')
+    assert bodies.bodies_of_calls([Request(body, "text/csv"), good], None) == [(good, "")]
+
+
 def test_a_model_of_one_string_is_called_with_the_body_as_that_string() -> None:
     made = bodies.from_signature(metadata(x=tensor("DT_STRING", -1)))
     (first, _), (last, _) = bodies.bodies_of_calls([Request(b"\x89PNG", "image/png")], made)
