@@ -14,14 +14,11 @@ MAX_MESSAGE_BYTES = 2**31 - 1  # protobuf's own limit
 class Answer:
     """What came back for a call. `status` is None until it has ended."""
 
-    __slots__ = ("details", "initial", "message", "status", "trailing")
-
-    def __init__(self) -> None:
-        self.status: int | None = None
-        self.details = ""
-        self.initial: tuple[Metadatum, ...] | None = None
-        self.trailing: tuple[Metadatum, ...] = ()
-        self.message: bytes | None = None
+    status: int | None = None
+    details = ""
+    initial: tuple[Metadatum, ...] | None = None
+    trailing: tuple[Metadatum, ...] = ()
+    message: bytes | None = None
 
     def end(self, status: int, details: str, trailing: tuple[Metadatum, ...] = ()) -> None:
         """Note how the call ended. An answer of OK needs its message."""
