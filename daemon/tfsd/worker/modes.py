@@ -113,7 +113,9 @@ class SingleHandler:
     def __call__(self, call: Call) -> Reply:
         context = Context.of(call, self._default_accept)
         self._turns.wait(call.since)
-        return _with_status_kept(self._handler(call.data, context), call.answered)
+        result = self._handler(call.data, context)
+        answered, call.answered = call.answered, None  # which a connection that is kept would keep
+        return _with_status_kept(result, answered)
 
 
 class HandlerPair:

@@ -19,6 +19,7 @@ from tfsd.worker import script
 from tfsd.worker.targets import Targets
 from tfsd.worker.upstream import requests_patch
 from tfsd.worker.upstream.client import ModelServers
+from tfsd.worker.upstream.current import current
 
 
 def echo_context(data: Any, context: Any) -> dict[str, Any]:
@@ -406,6 +407,24 @@ def test_an_error_that_a_handler_asked_for_itself_stays_one(serve: Callable[...,
             assert (client.invoke().status, client.invoke().body) == (expected, REFUSAL)
     finally:
         uninstall()
+
+
+def test_what_was_answered_to_a_handler_is_not_kept_with_the_connection(serve: Callable[..., Any]) -> None:
+    requests_of_greenlets: list[Any] = []
+
+    def handler(data: Any, context: Any) -> bytes:
+        requests_of_greenlets.append(current.get())
+        content: bytes = requests.post(context.rest_uri, data.read()).content
+        assert requests_of_greenlets[-1].answered.body == content
+        return content
+
+    client = serve(handler)
+    uninstall = requests_patch.install(client.servers, 5.0)
+    try:
+        assert client.invoke().body == PREDICTIONS
+    finally:
+        uninstall()
+    assert [request.answered for request in requests_of_greenlets] == [None]
 
 
 @pytest.mark.parametrize("body", ["a body", iter(["a", "body"])])
