@@ -25,12 +25,19 @@ PING_SECONDS = 2.0
 class Child:
     """The stack's process and, as its session, everything that it starts.
 
-    What they print is passed on, without notices unless `verbose`.
+    What they print is passed on, without notices unless `verbose`. `stop_seconds` pass between SIGTERM and SIGKILL.
     """
 
     def __init__(
-        self, command: Sequence[str], environ: Mapping[str, str], run_dir: RunDir, *, verbose: bool
+        self,
+        command: Sequence[str],
+        environ: Mapping[str, str],
+        run_dir: RunDir,
+        *,
+        verbose: bool,
+        stop_seconds: float,
     ) -> None:
+        self._stop_seconds = stop_seconds
         self.stopping = 0
         self.trouble = "it has not answered yet"
         self._run_dir = run_dir
@@ -114,12 +121,12 @@ class Child:
         return self.wait()
 
     def wait(self) -> int:
-        """Wait for the end; after a signal not longer than STOP_SECONDS. 0 when we were told to stop."""
+        """Wait for the end; after a signal not longer than `stop_seconds`. 0 when we were told to stop."""
         while not self.stopping:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return self.process.wait(0.5)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(STOP_SECONDS)
+            self.process.wait(self._stop_seconds)
         return 0
 
     def sweep(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tfsd.errors import sentence
-from tfsd.local.child import Child
+from tfsd.local.child import STOP_SECONDS, Child
 from tfsd.local.errors import LocalError
 from tfsd.local.first_request import Request, show_loading, show_request
 from tfsd.local.model_argument import base_dir
@@ -51,7 +51,8 @@ def serve(
     if not settings.bind_address.startswith(LOOPBACK):
         _say(_open(settings))
     command = [sys.executable, "-m", "tfsd.start.serve", "--run-dir", str(run_dir)]
-    child = Child(command, environ, run_dir, verbose=verbose)
+    patience = max(STOP_SECONDS, settings.stop_time)
+    child = Child(command, environ, run_dir, verbose=verbose, stop_seconds=patience)
     try:
         if child.wait_for_health(f"{_url(settings, '127.0.0.1')}/ping", settings.load_timeout, _say):
             if settings.multi_model:

@@ -91,3 +91,19 @@ def test_an_archive_that_reaches_outside(model: Path, run_dir: RunDir) -> None:
 def test_bad_variables_are_all_named(model: Path, run_dir: RunDir) -> None:
     with pytest.raises(StartError, match=r"SAGEMAKER_BATCH.*OMP_NUM_THREADS"):
         serve(model, run_dir, {"SAGEMAKER_BATCH": "maybe", "OMP_NUM_THREADS": "none"})
+
+
+@pytest.mark.parametrize(("given", "seconds"), [(None, 30), ("5", 30), ("120.5", 120.5)])
+def test_a_stack_has_the_time_to_stop_that_it_is_told_of(
+    model: Path, run_dir: RunDir, monkeypatch: pytest.MonkeyPatch, given: str | None, seconds: float
+) -> None:
+    class Started(Exception):
+        """In place of a child process."""
+
+    def start(*words: object, stop_seconds: float, **more: object) -> None:
+        assert stop_seconds == seconds
+        raise Started
+
+    monkeypatch.setattr("tfsd.local.stack.Child", start)
+    with pytest.raises(Started):
+        serve(model, run_dir, {"SAGEMAKER_TFS_STOP_SECONDS": given} if given else {})

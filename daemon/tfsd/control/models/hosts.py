@@ -175,11 +175,11 @@ class Hosts:
         if host is None:
             return
         with host.lock:
-            served = host.models.pop(model.name, None)
+            host.models.pop(model.name, None)
             host.members.discard(model.name)
             if host.models:
-                if served:  # only then it is in the file
-                    self._write(host, list(host.models.values()))
+                # it may be in the file though it is not served: an earlier control was killed meanwhile
+                self._write(host, list(host.models.values()))
                 for server in host.servers:
                     self._shrink(host, server, model)
                 return
@@ -347,4 +347,9 @@ class Hosts:
         return {self._settings.port}.union(*(host.ports for host in self._hosts.values()))
 
     def _write(self, host: Host, models: Sequence[Model]) -> None:
-        replace(self._run_dir.models_conf(host.name), multi_model.models_text(models))
+        """What stands in the file already needs no room on the disk."""
+        path, text = self._run_dir.models_conf(host.name), multi_model.models_text(models)
+        with contextlib.suppress(FileNotFoundError):
+            if path.read_text() == text:
+                return
+        replace(path, text)

@@ -111,19 +111,24 @@ class Shared:
         self.settings = Settings.from_environ(environ, cpus=1)
         self.server = ModelServerStub()
         self.programs = ProgramsStub(self.server)
-        self.hosts = Hosts(
+        self.run_dir = run_dir
+        self.hosts = self.restarted()
+        host = self.hosts.claim("a")
+        model = Model("a", "/a", (1,), host.servers)
+        self.server.reload(SERVER, [model], 1)
+        self.hosts.load(host, model)
+
+    def restarted(self) -> Hosts:
+        """The hosts of a control that knows none yet."""
+        return Hosts(
             self.settings,
-            run_dir,
+            self.run_dir,
             ["model_server"],
             (),
             self.programs,  # type: ignore[arg-type]
             self.server.reload,
             self.server.poll,
         )
-        host = self.hosts.claim("a")
-        model = Model("a", "/a", (1,), host.servers)
-        self.server.reload(SERVER, [model], 1)
-        self.hosts.load(host, model)
 
     def load(self, name: str, *versions: int) -> Model:
         host = self.hosts.claim(name)
@@ -163,6 +168,20 @@ def test_a_bad_version_beside_a_good_one_is_a_refusal_with_its_reason(shared: Sh
     shared.server.errors["b", 2] = "DATA_LOSS: broken"
     with pytest.raises(LoadRefused, match="version 2: DATA_LOSS: broken"):
         shared.load("b", 1, 2)
+
+
+def test_a_model_that_a_killed_control_left_half_loaded_or_half_gone_is_in_the_file_no_more(
+    shared: Shared,
+) -> None:
+    """A model server that is restarted serves what its file says."""
+    model = shared.load("b", 1)
+    after = shared.restarted()
+    after.adopt([Model("a", "/a", (1,), model.servers)], served=True)
+    after.adopt([model], served=False)
+    after.remove(model)
+    text = shared.run_dir.models_conf("models-0").read_text()
+    assert ('name: "a"' in text, 'name: "b"' in text) == (True, False)
+    assert set(shared.server.configured) == {"a"}
 
 
 def test_a_model_server_that_hangs_in_an_unload_is_restarted(shared: Shared) -> None:
