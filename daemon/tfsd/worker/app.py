@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import bottle
@@ -27,6 +28,7 @@ from tfsd.worker.upstream.time_limits import Expired, TimeLimits
 
 INVOCATIONS = "/invocations"
 MODELS, INVOKE = "/models/", "/invoke"  # around a model's name, in multi-model mode
+REMEMBERED_PATHS = 512
 REQUEST_ID = "HTTP_X_TFSD_REQUEST_ID"  # set by nginx
 PASSED_ON = "HTTP_X_TFSD_PASSED_ON"  # Unix time, set by nginx
 UNREACHED = "HTTP_X_TFSD_UNREACHED"  # set by nginx when a model's own workers were tried in vain
@@ -218,10 +220,9 @@ class Application:
 
     def reply(self, environ: dict[str, Any]) -> Reply | None:
         """The reply to an invocation, or of one of the APIs; None for what is for Bottle to answer."""
-        path, name, api = environ["PATH_INFO"], None, None
-        if self._multi_model and path.startswith(MODELS) and path.endswith(INVOKE):
-            name = path[len(MODELS) : -len(INVOKE)].encode("latin-1").decode("utf-8", "replace")
-        elif self._multi_model or path != INVOCATIONS:
+        path, api = environ["PATH_INFO"], None
+        name = _invoked_model(path) if self._multi_model else None
+        if name is None and (self._multi_model or path != INVOCATIONS):
             api = next((api for api in self._apis if f"{path}/".startswith(f"{api.prefix}/")), None)
             if api is None:
                 return None
@@ -236,6 +237,14 @@ class Application:
             return reply.as_application(environ, start_response)
         answer: Iterable[bytes] = self._others(environ, start_response)
         return answer
+
+
+@lru_cache(REMEMBERED_PATHS)
+def _invoked_model(path: str) -> str | None:
+    """The model whose path it is in multi-model mode, None for any other path."""
+    if not (path.startswith(MODELS) and path.endswith(INVOKE)):
+        return None
+    return path[len(MODELS) : -len(INVOKE)].encode("latin-1").decode("utf-8", "replace")
 
 
 def _error_page(error: bottle.HTTPError) -> bytes:

@@ -20,9 +20,10 @@ UNSEEN_SECONDS = 0.001  # for so long sockets need not be looked at; it takes 2 
 
 
 class Turns:
-    """The requests of one event loop that wait to go on."""
+    """The requests of one event loop that wait to go on: that of the thread which made this."""
 
     def __init__(self) -> None:
+        self._hub = gevent.get_hub()
         self._waiting: list[list[Any]] = []
         self._numbers = count(
             0, -1
@@ -34,9 +35,8 @@ class Turns:
         """Let everything that is ready go first, then the requests that nginx passed on before this one, which it did
         at the Unix time `since`. It ends in whatever is raised meanwhile, as at the request's time limit.
         """
-        hub = gevent.get_hub()
-        loop = hub.loop
         if not self._under_way:
+            loop = self._hub.loop
             if not (loop.pendingcnt or loop._callbacks) and _looked_just_now(loop):
                 return  # nothing else is ready
             self._under_way = True
@@ -44,7 +44,7 @@ class Turns:
         place = [since, next(self._numbers), gevent.getcurrent()]
         heappush(self._waiting, place)
         try:
-            hub.switch()
+            self._hub.switch()
         except BaseException:
             place[2] = None
             raise
