@@ -107,19 +107,28 @@ def test_requests_on_every_route_are_captured(requests_of_both_kinds: list[Invoc
     assert b'"error"' in refused.response.data
 
 
-def test_nginx_itself_captures_what_goes_straight_to_a_model_server(
-    model_dir: Path, tmp_path: Path, start_stack: StartStack
-) -> None:
-    """Attributes are noted as well, which a script reads, and an error."""
+@pytest.fixture(scope="module")
+def by_nginx(
+    model_dir: Path, start_stack: StartStack, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[RunningStack, Path]:
+    """A stack whose nginx captures, and where it does."""
     if not nginx.find().njs:
         pytest.skip("nginx has no njs: a worker captures")
-    captured = tmp_path / "captured"
+    captured = tmp_path_factory.mktemp("captured")
     stack = start_stack(
         model_dir,
         SAGEMAKER_TFS_CAPTURE_DIR=str(captured),
         SAGEMAKER_TFS_DEFAULT_MODEL_NAME="plain",
         SAGEMAKER_GUNICORN_WORKERS="1",
     )
+    return stack, captured
+
+
+def test_nginx_itself_captures_what_goes_straight_to_a_model_server(
+    by_nginx: tuple[RunningStack, Path],
+) -> None:
+    """Attributes are noted as well, which a script reads, and an error."""
+    stack, captured = by_nginx
     answers = [
         stack.invoke(
             NATIVE, JSON, X_Amzn_SageMaker_Inference_Id="5-named", attributes="tfs-model-name=plain"
@@ -148,16 +157,9 @@ def test_nginx_itself_captures_what_goes_straight_to_a_model_server(
 
 
 def test_nginx_s_log_of_captures_is_bounded_while_control_does_not_move_its_lines(
-    model_dir: Path, tmp_path: Path, start_stack: StartStack
+    by_nginx: tuple[RunningStack, Path],
 ) -> None:
-    if not nginx.find().njs:
-        pytest.skip("nginx has no njs: a worker captures")
-    stack = start_stack(
-        model_dir,
-        SAGEMAKER_TFS_CAPTURE_DIR=str(tmp_path / "captured"),
-        SAGEMAKER_TFS_DEFAULT_MODEL_NAME="plain",
-        SAGEMAKER_GUNICORN_WORKERS="1",
-    )
+    stack, _ = by_nginx
     run_dir, control = RunDir(stack.run_dir), stack.pid("control")
     os.kill(control, signal.SIGSTOP)
     try:
@@ -258,6 +260,9 @@ def test_models_of_a_multi_model_endpoint_are_captured_and_replayed_by_name(
             for number, name in sent.items()
         }
         assert {answer.status_code for answer in answers.values()} == {200}
+        for answer in answers.values():  # straight to the model server if they were not captured
+            by_worker = rf" route=worker .* id={answer.headers['X-Request-Id']} "
+            stack.wait_for(lambda line=by_worker: re.search(line, stack.log_text()), 20, "logged")
         copy = tmp_path / "capture.jsonl"  # the replay is captured as well
 
         def all_there() -> bool:

@@ -314,8 +314,14 @@ def test_universal_code_serves_models_without_their_own(
         assert "code" not in stack.names()
 
 
-def test_a_hung_worker_of_a_model_is_restarted(start_multi_model: StartMultiModelStack, models: Path) -> None:
-    stack = start_multi_model(SAGEMAKER_MODEL_SERVER_TIMEOUT="1", SAGEMAKER_MODEL_SERVER_WORKERS="1")
+@pytest.fixture(scope="module")
+def impatient(start_multi_model: StartMultiModelStack) -> MultiModelStack:
+    """Two models share a process; what is silent for some seconds is restarted."""
+    return start_multi_model(SAGEMAKER_TFS_MODELS_PER_PROCESS="2", SAGEMAKER_MODEL_SERVER_TIMEOUT="1")
+
+
+def test_a_hung_worker_of_a_model_is_restarted(impatient: MultiModelStack, models: Path) -> None:
+    stack = impatient
     stack.loaded("m", stack.lay("m", models / "half_plus_two", HANDLER))
     worker, beat = stack.pid("worker-m"), stack.run_dir / "heartbeats" / "worker-m"
     loaded = time.time()
@@ -323,13 +329,14 @@ def test_a_hung_worker_of_a_model_is_restarted(start_multi_model: StartMultiMode
     os.kill(worker, signal.SIGSTOP)
     stack.wait_for(lambda: stack.pid("worker-m") not in (0, worker), 40, "restarted")
     stack.wait_for(lambda: stack.ask("m").status_code == 200, 20, "back")
+    assert stack.unload("m").status_code == 200
 
 
 def test_a_model_server_that_runs_and_serves_nothing_is_restarted(
-    start_multi_model: StartMultiModelStack, models: Path
+    impatient: MultiModelStack, models: Path
 ) -> None:
     """Two models on one process: one is taken away from outside, then the process is stopped."""
-    stack = start_multi_model(SAGEMAKER_TFS_MODELS_PER_PROCESS="2", SAGEMAKER_MODEL_SERVER_TIMEOUT="1")
+    stack = impatient
     urls = {name: stack.lay(name, models / "half_plus_two") for name in "ab"}
     for name, url in urls.items():
         stack.loaded(name, url)

@@ -258,13 +258,10 @@ def test_waiting_for_a_stop_takes_no_cpu(two_instances: RunningStack) -> None:
     stack.wait_for(lambda: stack.state(program) == "RUNNING" and stack.ping().ok, 60, "back")
 
 
-def test_requests_wait_while_both_instances_are_gone(
-    model_dir: Path, quick_model_server: Path, tmp_path: Path
-) -> None:
+def test_requests_wait_while_both_instances_are_gone(two_instances: RunningStack) -> None:
     """kill -9 of one, and of the other before the first is back: there is time until the request's limit."""
-    environ = {"SAGEMAKER_TFS_INSTANCE_COUNT": "2", "SAGEMAKER_TFS_BINARY": str(quick_model_server)}
+    stack = two_instances
     with (
-        RunningStack(tmp_path, model_dir, environ) as stack,
         Load(stack.url("/invocations"), JSON, clients=4) as direct,
         Load(stack.url("/invocations"), CSV, "text/csv", clients=4) as converted,
     ):
