@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -107,7 +108,7 @@ def _show(exports: dict[str, str], directory: Path) -> None:
         f"        DefaultS3Bucket: {bucket}\n"
     )
     settings = {**exports, "SAGEMAKER_USER_CONFIG_OVERRIDE": str(config)}
-    words = " ".join(f"{name}={value}" for name, value in settings.items())
+    words = " ".join(f"{name}={shlex.quote(value)}" for name, value in settings.items())
     print(f"\nexport {words}\n", flush=True)
     print(
         "bin/local sagemaker: ready; Ctrl-C stops it and its endpoints, which the next start brings back.",

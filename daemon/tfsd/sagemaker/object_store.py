@@ -112,8 +112,11 @@ class ObjectStore:
 
     def put(self, bucket: str, key: str, body: bytes, content_type: str = "binary/octet-stream") -> None:
         path = self.temporary_file()
-        path.write_bytes(body)
-        self._put(bucket, key, path, hashlib.md5(body, usedforsecurity=False).hexdigest(), content_type)
+        try:
+            path.write_bytes(body)
+            self._put(bucket, key, path, hashlib.md5(body, usedforsecurity=False).hexdigest(), content_type)
+        finally:
+            path.unlink(missing_ok=True)  # nothing is there any more, unless it failed
 
     def put_file(self, bucket: str, key: str, path: Path, content_type: str = "binary/octet-stream") -> None:
         """Make the file at `path`, which is moved away, an object's content.

@@ -82,6 +82,9 @@ def test_what_is_not_there(api: Api) -> None:
         store.open("bucket", "none")
     with pytest.raises(ObjectStoreError, match="The bucket none does not exist"):
         list(store.list("none", ""))
+    with pytest.raises(ObjectStoreError, match="The bucket none does not exist"):
+        store.put("none", "key", b"x")
+    assert not list(store.temporary_file().parent.iterdir())
     for uri in ("http://bucket/key", "s3://", "bucket"):
         with pytest.raises(ValueError, match="is not of the form"):
             split_uri(uri)

@@ -17,7 +17,7 @@ def run(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     endpoint = find_endpoint(call, request, asynchronous=True)
     if bool(request.get("Body")) == bool(request.get("InputLocation")):
         raise ValidationError("The input is either InputLocation or Body; one of them must be given.")
-    output = endpoint.config["AsyncInferenceConfig"]["OutputConfig"]
+    output = endpoint.config["AsyncInferenceConfig"].get("OutputConfig", {})
     inference_id = request.get("InferenceId") or str(uuid.uuid4())
     locations = _locations(output, request, inference_id)
     queued = AsyncRequest(

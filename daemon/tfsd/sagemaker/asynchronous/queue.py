@@ -88,7 +88,7 @@ class AsyncInference:
         endpoint = self._find(name)
         if endpoint is None or endpoint.deployment is None:
             return 1
-        client = endpoint.config["AsyncInferenceConfig"].get("ClientConfig", {})
+        client = endpoint.config.get("AsyncInferenceConfig", {}).get("ClientConfig", {})
         instances = sum(len(variant.instances) for variant in endpoint.deployment.variants.values())
         most: int = client.get("MaxConcurrentInvocationsPerInstance", DEFAULT_CONCURRENCY)
         return most * max(instances, 1)
@@ -97,7 +97,13 @@ class AsyncInference:
         """Take requests until none waits."""
         try:
             while self._waiting[name]:
-                self._process(self._waiting[name].popleft())
+                request = self._waiting[name].popleft()
+                try:
+                    self._process(request)
+                except Exception:  # the others wait for their turn
+                    log.exception(
+                        "Asynchronous inference %s failed: a defect of local SageMaker.", request.inference_id
+                    )
         finally:
             self._workers[name] -= 1
 
@@ -143,7 +149,7 @@ class AsyncInference:
             raise endpoint.model_error(variant, response)
         content_type = response.header("Content-Type")
         size, first = self._store(request.output_location, response, content_type)
-        config = endpoint.config["AsyncInferenceConfig"]["OutputConfig"].get("NotificationConfig", {})
+        config = _notification_config(endpoint)
         include = "SUCCESS_NOTIFICATION_TOPIC" in config.get("IncludeInferenceResponseIn", ())
         return {
             "contentType": content_type,
@@ -191,14 +197,14 @@ class AsyncInference:
         try:
             bucket, key = split_uri(request.failure_location)
             self._objects.put(bucket, key, failure.content, "application/json")
-        except (ObjectStoreError, ValueError) as error:
+        except (ObjectStoreError, OSError, ValueError) as error:
             log.error("The failure of %s cannot be stored: %s", request.inference_id, error)
 
     def _notify(self, request: AsyncRequest, response: dict[str, Any] | None, failure: Failed | None) -> None:
         endpoint = self._find(request.endpoint)
         if endpoint is None or endpoint.deployment is None:
             return
-        config = endpoint.config["AsyncInferenceConfig"]["OutputConfig"].get("NotificationConfig", {})
+        config = _notification_config(endpoint)
         topic = config.get("ErrorTopic" if failure else "SuccessTopic")
         if not topic:
             return
@@ -224,3 +230,10 @@ class AsyncInference:
 
     def _count(self, request: AsyncRequest, name: str, value: float, unit: str) -> None:
         self._metrics.add(request.region, name, value, unit, {"EndpointName": request.endpoint})
+
+
+def _notification_config(endpoint: Endpoint) -> dict[str, Any]:
+    """NotificationConfig as it is now: an update may have changed it, or made the endpoint a real-time one."""
+    output: dict[str, Any] = endpoint.config.get("AsyncInferenceConfig", {}).get("OutputConfig", {})
+    config: dict[str, Any] = output.get("NotificationConfig", {})
+    return config

@@ -89,7 +89,7 @@ class DataCapture:
             self._objects.put(
                 bucket, key, "".join(f"{line}\n" for line in lines).encode(), "application/jsonlines"
             )
-        except (ObjectStoreError, ValueError) as error:
+        except (ObjectStoreError, OSError, ValueError) as error:
             log.error("Captured data is lost: %s", error)
 
 

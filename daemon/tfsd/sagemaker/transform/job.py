@@ -146,6 +146,8 @@ class Job:
                 output.store()
             except ObjectStoreError as error:
                 output.error = DataError(str(error))
+            except OSError as error:
+                output.error = error
         if output.error is None:
             self._progress.object_done(failed=False)
             return
@@ -220,7 +222,7 @@ class InstanceRun:
                 raise answer
             output.add(payload, answer)
             self._job.sent(payload.count)
-        except (TransformError, ObjectStoreError) as error:
+        except (TransformError, ObjectStoreError, OSError) as error:
             output.error = error
 
 

@@ -115,6 +115,28 @@ def test_a_request_waits_for_an_instance_to_be_healthy(
     assert endpoint.count == 1
 
 
+def test_a_request_that_fails_holds_up_no_other(
+    asynchronous: AsyncInference, endpoint: Endpoint, objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does an update that makes the endpoint a real-time one while requests wait."""
+    invoke = endpoint.invoke
+
+    def sometimes(invocation: Invocation) -> tuple[str, Response]:
+        if endpoint.count % 2:
+            endpoint.count += 1
+            raise RuntimeError("a defect")
+        return invoke(invocation)
+
+    monkeypatch.setattr(endpoint, "invoke", sometimes)
+    for number in range(8):
+        asynchronous.submit(request(str(number)))
+    endpoint.config = {}
+    all_stored(objects, 4)
+    with gevent.Timeout(30):
+        while endpoint.count < 8:
+            gevent.sleep(0.001)
+
+
 def test_bodies_in_messages() -> None:
     assert response_body(b"text") == {"content": "text", "encoding": "UTF-8"}
     assert response_body(b"\xff") == {"content": "/w==", "encoding": "BASE64"}

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 from typing import Any
+
+import pytest
 
 from tfsd.capture_format import Body
 from tfsd.sagemaker.invocations.data_capture import DataCapture, captured_data
@@ -29,6 +32,8 @@ class Objects:
     def put(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
         if bucket == "missing":
             raise ObjectStoreError("The bucket missing does not exist.")
+        if bucket == "full":
+            raise OSError(errno.ENOSPC, "No space left on device")
         self.stored[f"{bucket}/{key}"] = body
 
 
@@ -83,7 +88,8 @@ def test_what_is_not_sampled_is_not_captured() -> None:
     assert [len(body.splitlines()) for body in objects.stored.values()] == [1]
 
 
-def test_a_bucket_that_does_not_exist_harms_nobody() -> None:
+@pytest.mark.parametrize("bucket", ["missing", "full"])
+def test_what_cannot_be_stored_harms_nobody(bucket: str) -> None:
     capture = DataCapture(Objects())  # type: ignore[arg-type]
-    capture.capture({**CONFIG, "DestinationS3Uri": "s3://missing/x"}, "e", "v", REQUEST, RESPONSE)
+    capture.capture({**CONFIG, "DestinationS3Uri": f"s3://{bucket}/x"}, "e", "v", REQUEST, RESPONSE)
     capture.store()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import json
@@ -205,6 +206,27 @@ def test_each_object_has_an_output_beside_its_name(objects: Objects) -> None:
     assert instance.stopped
     assert run.lines == ["MaxConcurrentTransforms=1, MaxPayloadInMB=6, BatchStrategy=MULTI_RECORD"]
     assert (run.progress.objects, run.progress.count, run.progress.done) == (2, 3, 2)
+    assert not list(objects.directory.iterdir())
+
+
+def test_an_output_for_which_there_is_no_room_fails_its_object(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def put_file(bucket: str, key: str, path: Path, content_type: str) -> None:
+        if key == "results/a.out":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        store(bucket, key, path, content_type)
+
+    store = objects.put_file
+    monkeypatch.setattr(objects, "put_file", put_file)
+    objects.contents = {("in", "data/a"): b"1", ("in", "data/b"): b"2"}
+    run = Run(objects, request(), [Instance(doubled)])()
+    assert run.status == "Failed"
+    assert run.reason
+    assert run.reason.startswith(
+        "InternalServerError: s3://in/data/a: [Errno 28] No space left on device. See job logs"
+    )
+    assert objects.outputs() == {"results/b.out": b"4\n"}
     assert not list(objects.directory.iterdir())
 
 
