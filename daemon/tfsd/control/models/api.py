@@ -22,6 +22,7 @@ from tfsd.errors import NO_SPACE, BadRequest, HttpError
 from tfsd.plan import Model
 
 SOCKET = "tfsd.socket"  # of the client, in the WSGI environment
+MODELS = "/models/"
 LOOK_SECONDS = 1.0  # how often a load looks whether its client is still there
 
 log = logging.getLogger(__name__)
@@ -48,13 +49,21 @@ def add_routes(app: Bottle, models: Models) -> None:
         token = request.query.getunicode("next_page_token") or None
         return _answer(lambda: _list(models, token))
 
-    @app.get("/models/<name:path>")
-    def get(name: str) -> HTTPResponse:
-        return _answer(lambda: _shape(models.get(name)))
+    @app.get("/models/<:path>")
+    def get() -> HTTPResponse:
+        return _answer(lambda: _shape(models.get(_name_in_path())))
 
-    @app.delete("/models/<name:path>")
-    def unload(name: str) -> HTTPResponse:
-        return _answer(lambda: {"success": f"Successfully unloaded model {models.unload(name).name}."})
+    @app.delete("/models/<:path>")
+    def unload() -> HTTPResponse:
+        return _answer(
+            lambda: {"success": f"Successfully unloaded model {models.unload(_name_in_path()).name}."}
+        )
+
+
+def _name_in_path() -> str:
+    """Bottle leaves out what is not UTF-8: what remains may be another model's name."""
+    sent: str = request.environ["bottle.raw_path"]
+    return sent.encode("latin1").decode(errors="replace").removeprefix(MODELS)
 
 
 def _answer(call: Callable[[], object]) -> HTTPResponse:

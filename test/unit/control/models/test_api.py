@@ -15,6 +15,18 @@ from support.wsgi import get
 from tfsd.control.models.api import add_routes
 from tfsd.control.supervisor_client import SupervisorError
 from tfsd.errors import NotFound
+from tfsd.plan import Model
+
+
+class Loaded:
+    """In place of the models of control: one called `m` is loaded."""
+
+    def get(self, name: str) -> Model:
+        if name != "m":
+            raise NotFound(f"Model {name} is not loaded yet.")
+        return Model("m", "/m", (1,), ())
+
+    unload = get
 
 
 class Failing:
@@ -57,3 +69,14 @@ def test_a_supervisord_that_does_not_answer_is_a_500_with_its_text() -> None:
 
 def test_a_model_that_is_not_there_is_a_404() -> None:
     assert unload(NotFound("Model m is not loaded yet.")) == (404, "Model m is not loaded yet.")
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+@pytest.mark.parametrize(("path", "status"), [("m", 200), ("m\xff", 404), ("\x80m", 404), ("\xc3\xbc", 404)])
+def test_a_name_that_is_not_utf_8_is_nobody_s(method: str, path: str, status: int) -> None:
+    """A path is decoded as Latin-1 in WSGI (PEP 3333); Bottle leaves out what is not UTF-8."""
+    app = Bottle()
+    models: Any = Loaded()
+    add_routes(app, models)
+    answered, _, body = get(app, f"/models/{path}", method)
+    assert (answered, "is not loaded" in json.loads(body).get("error", "")) == (status, status == 404)
