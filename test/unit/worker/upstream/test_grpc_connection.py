@@ -249,6 +249,35 @@ def test_the_next_call_has_the_next_stream() -> None:
     assert script.sent.count(http2.PREFACE) == 1
 
 
+def kept(*replies: bytes) -> GrpcConnection:
+    """A connection that has had an answer; what it is sent next is of stream 3."""
+    connection = GrpcConnection(Script(whole(b"1"), *replies))
+    connection.exchange(FIELDS, b"")
+    return connection
+
+
+def test_an_answer_that_differs_from_the_last_one_in_a_byte_of_its_end() -> None:
+    reply = headers(OK_HEAD, 3) + data(message(b"2"), 3) + headers([("grpc-status", "5")], 3, last=True)
+    assert len(reply) == len(whole(b"2", 3))
+    answer = kept(reply).exchange(FIELDS, b"")
+    assert (answer.status, answer.message) == (5, b"2")
+
+
+def test_an_answer_after_the_stream_was_reset_is_nobody_s() -> None:
+    answer = kept(frame(http2.RST_STREAM, 0, 3, bytes((0, 0, 0, 8))) + whole(b"2", 3)).exchange(FIELDS, b"")
+    assert (answer.status, answer.message) == (http2.CANCELLED, None)
+
+
+def test_a_second_answer_to_one_call() -> None:
+    with pytest.raises(CutOff, match="more than one message"):
+        kept(headers(OK_HEAD, 3) + data(message(b"2"), 3), whole(b"3", 3)).exchange(FIELDS, b"")
+
+
+def test_an_answer_within_a_header_block() -> None:
+    with pytest.raises(CutOff, match="unfinished"):
+        kept(frame(http2.HEADERS, 0, 3, block(OK_HEAD)), whole(b"2", 3)).exchange(FIELDS, b"")
+
+
 def test_pings_and_settings_are_acknowledged_before_the_answer_comes() -> None:
     script = Script(frame(http2.SETTINGS, 0, 0) + frame(http2.PING, 0, 0, b"12345678"), whole(b""))
     GrpcConnection(script).exchange(FIELDS, b"")
