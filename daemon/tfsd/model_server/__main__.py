@@ -5,7 +5,6 @@ Owns exit codes and signals. Imports TensorFlow only once nothing else can go wr
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import importlib.metadata
 import logging
@@ -14,7 +13,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
 from types import FrameType, ModuleType
 
 from tfsd.model_server import flags
@@ -24,8 +22,6 @@ log = logging.getLogger("tfsd.model_server")
 
 INTERFACE_VERSION = "2.20.0"  # of tensorflow_model_server, whose interface this server has
 FAILED = 255
-#: What TensorFlow's own old copy of Keras imports where it is installed: 20 MB, and a tenth of the start's CPU time.
-NEEDLESS = ("h5py", "scipy")
 
 
 def main(arguments: list[str]) -> int:
@@ -94,25 +90,12 @@ def load_server_module() -> ModuleType:
     log.info("Loading TensorFlow %s ...", library_version())
     started = time.monotonic()
     gc.disable()  # an import makes objects that stay: looking for garbage is a sixth of its CPU time
-    with absent(NEEDLESS):
-        from tfsd.model_server import server
+    from tfsd.model_server import server
 
     gc.freeze()  # hundreds of thousands of objects, which no later collection needs to visit either
     gc.enable()
     log.info("TensorFlow is loaded after %.1f s", time.monotonic() - started)
     return server
-
-
-@contextlib.contextmanager
-def absent(packages: Sequence[str]) -> Iterator[None]:
-    """Importing one of these packages fails, as if it were not installed; those that are imported already stay."""
-    hidden = [name for name in packages if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # as Python documents None
-    try:
-        yield
-    finally:
-        for name in hidden:
-            del sys.modules[name]
 
 
 def library_version() -> str:

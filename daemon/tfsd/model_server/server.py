@@ -9,7 +9,6 @@ import logging
 import threading
 from typing import Any
 
-import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
 from tfsd.model_server.batching.queues import BatchThreads
@@ -20,7 +19,7 @@ from tfsd.model_server.metrics import Metrics
 from tfsd.model_server.protos import read_text_proto
 from tfsd.model_server.rpc.api import methods
 from tfsd.model_server.rpc.http2_server import Http2Server
-from tfsd.model_server.runtime import op_libraries
+from tfsd.model_server.runtime import op_libraries, tf
 from tfsd.model_server.runtime.loader import Loader, LoadOptions, list_directory
 from tfsd.model_server.source import VersionSource
 from tfsd.model_server.startup import Plan, read_model_server_config

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from tfsd.model_server.codec.codec import decode_predict
 from tfsd.model_server.errors import ServingError, invalid
 from tfsd.model_server.metrics import Metrics
-from tfsd.model_server.runtime import inference, tensors
+from tfsd.model_server.runtime import inference, tensors, tf
 from tfsd.model_server.runtime.loader import Loader, LoadOptions
 from tfsd.model_server.runtime.warmup import FILE, MAX_RECORDS
 from tfsd.model_server.servable import Arrays, Servable
@@ -107,7 +106,7 @@ def write(path: Path, requests: Iterable[bytes]) -> None:
     file = path / FILE
     file.parent.mkdir(exist_ok=True)
     partial = file.with_name(f".{file.name}.partial")
-    with tf.io.TFRecordWriter(str(partial)) as writer:
+    with tf.TFRecordWriter(str(partial)) as writer:
         for request in requests:
             entry = prediction_log_pb2.PredictionLog()
             entry.predict_log.request.ParseFromString(request)

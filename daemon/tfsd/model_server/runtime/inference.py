@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow.core.framework import types_pb2
 
 from tfsd.model_server.errors import Code, ServingError, invalid
+from tfsd.model_server.runtime import tf
 from tfsd.model_server.runtime.tensors import decode
 from tfsd.model_server.servable import Arrays, Servable
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-import tensorflow as tf
-
 from tfsd.model_server.errors import Code, ServingError
+from tfsd.model_server.runtime import tf
 from tfsd.model_server.runtime.session import serving_error
 from tfsd.model_server.varint import read_varint
 
@@ -54,7 +53,7 @@ def load_error(error: Exception, path: str, tags: Sequence[str]) -> ServingError
 
 
 def _unreadable(file: str) -> ServingError:
-    with tf.io.gfile.GFile(file, "rb") as stream:
+    with tf.GFile(file, "rb") as stream:
         if is_truncated(stream.read()):
             return ServingError(Code.OUT_OF_RANGE, "Read less bytes than requested")
     return ServingError(Code.DATA_LOSS, f"Can't parse {file} as binary proto")

@@ -10,13 +10,11 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-import tensorflow as tf
-
 from tfsd.model_server.batching.parameters import BatchParameters, from_proto
 from tfsd.model_server.batching.queues import BatchThreads
 from tfsd.model_server.metrics import Metrics
 from tfsd.model_server.protos import message_class, read_text_proto
-from tfsd.model_server.runtime import calls, warmup
+from tfsd.model_server.runtime import calls, tf, warmup
 from tfsd.model_server.runtime.load_errors import load_error
 from tfsd.model_server.runtime.session import SessionServable
 
@@ -41,7 +39,7 @@ class LoadOptions:
     """
 
     tags: tuple[str, ...] = ("serve",)
-    session_config: Any = field(default_factory=tf.compat.v1.ConfigProto)
+    session_config: Any = field(default_factory=tf.ConfigProto)
     batch_threads: BatchThreads | None = None
     batching: BatchParameters | None = None
     per_model_batching: bool = False
@@ -91,7 +89,7 @@ class Loader:
         parameters = options.batching
         if options.per_model_batching:
             file = f"{path}/{BATCH_FILE}"
-            if not tf.io.gfile.exists(file):
+            if not tf.exists(file):
                 return None
             proto = read_text_proto(file, message_class("BatchingParameters")())
             parameters = from_proto(proto)
@@ -102,10 +100,10 @@ class Loader:
         """A Session, and the MetaGraphDef in it."""
         started = time.perf_counter()
         graph = tf.Graph()
-        session = tf.compat.v1.Session(graph=graph, config=self._options.session_config)
+        session = tf.Session(graph=graph, config=self._options.session_config)
         try:
             with graph.as_default():
-                meta_graph = tf.compat.v1.saved_model.load(session, list(self._options.tags), path)
+                meta_graph = tf.load_saved_model(session, list(self._options.tags), path)
         except Exception as error:
             session.close()
             self._metrics.loaded(path, None)
@@ -117,6 +115,6 @@ class Loader:
 def list_directory(path: str) -> list[str] | None:
     """The names in a directory on any file system that TensorFlow knows; None when there is none."""
     try:
-        return tf.io.gfile.listdir(path)
+        return tf.listdir(path)
     except tf.errors.NotFoundError:
         return None

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import importlib
 import logging
-import sys
 import time
 from collections.abc import Iterable
 
-import tensorflow as tf
-
 from tfsd.model_server.errors import Code, ServingError
+from tfsd.model_server.runtime import tf
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +49,6 @@ def _load_file(path: str) -> None:
 
 
 def _import_package(name: str) -> None:
-    if sys.modules.get("keras", tf) is None:  # see tfsd.model_server; tensorflow_text has Keras layers
-        del sys.modules["keras"]
     try:
         importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -12,13 +12,13 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfsd.model_server.batching.parameters import BatchParameters
 from tfsd.model_server.batching.queues import BatchQueue, BatchThreads
 from tfsd.model_server.errors import Code, ServingError, invalid
 from tfsd.model_server.lead import leave
 from tfsd.model_server.metrics import Metrics
+from tfsd.model_server.runtime import tf
 from tfsd.model_server.runtime.calls import Call
 from tfsd.model_server.runtime.tensors import decode
 from tfsd.model_server.servable import Arrays

@@ -6,10 +6,10 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
 from tfsd.model_server.errors import Code, ServingError, invalid
+from tfsd.model_server.runtime import tf
 from tfsd.model_server.varint import field, varint
 
 TensorProto = tensor_pb2.TensorProto

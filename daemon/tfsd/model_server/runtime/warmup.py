@@ -7,11 +7,10 @@ import logging
 import time
 from typing import Any
 
-import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from tfsd.model_server.errors import Code, ServingError, invalid
-from tfsd.model_server.runtime import inference
+from tfsd.model_server.runtime import inference, tf
 from tfsd.model_server.runtime.session import serving_error
 from tfsd.model_server.servable import Servable
 
@@ -30,12 +29,12 @@ def replay(servable: Servable, path: str, iterations: int, rest_timeout_ms: int 
         Serving.
     """
     file = f"{path}/{FILE}"
-    if not tf.io.gfile.exists(file):
+    if not tf.exists(file):
         return
     started = time.monotonic()
     count = 0
     try:
-        for record in tf.compat.v1.io.tf_record_iterator(file):
+        for record in tf.tf_record_iterator(file):
             count += 1
             if count > MAX_RECORDS:
                 raise invalid(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {file}")
