@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from support.load import Load
+from support.models import built_models
 from support.multi_model import MultiModelStack, StartMultiModelStack
 from tfsd.control.models.reload import reload
 from tfsd.stack.multi_model import models_text
@@ -48,11 +49,15 @@ def stack(start_multi_model: StartMultiModelStack) -> MultiModelStack:
 
 
 @pytest.fixture
-def two(stack: MultiModelStack, models: Path, tmp_path: Path) -> Iterator[MultiModelStack]:
-    """The stack with two models, and no others before and after: `plain`, and `coded` with a handler."""
+def two(stack: MultiModelStack, tmp_path: Path) -> Iterator[MultiModelStack]:
+    """The stack with two models, and no others before and after: `plain`, and `coded` with a handler.
+
+    Their requests take 100 ms: whatever happens, it happens to most of those that are asked.
+    """
     for name, code in (("plain", None), ("coded", HANDLER)):
         if name not in stack.names():
-            stack.loaded(name, stack.lay(f"{tmp_path.name}/{name}", models / "half_plus_two", code))
+            waiting = built_models("tuner") / "waiting"
+            stack.loaded(name, stack.lay(f"{tmp_path.name}/{name}", waiting, code))
     yield stack
     for name in {*stack.names()} - {"plain", "coded"}:
         stack.unload(name)
@@ -111,8 +116,8 @@ def test_killing_workers_loses_no_request(two: MultiModelStack, name: str) -> No
 def test_unload_and_reload_under_load(two: MultiModelStack) -> None:
     urls = {name: two.get(name).json()["modelUrl"] for name in ("plain", "coded")}
     with (
-        Load(two.invoke_url("plain"), BODY, clients=2, pause=0.01) as plain,
-        Load(two.invoke_url("coded"), BODY, clients=2, pause=0.01) as coded,
+        Load(two.invoke_url("plain"), BODY, clients=2, pause=0.03) as plain,
+        Load(two.invoke_url("coded"), BODY, clients=2, pause=0.03) as coded,
     ):
         for _ in range(3):
             for name, url in urls.items():
