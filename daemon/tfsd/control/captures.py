@@ -156,9 +156,11 @@ class Captures:
 
     def _count(self, plan: Plan | None) -> None:
         self._totals.heard(PROGRAM, self._counts.to_document())
-        for pool in plan.pools.values() if plan else ():
-            for worker in pool.workers:
-                self._totals.heard(worker.program, self._said(worker.program))
+        if plan is not None:
+            workers = {worker.program for pool in plan.pools.values() for worker in pool.workers}
+            self._totals.forget_all_but({PROGRAM, *workers})
+            for worker in sorted(workers):
+                self._totals.heard(worker, self._said(worker))
 
     def _said(self, program: str) -> dict[str, object]:
         """What a worker's heartbeat file has about captures."""

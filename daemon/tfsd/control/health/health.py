@@ -109,6 +109,9 @@ class Health:
         self.plan = plan
         keys = [(model.name, server.program) for model in plan.models.values() for server in model.servers]
         self._servers = {key: self._servers.get(key, ServerState()) for key in keys}
+        workers = {worker.program for pool in plan.pools.values() for worker in pool.workers}
+        self._workers_alive_at = {p: at for p, at in self._workers_alive_at.items() if p in workers}
+        self.heartbeats.forget_all_but(workers)
         now = self._clock()
         self._unavailable_since = {n: self._unavailable_since.get(n, now) for n in plan.models}
         self._reported &= set(plan.models)

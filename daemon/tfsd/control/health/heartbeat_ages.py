@@ -8,7 +8,7 @@ worker.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
 from tfsd.control.supervisor_client import Process
@@ -49,6 +49,10 @@ class Heartbeats:
             self._beats[process.program] = _Beat(process.pid, modified, now, beaten)
         elif modified != beat.modified:
             self._beats[process.program] = _Beat(process.pid, modified, now, modified is not None)
+
+    def forget_all_but(self, programs: Container[str]) -> None:
+        """Keep no more than the heartbeats of these programs."""
+        self._beats = {program: beat for program, beat in self._beats.items() if program in programs}
 
     def answered(self, process: Process, now: float) -> None:
         """The process has answered a request, which counts as a beat: its file may be what fails."""

@@ -6,7 +6,7 @@ Owns the sums and the names of the metrics; each process says its own counts sin
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, Metric
@@ -40,6 +40,10 @@ class CaptureTotals:
         for reason, count in lost.items():
             self.lost[reason] += count - last["lost"].get(reason, 0)
         self._last[program] = {"since": since, "written": written, "lost": lost}
+
+    def forget_all_but(self, programs: Container[str]) -> None:
+        """Keep the last counts of these programs only; what the others have said stays in the sums."""
+        self._last = {program: last for program, last in self._last.items() if program in programs}
 
     def metrics(self) -> Iterator[Metric]:
         """The families for `/metrics`."""

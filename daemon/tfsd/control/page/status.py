@@ -95,14 +95,15 @@ class Status:
         ]
 
     def _model(self, model: Model, versions: list[dict[str, Any]], in_flight: int) -> dict[str, Any]:
-        plan = self.health.plan
+        plan = self.health.plan  # perhaps another one by now, from which the model has gone
+        pool = plan.pools.get(model.pool) if plan else None
         steps = self.recent.steps(model.name)
         total = summary(steps)
         return {
             "name": model.name,
             "url": model.url,
             "default": plan is not None and plan.default_model == model.name,
-            "code": plan is not None and plan.pools[model.pool].script is not None,
+            "code": pool is not None and pool.script is not None,
             "available": self.health.available(model),
             "versions": versions,
             "in_flight": in_flight,

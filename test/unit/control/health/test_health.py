@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 
 import pytest
 
@@ -220,3 +221,20 @@ def test_a_model_that_does_not_load_in_time_is_reported_once(caplog: pytest.LogC
     assert errors == [
         "Model m is not available after 300 s (model-m-0: version 1 is END (NOT_FOUND: no variables))."
     ]
+
+
+def test_nothing_is_kept_of_models_that_have_gone() -> None:
+    """Models of a multi-model endpoint come and go for months."""
+    endpoint = Endpoint(needs_models=False)
+    empty = Plan({}, {})
+    endpoint.health.set_plan(empty)
+    size = len(pickle.dumps(endpoint.health.__dict__ | {"_clock": None}))
+    for number in range(10):
+        pool = Pool(f"own-{number}", "python", (Worker(f"worker-{number}", "socket"),))
+        server = ModelServer(f"model-{number}", 1, 2)
+        model = Model(f"m{number}", "/m", (1,), (server,), pool.name)
+        endpoint.health.set_plan(Plan({model.name: model}, {pool.name: pool}))
+        endpoint.beat(f"worker-{number}")
+        endpoint.health.server_answered(model.name, server.program, AVAILABLE)
+    endpoint.health.set_plan(empty)
+    assert len(pickle.dumps(endpoint.health.__dict__ | {"_clock": None})) < size + 100
