@@ -12,6 +12,7 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import logging
 import os
 import shutil
 import uuid
@@ -24,6 +25,8 @@ from moto.s3.models import FakeKey
 BUCKET = "bucket.json"
 INCOMING = "in"  # no bucket: names have three letters or more
 BUCKET_NAME_LENGTHS = range(3, 64)
+
+log = logging.getLogger(__name__)
 
 
 class ObjectStoreError(Exception):
@@ -194,12 +197,12 @@ class ObjectStore:
 
     def _load(self, directory: Path) -> None:
         """Find a bucket's objects again, and remove what no description names: older versions, and halves."""
-        record = json.loads((directory / BUCKET).read_text())
-        bucket = self._backend.create_bucket(record["name"], record["region"])
+        described = _read(directory / BUCKET) or {"name": directory.name, "region": "us-east-1"}
+        bucket = self._backend.create_bucket(described["name"], described["region"])
         for path in directory.glob("*.json"):
-            if path.name == BUCKET:
+            record = _read(path)
+            if path.name == BUCKET or record is None:
                 continue
-            record = json.loads(path.read_text())
             content = FileContent(directory / record["content"])
             if not content.path.exists():
                 continue
@@ -260,6 +263,16 @@ def _copy(content: Any, target: Path) -> None:
     with target.open("wb") as file:
         while piece := content.read(1 << 20):
             file.write(piece)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A description; None for one that the machine went down before."""
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        log.error("%s cannot be read, and what it describes is forgotten: %s.", path, error)
+        return None
+    return record
 
 
 def _write(path: Path, record: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ Owns `DIR/state/KIND/NAME.json`. Files are replaced atomically; nothing here kno
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from typing import Any
 ACCOUNT = "123456789012"  # moto's, whose all records are
 
 Record = dict[str, Any]
+
+log = logging.getLogger(__name__)
 
 
 def now() -> float:
@@ -29,7 +32,12 @@ class Table:
         self._directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         files = sorted(directory.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
-        self._records: dict[str, Record] = {path.stem: json.loads(path.read_text()) for path in files}
+        self._records: dict[str, Record] = {}
+        for path in files:
+            try:
+                self._records[path.stem] = json.loads(path.read_text())
+            except ValueError as error:  # the machine went down before it was on the disk
+                log.error("%s cannot be read, and what it describes is forgotten: %s.", path, error)
 
     def get(self, name: str) -> Record | None:
         """The record itself, not a copy: call `put` after a change."""

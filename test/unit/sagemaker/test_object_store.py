@@ -155,6 +155,27 @@ def test_a_write_for_which_there_is_no_room_leaves_what_was_there(
     assert len(list((tmp_path / "s3" / "bucket").iterdir())) == 3
 
 
+def test_descriptions_that_were_not_on_the_disk_yet_keep_nobody_from_starting(
+    api: Api, tmp_path: Path
+) -> None:
+    for key in ("one", "two"):
+        api.put("bucket", key, key.encode())
+    api.make_model("m")
+    api.make_model("n")
+    broken = next(path for path in (tmp_path / "s3" / "bucket").glob("*.json") if '"one"' in path.read_text())
+    for path in (
+        broken,
+        tmp_path / "s3" / "models" / "bucket.json",
+        tmp_path / "state" / "models" / "m.json",
+    ):
+        path.write_bytes(b"")
+    api.restart()
+    s3 = api.client("s3")
+    assert [item["Key"] for item in s3.list_objects_v2(Bucket="bucket")["Contents"]] == ["two"]
+    assert s3.list_objects_v2(Bucket="models")["KeyCount"] == 2
+    assert [model["ModelName"] for model in api.client("sagemaker").list_models()["Models"]] == ["n"]
+
+
 @pytest.mark.parametrize("name", ["in", "..", ".", "x" * 300])
 def test_no_request_touches_what_is_no_bucket(api: Api, tmp_path: Path, name: str) -> None:
     path = api.emulator.objects.temporary_file()

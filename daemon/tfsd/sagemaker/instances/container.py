@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import ctypes
+import logging
 import os
 import shutil
 import signal
@@ -32,6 +33,8 @@ KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_P
 KEPT_PREFIXES = ("PIP_", "SSL_", "REQUESTS_", "CUDA_", "NVIDIA_")
 
 Lines = Callable[[str], None]
+
+log = logging.getLogger(__name__)
 
 
 class Container:
@@ -127,7 +130,10 @@ class Container:
         for line in stdout:
             text = line.decode("utf-8", "replace").rstrip("\r\n")
             self.last_lines.append(text)
-            lines(text)
+            try:
+                lines(text)
+            except Exception as error:  # of moto: were nobody to read on, the container would stand still
+                log.error("A line of a container's log is lost: %s: %s", type(error).__name__, error)
 
 
 def sweep(directory: Path) -> None:

@@ -62,3 +62,22 @@ def test_a_start_that_is_killed_leaves_no_process(tmp_path: Path, monkeypatch: p
     container.stop()
 
     assert [process.poll() is not None for process in spawned] == [True]
+
+
+def test_its_log_is_read_on_when_nobody_takes_a_line(tmp_path: Path) -> None:
+    """It would stand still once the pipe is full."""
+
+    def refuse(line: str) -> None:
+        raise KeyError(line)
+
+    directory = tmp_path / "container"
+    directory.mkdir()
+    command = ["sh", "-c", "yes line | head -n 20000; echo last"]
+    container = Container(command, directory, tmp_path / "run", {"PATH": "/bin:/usr/bin"}, 1)
+    container.start(refuse)
+    try:
+        with gevent.Timeout(60):
+            while "last" not in container.last_lines:
+                gevent.sleep(0.01)
+    finally:
+        container.stop()
