@@ -6,7 +6,6 @@ import gzip
 import io
 import json
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ import requests
 from tensorflow.core.example import example_pb2
 
 from integration.conftest import StartStack, linked
-from support.multi_model import MultiModelStack
 from support.stack import RunningStack
 from tfsd.tensors.records import framed
 
@@ -277,20 +275,3 @@ def test_an_input_handler_gets_the_raw_body(
     (model_dir / "code" / "inference.py").write_text(HANDLERS)
     stack = start_stack(model_dir)
     assert stack.invoke(npy([1, 2]), NPY).json() == {"predictions": [3.5, 4.0]}
-
-
-@pytest.fixture
-def multi_model(
-    quick_model_server: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[MultiModelStack]:
-    environ = {"SAGEMAKER_TFS_BINARY": str(quick_model_server)}
-    with MultiModelStack(tmp_path_factory.mktemp("stack"), environ) as running:
-        yield running
-
-
-def test_a_model_of_many(multi_model: MultiModelStack, models: Path) -> None:
-    multi_model.loaded("half", multi_model.lay("half", models / "half_plus_two"))
-    for value in (1, 2):
-        answer = multi_model.ask("half", npy([value]), **{"Content-Type": NPY, "Accept": NPY})
-        assert loaded(answer).tolist() == [value / 2 + 3]
-    assert multi_model.unload("half").status_code == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 import time
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import requests
 
@@ -30,6 +32,7 @@ def handler(data, context):
     time.sleep(json.loads(data.read())["seconds"])
     return "{}", "application/json"
 """
+NPY = "application/x-npy"
 ODD_NAMES = [
     "0123456789abcdef0123456789abcdef",
     "x" * 255,
@@ -106,6 +109,16 @@ def test_everything_that_a_single_model_endpoint_does(stack: MultiModelStack, mo
     assert requests.get(stack.invoke_url("m"), timeout=10).status_code == 405
     refused = stack.invoke('{"instances": [1.0]}')
     assert (refused.status_code, "/models/" in refused.json()["error"]) == (404, True)
+
+
+def test_arrays_in_and_out(stack: MultiModelStack, models: Path) -> None:
+    stack.loaded("m", stack.lay("arrays", models / "half_plus_two"))
+    for value in (1, 2):
+        body = io.BytesIO()
+        np.save(body, np.array([value], np.float32))
+        answer = stack.ask("m", body.getvalue(), Content_Type=NPY, Accept=NPY)
+        assert answer.status_code == 200, answer.text
+        assert np.load(io.BytesIO(answer.content)).tolist() == [value / 2 + 3]
 
 
 @pytest.mark.parametrize("name", ODD_NAMES, ids=str)

@@ -17,6 +17,7 @@ import pytest
 import requests
 
 from support.load import Load
+from support.models import built_models
 from support.multi_model import MultiModelStack, StartMultiModelStack
 from support.nginx_choice import environ_for
 
@@ -253,8 +254,10 @@ def in_flight(stack: MultiModelStack, name: str) -> bool:
     return fetch(UnixConnection(stack.run_dir / "nginx.sock", 5), f"/{name}")[0] != 204
 
 
-def test_killing_a_model_server_or_control_loses_no_request(stack: MultiModelStack, models: Path) -> None:
-    stack.loaded("m", stack.lay("killing", models / "half_plus_two"))
+def test_killing_a_model_server_or_control_loses_no_request(stack: MultiModelStack) -> None:
+    stack.loaded(
+        "m", stack.lay("killing", built_models("tuner") / "waiting")
+    )  # calls take 100 ms, and no CPU
     with Load(stack.invoke_url("m"), BODY, clients=4) as load:
         for program in ("control", "model-m"):
             before = stack.kill(program)
