@@ -1,6 +1,7 @@
 """Logging of tfsd's own processes: one line an event on stderr, under the name of the supervisord program.
 
-Owns the format. Knows nothing of what is logged, and touches no logger but the root when `setup` is called.
+Owns the format. Knows nothing of what is logged, and touches no logger but the root and those of tfsd when `setup` is
+called.
 """
 
 from __future__ import annotations
@@ -58,10 +59,22 @@ class JsonFormatter(logging.Formatter):
 FORMATTERS = {TEXT: OneLineFormatter, JSON: JsonFormatter}
 
 
+class _Enabled(logging.Logger):
+    """A logger of ours, which user code's `dictConfig` and `fileConfig` disable with all that they do not name."""
+
+    @property
+    def disabled(self) -> bool:
+        return False
+
+    @disabled.setter
+    def disabled(self, _: bool) -> None:
+        """Ignored."""
+
+
 def setup(program: str, level: int, stream: TextIO | None = None, form: str = TEXT) -> None:
     """Send the root logger's events of at least `level` to `stream` (default: stderr), replacing handlers.
 
-    `form` is TEXT or JSON.
+    `form` is TEXT or JSON. The loggers that tfsd has by now stay enabled, whatever user code configures.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(FORMATTERS[form](program))
@@ -70,3 +83,6 @@ def setup(program: str, level: int, stream: TextIO | None = None, form: str = TE
     root.setLevel(level)
     for noisy in ("urllib3", "botocore", "boto3"):
         logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
+    for name, logger in logging.Logger.manager.loggerDict.items():
+        if type(logger) is logging.Logger and name.partition(".")[0] == "tfsd":
+            logger.__class__ = _Enabled

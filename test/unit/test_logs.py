@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import logging
+import logging.config
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,3 +39,18 @@ def test_a_traceback_is_kept(root: Any) -> None:
     lines = stream.getvalue().splitlines()
     assert lines[0].endswith("control ERROR it failed")
     assert lines[-1] == "ValueError: broken"
+
+
+def test_user_codes_configuration_does_not_silence_us(root: Any) -> None:
+    stream = io.StringIO()
+    ours, theirs = logging.getLogger("tfsd.test_logs"), logging.getLogger("test_logs")
+    logs.setup("worker", logging.INFO, stream)
+    logging.config.dictConfig({"version": 1})  # by default disables every logger that it does not name
+    try:
+        ours.error("user code failed")
+        assert theirs.disabled
+        assert stream.getvalue().endswith(" worker ERROR user code failed\n")
+    finally:
+        for logger in logging.Logger.manager.loggerDict.values():
+            if isinstance(logger, logging.Logger):
+                logger.disabled = False

@@ -43,7 +43,7 @@ def _documents(body: bytes) -> list[Any]:
     try:
         return [json.loads(body)]
     except ValueError:
-        return [json.loads(line) for line in body.decode().splitlines() if line.strip()]
+        return [json.loads(line) for line in body.splitlines() if line.strip()]
 
 
 def _close(a: Any, b: Any, tolerance: float) -> bool:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import os
 import time
 from collections.abc import Iterable, Sequence
+from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from urllib.parse import quote
 
 import requests
+import urllib3
 
 from tfsd.capture_format import Body, Invocation
 from tfsd.errors import StartError
@@ -59,6 +62,8 @@ def replay(captured: Iterable[Invocation], url: str, rate: float | None, toleran
     tally = Tally()
     started = time.monotonic()
     with requests.Session() as session:
+        # no response changes what is sent next
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         for number, invocation in enumerate(captured):
             if rate is not None:
                 time.sleep(max(0.0, started + number / rate - time.monotonic()))
@@ -82,7 +87,9 @@ def _send(session: requests.Session, url: str, invocation: Invocation) -> reques
     }
     try:
         # a header of None is not sent, in place of requests' own
-        return session.post(address, data=request.data, headers=headers, timeout=TIMEOUT_SECONDS)
+        return session.post(
+            address, data=request.data, headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False
+        )
     except (requests.RequestException, UnicodeError) as error:
         raise ReplayError(f"no response from {address}: {error}") from None
 
@@ -90,10 +97,10 @@ def _send(session: requests.Session, url: str, invocation: Invocation) -> reques
 def _count(
     tally: Tally, number: int, invocation: Invocation, answer: requests.Response, tolerance: float
 ) -> None:
-    expected: Body | None = invocation.response
+    expected = None if invocation.response is None else _decoded(invocation.response)
     if expected is None:
         tally.unknown += 1
-    elif equal(expected.data, answer.content, tolerance):
+    elif equal(expected, answer.content, tolerance):
         tally.equal += 1
     else:
         tally.different += 1
@@ -101,9 +108,18 @@ def _count(
             name = f"request {number}" + (
                 f", id {invocation.inference_id}" if invocation.inference_id else ""
             )
-            tally.first_difference = (
-                f"{name}, status {answer.status_code}:\n{diff(expected.data, answer.content)}"
-            )
+            tally.first_difference = f"{name}, status {answer.status_code}:\n{diff(expected, answer.content)}"
+
+
+def _decoded(body: Body) -> bytes:
+    """A captured body without its content encoding, as `requests` hands over the one that is answered."""
+    if body.encoding is None:
+        return body.data
+    headers = {"Content-Encoding": body.encoding}
+    try:
+        return urllib3.HTTPResponse(io.BytesIO(body.data), headers).data
+    except urllib3.exceptions.HTTPError:
+        return body.data
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -107,7 +107,10 @@ class Invocations:
                 self._in_flight.enter(environ, target.name)
                 call = Call(environ, target, environ["wsgi.input"], deadline, since)
                 current.set(call)
-                reply = mode(call)
+                try:
+                    reply = mode(call)
+                except bottle.HTTPResponse as raised:  # whose body may be a generator, which may fail itself
+                    reply = _failed(raised, target)
             cause = reply.cause
         except Unreached as error:
             tried = UNREACHED in environ  # else it was not loaded yet when nginx looked for its workers

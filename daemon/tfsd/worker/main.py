@@ -10,6 +10,7 @@ import contextlib
 import gc
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,6 +57,7 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: RunDir, settings: Setti
     """Serve `pool` on the listening socket that is file descriptor 0, until SIGTERM."""
     drain = stop_times(settings).worker_drain
     stop = stop_on_sigterm(drain + KILL_MARGIN)
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     listener = inherited_listener(_take_stdin())
     servers = ModelServers(plan.models, patience=0 if settings.multi_model else None)
     requests_import.install(servers, settings.request_timeout)
@@ -70,6 +72,7 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: RunDir, settings: Setti
     except (Exception, SystemExit) as error:
         log.error("%s does not import: %r.", pool.script, error, exc_info=in_script(error, pool.script))
         return 1
+    signal.signal(signal.SIGTERM, on_sigterm)  # the script's own would end what is in flight
     inflater = Inflater(settings.max_inflated_mb << 20)
     mode = mode_of(loaded, settings, inflater)
     targets = LiveTargets(run_dir, pool.name, servers, settings.multi_model)

@@ -104,6 +104,8 @@ def from_result(result: Any) -> Reply:
 def from_exception(error: BaseException) -> Reply:
     """The reply to an exception: its own status if it carries one (a Bottle HTTPError or HTTPResponse, an
     HttpError, a gRPC call's failure, an attribute `status_code` from 400 to 599), else 500; its text as `{"error": …}`.
+
+    Raises what the body of a HTTPResponse raises, of which the first piece is fetched.
     """
     if isinstance(error, bottle.HTTPResponse):
         try:
@@ -115,7 +117,10 @@ def from_exception(error: BaseException) -> Reply:
         return from_error(known.status, known.message, known.headers)
     if isinstance(error, MemoryError):
         return from_error(503, OUT_OF_MEMORY, {"Retry-After": "1"})
-    status = getattr(error, "status_code", None)
+    try:
+        status = getattr(error, "status_code", None)
+    except Exception:  # a property of user code's
+        status = None
     if not isinstance(status, int) or not 400 <= status <= 599:
         status = 500
     text = text_of(error)

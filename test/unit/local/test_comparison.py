@@ -52,6 +52,7 @@ def test_anything_can_be_compared_and_shown(expected: bytes, got: bytes) -> None
         (b"[1, 2]", b"[1]", False),
         (b'{"a": 1}', b'{"b": 1}', False),
         (b'{"a": 1}\n{"a": 2}\n', b'{"a":1.000001}\n{"a":2}', True),
+        ('["\u2028", 1]\n[1]'.encode(), '["\u2028", 1.0]\n[1]'.encode(), True),  # no end of a line in JSON
         (b"1,2\n", b"1,2.0\n", False),
         (b"[" + b"9" * 400 + b"]", b"[1.5]", False),
         (b"[" * 5000 + b"]" * 5000, b"[]", False),

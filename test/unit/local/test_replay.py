@@ -1,3 +1,4 @@
+import gzip
 import http.server
 import threading
 from collections.abc import Iterator
@@ -16,14 +17,17 @@ SAME = Body(b'{"predictions": [1.0]}', JSON)
 
 
 class Echo(http.server.BaseHTTPRequestHandler):
-    """Answers with the body that came; keeps path, headers and body."""
+    """Answers with the body that came, and the status and headers of the server's `answers`; keeps what it has seen."""
 
     seen: list[tuple[str, Any, bytes]]
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.seen.append((self.path, self.headers, body))
-        self.send_response(200)
+        status, headers = getattr(self.server, "answers", (200, {}))
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -80,6 +84,20 @@ def test_the_first_difference_is_shown(tmp_path: Path, endpoint: Any, capsys: An
     assert "-  2.0\n+  1.0\n" in out
     assert out.endswith("bin/local: 2 requests sent; responses: 1 equal, 1 different.\n")
     assert replay.main([str(capture), "--url", endpoint.url, "--tolerance", "0.6"]) == 0
+
+
+def test_a_compressed_response_is_compared_as_what_it_holds(tmp_path: Path, endpoint: Any) -> None:
+    endpoint.answers = 200, {"Content-Encoding": "gzip"}
+    now, then = (gzip.compress(SAME.data, mtime=time) for time in (1, 2))
+    capture = write(tmp_path / "c.jsonl", Invocation(Body(now), Body(then, JSON, "gzip")))
+    assert replay.main([str(capture), "--url", endpoint.url]) == 0
+
+
+def test_a_response_changes_nothing_of_the_next_request(tmp_path: Path, endpoint: Any) -> None:
+    endpoint.answers = 303, {"Location": "/elsewhere", "Set-Cookie": "a=b"}
+    capture = write(tmp_path / "c.jsonl", Invocation(SAME, SAME), Invocation(SAME, SAME))
+    assert replay.main([str(capture), "--url", endpoint.url]) == 0
+    assert [(path, headers["Cookie"]) for path, headers, _ in endpoint.seen] == [("/invocations", None)] * 2
 
 
 def test_nobody_answers(tmp_path: Path) -> None:

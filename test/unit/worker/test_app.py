@@ -4,7 +4,7 @@ import asyncio
 import copy
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import bottle
@@ -293,6 +293,12 @@ class SpeechlessError(Exception):
     __repr__ = __str__
 
 
+class StatuslessError(Exception):
+    @property
+    def status_code(self) -> int:
+        raise RuntimeError("not asked yet")
+
+
 @pytest.mark.parametrize(
     ("error", "status", "text"),
     [
@@ -312,6 +318,7 @@ class SpeechlessError(Exception):
         (GeneratorExit(), 500, "GeneratorExit()"),
         (KeyboardInterrupt(), 500, "KeyboardInterrupt()"),
         (SpeechlessError(), 500, "SpeechlessError, whose text cannot be had"),
+        (StatuslessError("no status"), 500, "no status"),
         (MemoryError(), 503, "There is not enough memory"),
         (bottle.HTTPResponse("a body", 204), 500, "status 204 with a body"),
         (bottle.HTTPError(304, "a body"), 500, "status 304 with a body"),
@@ -329,6 +336,25 @@ def test_exceptions(
     events = [record for record in caplog.records if record.exc_info]
     assert len(events) == (status >= 500)
     assert client.invoke().status == status  # the worker lives, the connection is in order
+
+
+def test_a_raised_response_whose_body_fails(
+    serve: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    def pieces() -> Iterator[str]:
+        raise ValueError("no first piece")
+        yield ""
+
+    def handler(data: Any, context: Any) -> None:
+        raise bottle.HTTPResponse(pieces(), 200)
+
+    client = serve(handler)
+    response = client.invoke()
+    assert (response.status, response.json()) == (500, {"error": "no first piece"})
+    assert response.headers["X-Tfsd-Model"]
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == [
+        "Model half_plus_three: user code failed: ValueError: no first piece"
+    ]
 
 
 def test_a_request_that_takes_too_long(serve: Callable[..., Any]) -> None:

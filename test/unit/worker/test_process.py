@@ -32,6 +32,7 @@ from tfsd.run_dir import RunDir
 SLEEP = gevent.monkey.get_original("time", "sleep")  # lets nobody else of this process run
 START_GREETING = sys.stdin.read()
 print("imported")
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as libraries do
 
 def handler(data, context):
     wish = data.read().decode()

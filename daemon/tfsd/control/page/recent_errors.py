@@ -19,7 +19,7 @@ import gevent.socket
 
 SHOWN = 50
 MAX_TEXTS = 500
-MAX_DATAGRAM_BYTES = 8192
+MAX_DATAGRAM_BYTES = 32 << 10  # a worker's text has 2000 characters, any of which JSON may write with 12
 TEXT_OF_THE_MODEL_SERVER = "answered by the model server"
 TEXT_OF_NGINX = "answered by nginx"
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
+import tempfile
 from pathlib import Path
 
 import gevent
 
 from tfsd.control.page.recent_errors import MAX_TEXTS, SHOWN, RecentErrors, listen
+from tfsd.run_dir import RunDir
+from tfsd.worker.error_reports import MAX_TEXT, ErrorReports
+from tfsd.worker.replies import from_error
 
 
 def line(number: int, route: str = "worker", model: str = "m") -> list[bytes]:
@@ -84,3 +88,18 @@ def test_workers_send_datagrams(tmp_path: Path) -> None:
         while errors.document()[0]["text"] != "what went wrong":
             gevent.sleep(0.01)
     greenlet.kill()
+
+
+def test_a_workers_longest_text_arrives() -> None:
+    text = "\N{GRINNING FACE}" * MAX_TEXT
+    with tempfile.TemporaryDirectory(prefix="tfsd-") as directory:  # short enough for a socket
+        run_dir = RunDir(Path(directory))
+        errors = RecentErrors()
+        errors.failed(line(7))
+        greenlet = listen(run_dir.errors_socket, errors)
+        ErrorReports(run_dir).send("id-7", from_error(400, text))
+
+        with gevent.Timeout(20):
+            while errors.document()[0]["text"] != text:
+                gevent.sleep(0.01)
+        greenlet.kill()
