@@ -274,12 +274,13 @@ class Models:
 
     def _unload(self, model: Model, transition: _Transition) -> None:
         try:
-            self._journal.write(Entry(UNLOADING, model))
-            try:
-                self._change_plan(remove=model.name)
-            except OSError:  # a full disk: it stays loaded
-                self._journal.erase(model.name)
-                raise
+            if model.name in self._plan.models:  # else an earlier control has noted that it goes
+                self._journal.write(Entry(UNLOADING, model))
+                try:
+                    self._change_plan(remove=model.name)
+                except OSError:  # a full disk: it stays loaded
+                    self._journal.erase(model.name)
+                    raise
             self._wait_until_idle(model)
             self._remove(model)
             log.info("Model %s is unloaded.", model.name)

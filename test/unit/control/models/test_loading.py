@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +103,9 @@ class HostsStub:
         self.claimed += 1
         return Host(SERVERS)
 
+    def adopt(self, models: Iterable[Model], *, served: bool) -> None:
+        """They are removed by their names."""
+
     def load(self, host: Host, model: Model) -> None:
         if self.claimed == 1:
             raise LoadRefused("version 1: broken")
@@ -134,3 +139,28 @@ def test_a_client_that_goes_while_its_failed_load_is_cleaned_up_leaves_the_name_
     with pytest.raises(HttpError) as refused:
         models.load("m", url)
     assert refused.value.status == 409
+
+
+def test_what_a_killed_control_left_half_loaded_is_removed_though_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = RunDir(tmp_path)
+    run_dir.make(multi_model=True)
+    Plan({}, {DEFAULT_POOL: Pool(DEFAULT_POOL, "python", ())}).save(run_dir)
+    journal = Journal(run_dir)
+    journal.write(Entry(LOADING, Model("m", "/m", (1,), SERVERS)))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Plan, "save", full)
+    monkeypatch.setattr(Journal, "write", full)
+    hosts: Any = HostsStub()
+    hosts.removed.set()
+    settings = Settings.from_environ({"SAGEMAKER_MULTI_MODEL": "true"}, cpus=1)
+    models = Models(settings, run_dir, hosts, UNUSED, UNUSED, 0, lambda _: None, lambda: None)
+    models.recover()
+    assert hosts.removing.wait(30)
+    with gevent.Timeout(30):
+        while list(journal.entries()):
+            gevent.sleep(0.01)
