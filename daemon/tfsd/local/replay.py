@@ -72,7 +72,8 @@ def replay(captured: Iterable[Invocation], url: str, rate: float | None, toleran
     return tally
 
 
-def _send(session: requests.Session, url: str, invocation: Invocation) -> requests.Response:
+def _send(session: requests.Session, url: str, invocation: Invocation) -> requests.Response | None:
+    """The answer; None for one that is begun and not ended, as a stream that fails. Raises ReplayError."""
     if invocation.target_model is None:
         address = f"{url.removesuffix('/invocations')}/invocations"
     else:
@@ -90,17 +91,19 @@ def _send(session: requests.Session, url: str, invocation: Invocation) -> reques
         return session.post(
             address, data=request.data, headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False
         )
+    except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError):
+        return None
     except (requests.RequestException, UnicodeError) as error:
         raise ReplayError(f"no response from {address}: {error}") from None
 
 
 def _count(
-    tally: Tally, number: int, invocation: Invocation, answer: requests.Response, tolerance: float
+    tally: Tally, number: int, invocation: Invocation, answer: requests.Response | None, tolerance: float
 ) -> None:
     expected = None if invocation.response is None else _decoded(invocation.response)
     if expected is None:
         tally.unknown += 1
-    elif equal(expected, answer.content, tolerance):
+    elif answer is not None and equal(expected, answer.content, tolerance):
         tally.equal += 1
     else:
         tally.different += 1
@@ -108,7 +111,12 @@ def _count(
             name = f"request {number}" + (
                 f", id {invocation.inference_id}" if invocation.inference_id else ""
             )
-            tally.first_difference = f"{name}, status {answer.status_code}:\n{diff(expected, answer.content)}"
+            if answer is None:
+                tally.first_difference = f"{name}: the response cannot be read to its end"
+            else:
+                tally.first_difference = (
+                    f"{name}, status {answer.status_code}:\n{diff(expected, answer.content)}"
+                )
 
 
 def _decoded(body: Body) -> bytes:

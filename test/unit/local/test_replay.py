@@ -100,6 +100,18 @@ def test_a_response_changes_nothing_of_the_next_request(tmp_path: Path, endpoint
     assert [(path, headers["Cookie"]) for path, headers, _ in endpoint.seen] == [("/invocations", None)] * 2
 
 
+def test_a_response_that_is_cut_short_does_not_end_the_replay(
+    tmp_path: Path, endpoint: Any, capsys: Any
+) -> None:
+    endpoint.answers = 200, {"Transfer-Encoding": "chunked"}  # which its body is not
+    capture = write(tmp_path / "c.jsonl", Invocation(SAME), Invocation(SAME, SAME, "an-id"))
+    assert replay.main([str(capture), "--url", endpoint.url]) == 1
+    assert capsys.readouterr().out == (
+        "request 2, id an-id: the response cannot be read to its end\n"
+        "bin/local: 2 requests sent; responses: 0 equal, 1 different, 1 to be compared with none.\n"
+    )
+
+
 def test_nobody_answers(tmp_path: Path) -> None:
     capture = write(tmp_path / "c.jsonl", Invocation(SAME))
     with pytest.raises(ReplayError, match=r"no response from http://127\.0\.0\.1:1/invocations"):
