@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tfsd.local import uv
+
 INSTALL_SECONDS = 900
 
 
@@ -25,17 +27,21 @@ def programs(name: str, requirements: Path, *options: str) -> Path:
     with directory.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (directory / "complete").exists():
-            # our pip installs: one of its own would be unpacked and compiled first
+            # our pip or uv installs: a pip of its own would be unpacked and compiled first
             subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", directory], check=True)
-            pip = [sys.executable, "-m", "pip", "--python", str(directory / "bin/python"), "install"]
+            python = directory / "bin/python"
             # Most of what is installed is never imported, and compiling it takes the longest.
-            done = subprocess.run(
-                [*pip, "--quiet", "--no-compile", *options, "--requirement", requirements],
-                capture_output=True,
-                text=True,
-                timeout=INSTALL_SECONDS,
-            )
-            if done.returncode:
+            pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-compile"]
+            for installer in filter(None, (uv.command(Path(sys.executable), python), pip)):
+                done = subprocess.run(
+                    [*installer, "--quiet", *options, "--requirement", requirements],
+                    capture_output=True,
+                    text=True,
+                    timeout=INSTALL_SECONDS,
+                )
+                if done.returncode == 0:
+                    break
+            else:
                 pytest.skip(f"the clients cannot be installed here: {done.stderr.strip()[-300:]}")
             (directory / "complete").touch()
     return directory / "bin"

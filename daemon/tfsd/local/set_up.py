@@ -164,14 +164,9 @@ def installed_by_uv(progress: Progress, extras: Sequence[str]) -> bool:
     before = len(progress.lines)
     try:
         install_locked(progress, [UV], bar="off")
-        listed = subprocess.run([PYTHON, "-m", "pip", "config", "list"], capture_output=True, text=True)
-        options = uv.arguments(listed.stdout) if listed.returncode == 0 else None
-        command = [str(ENVIRONMENT / "bin" / "uv"), "pip", "install", "--python", str(PYTHON)]
+        command = uv.command(PYTHON, PYTHON)
         compiling = ["--compile-bytecode"] if sys.dont_write_bytecode else []
-        if (
-            options is not None
-            and run([*command, *compiling, *options, *locked_requirements(extras)], progress) == 0
-        ):
+        if command is not None and run([*command, *compiling, *locked_requirements(extras)], progress) == 0:
             return True
     except SetUpError:  # the package index has no uv, perhaps
         pass

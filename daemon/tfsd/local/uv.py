@@ -7,7 +7,9 @@ has no word for, pip has to do it.
 from __future__ import annotations
 
 import ast
+import subprocess
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 #: pip's settings that uv has a word for, with what it is given.
 OPTIONS: Mapping[str, Callable[[str], list[str]]] = {
@@ -46,6 +48,21 @@ WITHOUT_EFFECT = {
     "verbose",
 }
 SECTIONS = ("global", "install", ":env:")  # the last one counts
+
+
+def command(python: Path, target: Path) -> list[str] | None:
+    """`uv pip install` into the environment of `target`, an interpreter; None when pip has to do it.
+
+    `python` is the interpreter whose pip is configured, and beside which uv is, if it could be had.
+    """
+    program = python.with_name("uv")
+    if not program.exists():
+        return None
+    listed = subprocess.run([python, "-m", "pip", "config", "list"], capture_output=True, text=True)
+    options = arguments(listed.stdout) if listed.returncode == 0 else None
+    if options is None:
+        return None
+    return [str(program), "pip", "install", "--python", str(target), *options]
 
 
 def arguments(configuration: str) -> list[str] | None:

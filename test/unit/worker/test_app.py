@@ -374,7 +374,7 @@ def test_a_model_server_that_takes_too_long(serve: Callable[..., Any], stub: Any
 
 def test_a_model_server_that_stays_down(serve: Callable[..., Any], stub: Any) -> None:
     stub.die()
-    response = serve(limit=0.5).invoke(b"[1]")
+    response = serve(limit=1.0).invoke(b"[1]")
     assert (response.status, response.headers["Retry-After"]) == (503, "1")
     assert "model-0" in response.json()["error"]
 
