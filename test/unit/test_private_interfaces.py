@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
+import os
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -99,7 +102,8 @@ def test_requests() -> None:
 
 def test_the_installed_versions_are_within_the_bounds_of_setup() -> None:
     bounds = re.findall(r'"([a-z0-9.-]+)>=([\d.]+),<([\d.]+)"', SETUP.read_text())
-    assert {"gevent", "grpcio", "protobuf", "requests", "supervisor"} <= {name for name, _, _ in bounds}
+    private = {"gevent", "grpcio", "protobuf", "requests", "supervisor", "tensorflow-cpu"}
+    assert private <= {name for name, _, _ in bounds}
     for name, low, high in bounds:
         try:
             installed = importlib.metadata.version(name)
@@ -110,3 +114,34 @@ def test_the_installed_versions_are_within_the_bounds_of_setup() -> None:
 
 def numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", version)[:3]))
+
+
+#: What `tfsd.model_server.runtime.tf` takes from TensorFlow's own modules, by the public names of the same.
+OF_TENSORFLOW = {
+    "ConfigProto": "compat.v1.ConfigProto",
+    "GFile": "io.gfile.GFile",
+    "Graph": "Graph",
+    "Session": "compat.v1.Session",
+    "TFRecordWriter": "io.TFRecordWriter",
+    "as_dtype": "as_dtype",
+    "errors.OpError": "errors.OpError",
+    "exists": "io.gfile.exists",
+    "float32": "float32",
+    "get_logger": "get_logger",
+    "listdir": "io.gfile.listdir",
+    "load_op_library": "load_op_library",
+    "load_saved_model": "compat.v1.saved_model.load",
+    "string": "string",
+    "tf_record_iterator": "compat.v1.io.tf_record_iterator",
+}
+
+
+def test_names_of_tensorflow() -> None:
+    """The embedded model server imports them from where they are; moved, it does not start, or with something else."""
+    lines = ["import tensorflow", "from tfsd.model_server.runtime import tf"]
+    lines += [f"assert tf.{ours} is tensorflow.{public}" for ours, public in OF_TENSORFLOW.items()]
+    environ = {"PYTHONPATH": os.pathsep.join(sys.path), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], env=environ, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
