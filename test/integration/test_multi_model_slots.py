@@ -255,9 +255,8 @@ def in_flight(stack: MultiModelStack, name: str) -> bool:
 
 
 def test_killing_a_model_server_or_control_loses_no_request(stack: MultiModelStack) -> None:
-    stack.loaded(
-        "m", stack.lay("killing", built_models("tuner") / "waiting")
-    )  # calls take 100 ms, and no CPU
+    # whose calls take 100 ms, and no CPU
+    stack.loaded("m", stack.lay("killing", built_models("tuner") / "waiting"))
     with Load(stack.invoke_url("m"), BODY, clients=4) as load:
         for program in ("control", "model-m"):
             before = stack.kill(program)

@@ -1,18 +1,15 @@
 """`python -m tfsd.sagemaker`: the server of local SageMaker; the verb `sagemaker` of bin/local."""
 
-import gc
+import sys
 
-from tfsd.cooperative import patch_all
+from tfsd.lasting_imports import LastingImports
 
-gc.disable()  # an import makes objects that stay: looking for garbage is a tenth of its CPU time
-patch_all()
+with LastingImports():
+    from tfsd.cooperative import patch_all
 
-import sys  # noqa: E402
+    patch_all()
 
-from tfsd.sagemaker.main import main  # noqa: E402
-
-gc.freeze()  # no later collection, the last one included, looks at them again
-gc.enable()
+    from tfsd.sagemaker.main import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

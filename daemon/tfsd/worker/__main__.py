@@ -1,20 +1,19 @@
 """The worker process: `python -m tfsd.worker --run-dir RUN --pool POOL --worker PROGRAM`, or `--check`.
 
-Patches the standard library for gevent before anything imports ssl; `main` does the rest.
+Patches the standard library for gevent before anything imports ssl; `main` does the rest. User code is imported later,
+with the collector on.
 """
 
-import gc
 import sys
 
-from tfsd.cooperative import patch_all
+from tfsd.lasting_imports import LastingImports
 
-gc.disable()  # an import makes objects that stay: looking for garbage is a tenth of its CPU time
-patch_all()
+with LastingImports():
+    from tfsd.cooperative import patch_all
 
-from tfsd.worker.main import main  # noqa: E402
+    patch_all()
 
-gc.freeze()  # no later collection, the last one included, looks at them again; user code has its own
-gc.enable()
+    from tfsd.worker.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,8 +14,8 @@ IMPORTED = "import sys, tfsd.model_server; from tfsd.model_server.runtime import
     "code",
     [
         IMPORTED + "assert 'tensorflow._api' not in sys.modules; assert tf.as_dtype(1) is tf.float32",
-        IMPORTED + "import tensorflow; assert tensorflow.float32 is tf.float32; tensorflow.constant(1)",
-        IMPORTED + "from tensorflow import errors; assert errors.OpError is tf.errors.OpError",
+        IMPORTED + "from tensorflow import errors; assert errors.OpError is tf.errors.OpError; "
+        "import tensorflow; assert tensorflow.float32 is tf.float32; tensorflow.constant(1)",
         IMPORTED + "import tensorflow; assert not hasattr(tensorflow, '__no_such_name__')",
         IMPORTED + "import tensorflow; assert not hasattr(tensorflow, 'no_such_name')",
         "import tensorflow as whole, tfsd.model_server, tensorflow; assert tensorflow is whole; whole.constant(1)",

@@ -228,9 +228,8 @@ class Models:
             self._change_plan(add=model)
         except BaseException as error:
             transition.phase = UNLOADING
-            transition.cleaning = gevent.spawn(
-                self._give_up, model, tasks
-            )  # which goes on when we are killed
+            # in a greenlet of its own, which goes on when this one is killed
+            transition.cleaning = gevent.spawn(self._give_up, model, tasks)
             transition.cleaning.get()
             raise failures.answer(model.name, error, self._settings.load_timeout) from error
         self._journal.erase(model.name)

@@ -125,17 +125,15 @@ class ModelCache:
         if not loading.ready():
             raise ModelNotReadyException(f"The model {model.target} is being loaded; try again.")
         if not model.loaded:
-            if (
-                model.loading is loading
-            ):  # who waited for it too gets the same failure; the next one tries anew
+            # who waited for it too gets the same failure; the next one tries anew
+            if model.loading is loading:
                 model.loading = None
             raise loading.value or ServiceUnavailable(f"The model {model.target} could not be loaded.")
 
     def _fetch_and_load(self, model: LoadedModel) -> Exception | None:
         directory = self._directory(model)
-        while any(
-            other.name == model.name for other in self._retired
-        ):  # it has this directory until it is gone
+        # one that is being unloaded has this directory until it is gone
+        while any(other.name == model.name for other in self._retired):
             gevent.sleep(0.05)
         try:
             uri = self._prefix + model.target.lstrip("/")
