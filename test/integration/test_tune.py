@@ -120,7 +120,7 @@ def test_a_model_whose_requests_cost_the_same_together_is_not_batched(
 
 
 def test_ctrl_c_ends_with_what_is_known(devices: Path, quick_model_server: Path, tmp_path: Path) -> None:
-    with Tuned(tmp_path, devices / "flat", quick_model_server, "--goal", GOAL, "--time", "20s") as tuned:
+    with Tuned(tmp_path, devices / "flat", quick_model_server, "--goal", GOAL, "--time", "40s") as tuned:
         tuned.wait_for("batches of")
         tuned.process.send_signal(signal.SIGINT)
         assert tuned.wait() == 130, tuned.text()
