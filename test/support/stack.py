@@ -97,14 +97,17 @@ class RunningStack:
     def __exit__(self, *failure: object) -> None:
         try:
             self.stop()
-        finally:
+        except BaseException:
             self.kill_all()
+            raise
 
     def wait_until_healthy(self, seconds: float = START_SECONDS) -> None:
         self.wait_for(self._is_healthy, seconds, "healthy")
 
     def _is_healthy(self) -> bool:
-        """As `ping`, for a quarter of its CPU: each start asks several times."""
+        """As `ping`, for a quarter of its CPU; and it is not asked before control has noted that it would say yes."""
+        if not RunDir(self.run_dir).started.exists():
+            return False
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
             connection.request("GET", "/ping")
@@ -233,14 +236,14 @@ class RunningStack:
         parent has, too: they are for init to reap."""
         assert self.process is not None
         found = {}
-        for directory in Path("/proc").glob("[0-9]*"):
+        for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
             with contextlib.suppress(OSError, ValueError):
-                if os.getsid(int(directory.name)) == self.process.pid:
-                    state, parent = (directory / "stat").read_text().rpartition(") ")[2].split()[:2]
+                if os.getsid(pid) == self.process.pid:
+                    state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[:2]
                     if (state, parent) == ("Z", "1"):
                         continue
-                    words = (directory / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-                    found[int(directory.name)] = " ".join(words)
+                    words = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+                    found[pid] = " ".join(words)
         return found
 
     def kill_all(self) -> None:

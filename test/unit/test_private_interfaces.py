@@ -20,6 +20,7 @@ from gevent import pywsgi
 from google.protobuf.internal import builder
 from grpc.experimental.gevent import init_gevent
 from supervisor import dispatchers, process, supervisord
+from supervisor.http import make_http_servers
 from supervisor.options import FastCGIGroupConfig, ServerOptions
 from supervisor.socket_manager import SocketManager
 
@@ -63,7 +64,8 @@ def test_gevent() -> None:
 
 
 def test_supervisor() -> None:
-    """stack/supervisord.py replaces the group and the end of a process, so that listening sockets last."""
+    """stack/supervisord.py replaces the group and the end of a process, so that listening sockets last, and the web
+    pages."""
     assert list(inspect.signature(SocketManager.__init__).parameters) == ["self", "socket_config", "kwargs"]
     assert callable(SocketManager._close)
     assert "self.output_buffer = b''" in inspect.getsource(dispatchers.POutputDispatcher.record_output)
@@ -75,6 +77,7 @@ def test_supervisor() -> None:
     assert "options.fork()" in inspect.getsource(process.Subprocess.spawn)
     assert callable(supervisord.main)
     assert "Supervisor(options)" in inspect.getsource(supervisord.go)
+    assert "from supervisor.web import supervisor_ui_handler\n" in inspect.getsource(make_http_servers)
 
 
 def test_protobuf() -> None:

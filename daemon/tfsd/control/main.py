@@ -1,6 +1,7 @@
 """The command line of control: serve the control plane on the socket that supervisord hands us.
 
-Owns the process: its arguments, its parts and its end.
+Owns the process: its arguments, its parts and its end. What renders metrics and what loads models takes as long to
+import as all else; it is imported when it is asked for.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gevent
 import gevent.socket
@@ -23,8 +25,6 @@ from gevent.event import AsyncResult
 from gevent.pywsgi import WSGIServer
 
 from tfsd import logs, machine
-from tfsd.capture_files import CaptureFiles
-from tfsd.control import captures as captured
 from tfsd.control.app import make_app
 from tfsd.control.health.health import Health
 from tfsd.control.health.heartbeat_ages import STUCK_MARGIN_SECONDS, Heartbeats
@@ -39,18 +39,8 @@ from tfsd.control.health.unloadable import UnloadableVersions
 from tfsd.control.metrics.build_info import BuildInfo
 from tfsd.control.metrics.direct_in_flight import DirectInFlight
 from tfsd.control.metrics.large_answers import LargeAnswers
-from tfsd.control.metrics.page import memory_metrics, render, stack_metrics
 from tfsd.control.metrics.request_log import RequestLog, signal_nginx
 from tfsd.control.metrics.saved_counters import Memory
-from tfsd.control.metrics.scrape import model_server_metrics
-from tfsd.control.models.api import SocketHandler, add_routes
-from tfsd.control.models.capacity import EMBEDDED_SERVER_BYTES, REAL_SERVER_BYTES, free_memory
-from tfsd.control.models.failures import EXPECTED
-from tfsd.control.models.hosts import Hosts
-from tfsd.control.models.loading import Models
-from tfsd.control.models.programs import Programs
-from tfsd.control.models.reload import Reloader
-from tfsd.control.models.relocation import move_server
 from tfsd.control.models.requests_in_flight import requests_in_flight
 from tfsd.control.page.page import Page
 from tfsd.control.supervisor_client import Process, SupervisorClient
@@ -60,6 +50,12 @@ from tfsd.settings import Settings
 from tfsd.stack import slots
 from tfsd.stack.model_server_flags import find_command, is_embedded
 from tfsd.stop_times import stop_times
+
+if TYPE_CHECKING:
+    from tfsd.control.captures import Captures
+    from tfsd.control.models.hosts import Hosts
+    from tfsd.control.models.loading import Models
+    from tfsd.control.models.programs import Programs
 
 READ_SECONDS = 1.0
 BREATH_SECONDS = 0.001
@@ -102,8 +98,8 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
         seen.clear()
         seen.update(processes)
 
-    programs = Programs(run_dir, supervisor, memory.forget_program)
-    hosts = _hosts(settings, run_dir, programs, memory) if settings.multi_model else None
+    programs = _programs(run_dir, supervisor, memory) if settings.multi_model else None
+    hosts = _hosts(settings, run_dir, programs, memory) if programs else None
     idle_servers = IdleServers(
         health,
         supervisor,
@@ -135,12 +131,18 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
     observers.append(judge)
     poller = Poller(run_dir, health, supervisor, memory.polls.poll, silence_limit, observers)
 
-    models = _models(settings, run_dir, hosts, programs, supervisor, memory, poller) if hosts else None
+    models = (
+        _models(settings, run_dir, hosts, programs, supervisor, memory, poller)
+        if hosts and programs
+        else None
+    )
 
     def move(program: str) -> None:
         if models:
             models.move_server(program)
         else:
+            from tfsd.control.models.relocation import move_server
+
             move_server(settings, run_dir, supervisor, program)
 
     def in_flight() -> Counter[str]:
@@ -178,6 +180,10 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
         return last_verdict.missing(health.missing(), poller.complete)
 
     def metrics() -> bytes:
+        from tfsd.control.metrics.page import memory_metrics, render, stack_metrics
+        from tfsd.control.metrics.scrape import model_server_metrics
+        from tfsd.control.models.capacity import free_memory
+
         own = stack_metrics(memory, health, in_flight(), direct.by_model(), run_dir.count_of_dropped_lines())
         memory_left = memory_metrics(free_memory(), machine.memory_bytes())
         return render(
@@ -194,14 +200,17 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
     app = make_app(settings, missing, health.degraded, metrics)
     page.add_routes(app)
     add_probes(app, run_dir, startup, missing, health.degraded)
-    server = WSGIServer(listener, app, log=None, error_log=log, handler_class=SocketHandler)
+    server = WSGIServer(listener, app, log=None, error_log=log)
     ended = AsyncResult()
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, ended.set, 0)
     poller.start(on_crash=lambda _: ended.set(1))
     if models:
+        from tfsd.control.models.api import SocketHandler, add_routes
+
         models.recover()
         add_routes(app, models)
+        server.handler_class = SocketHandler
     server.start()
     page.start(on_crash=lambda _: ended.set(1))
     build.start()
@@ -216,18 +225,29 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
     return code
 
 
-def _captures(settings: Settings, run_dir: RunDir, memory: Memory) -> captured.Captures | None:
+def _captures(settings: Settings, run_dir: RunDir, memory: Memory) -> Captures | None:
     """What moves and counts captured requests, None when nothing is captured."""
     if settings.capture_dir is None or not settings.captures:
         return None
-    files = CaptureFiles(settings.capture_dir, captured.PROGRAM, settings.capture_max_mb << 20)
-    return captured.Captures(
-        run_dir, files, memory.captures, lambda: signal_nginx(run_dir), time.time, time.monotonic
-    )
+    from tfsd.capture_files import CaptureFiles
+    from tfsd.control.captures import PROGRAM, Captures
+
+    files = CaptureFiles(settings.capture_dir, PROGRAM, settings.capture_max_mb << 20)
+    return Captures(run_dir, files, memory.captures, lambda: signal_nginx(run_dir), time.time, time.monotonic)
+
+
+def _programs(run_dir: RunDir, supervisor: SupervisorClient, memory: Memory) -> Programs:
+    """What a multi-model endpoint runs beside what it was started with."""
+    from tfsd.control.models.programs import Programs
+
+    return Programs(run_dir, supervisor, memory.forget_program)
 
 
 def _hosts(settings: Settings, run_dir: RunDir, programs: Programs, memory: Memory) -> Hosts:
     """The model servers of a multi-model endpoint."""
+    from tfsd.control.models.hosts import Hosts
+    from tfsd.control.models.reload import Reloader
+
     command = find_command(settings, os.environ)
     gpus = machine.gpus(os.environ)
     places = Plan.load(run_dir).slots
@@ -244,6 +264,10 @@ def _models(
     poller: Poller,
 ) -> Models:
     """The models of a multi-model endpoint; `recover` takes up what an earlier control left."""
+    from tfsd.control.models.capacity import EMBEDDED_SERVER_BYTES, REAL_SERVER_BYTES
+    from tfsd.control.models.failures import EXPECTED
+    from tfsd.control.models.loading import Models
+
     command = find_command(settings, os.environ)
     server_bytes = EMBEDDED_SERVER_BYTES if is_embedded(command) else REAL_SERVER_BYTES
     models = Models(

@@ -10,7 +10,6 @@ import hashlib
 import os
 import re
 import resource
-import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -184,7 +183,7 @@ class Stack:
             slots=self.plan.slots,
             pool_slots=slots.pool_sockets(self.settings, self.run_dir) if self.settings.multi_model else (),
             link_name=slots.LINK_NAME.pattern,
-            request_id_prefix=secrets.token_hex(4),
+            request_id_prefix=os.urandom(4).hex(),
             keep_direct=model_server_flags.is_embedded(self.model_server_command),
             direct_models=[
                 {"upstream": upstream, "ports": [server.rest_port for server in model.servers]}

@@ -15,9 +15,11 @@ Owns nothing else; the configuration is `stack`'s.
 from __future__ import annotations
 
 import gc
+import sys
 
 if __name__ == "__main__":
     gc.disable()  # an import makes objects that stay: looking for garbage is a tenth of its CPU time
+    sys.modules["ssl"] = None  # type: ignore[assignment]  # http.client does without it, and nobody needs it here
 
 import contextlib
 import functools
@@ -25,7 +27,7 @@ import json
 import os
 import signal
 import socket
-import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -179,6 +181,18 @@ class OutletHandler(loggers.FileHandler):
     reopen = remove = close
 
 
+class NoPages:
+    """In place of supervisor's web pages, which are no use behind a unix socket: what they are made of is a tenth of
+    what supervisord imports."""
+
+    def __init__(self, supervisor: supervisord.Supervisor) -> None:
+        """As supervisor makes its own."""
+
+    def match(self, request: Any) -> bool:
+        """None is ours."""
+        return False
+
+
 class Outlets:
     """supervisord's stdout and stderr, for its own log and for what all processes write."""
 
@@ -304,6 +318,9 @@ def main() -> None:
     supervisord.Supervisor = PromptSupervisor
     poller.Poller = PromptPoller
     xmlrpc.DeferredXMLRPCResponse = PatientResponse
+    pages = types.ModuleType("supervisor.web")
+    vars(pages)["supervisor_ui_handler"] = NoPages
+    sys.modules[pages.__name__] = pages
     try:
         supervisord.main()
     finally:

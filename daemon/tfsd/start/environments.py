@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import venv
 from pathlib import Path
 
 from tfsd.errors import StartError
@@ -47,6 +46,8 @@ def prepare(directory: Path, requirements: Path) -> str:
         return python
     shutil.rmtree(directory, ignore_errors=True)
     log.info("Installing %s.", requirements)
+    import venv  # which most endpoints do without
+
     venv.create(directory, symlinks=True, system_site_packages=True)
     _show_our_packages(directory)
     _install(python, requirements)

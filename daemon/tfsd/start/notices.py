@@ -5,7 +5,6 @@ Owns the texts; whoever starts a stack logs them.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -23,6 +22,8 @@ def near_misses(environ: Mapping[str, str]) -> Iterator[str]:
     by_part = {name.removeprefix(OURS).removeprefix("SAGEMAKER_"): name for name in sorted(known)}
     for name in sorted(environ):
         if name.startswith(OURS) and name not in known:
+            import difflib
+
             close = difflib.get_close_matches(name.removeprefix(OURS), by_part, n=1, cutoff=LIKENESS)
             if close:
                 yield f"{name} is no setting and has no effect; did you mean {by_part[close[0]]}?"

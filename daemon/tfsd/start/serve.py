@@ -6,39 +6,42 @@ in place this process is replaced by supervisord, which then is PID 1 of the con
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
-import logging
-import os
-import socket
-import sys
-import tempfile
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import NoReturn
+from tfsd.lasting_imports import LastingImports
 
-from tfsd import logs
-from tfsd.errors import StartError, os_problem, sentence
-from tfsd.model_directory import (
-    CODE_DIRECTORY,
-    ROOT_MODEL_NAME,
-    Code,
-    FoundModel,
-    ModelError,
-    UserCode,
-    find_models,
-    find_user_code,
-)
-from tfsd.plan import DEFAULT_POOL
-from tfsd.run_dir import RunDir, remove
-from tfsd.settings import Settings, SettingsError
-from tfsd.stack import multi_model, nginx, ports
-from tfsd.stack.design import Stack, design, environment_directory, pool_name, this_machine
-from tfsd.stack.model_server_flags import find_command, is_embedded
-from tfsd.start import notices, s3, source_archive, user_code
-from tfsd.start.drain import drain
-from tfsd.start.s3 import S3Error
-from tfsd.start.source_archive import SourceError
+with LastingImports():
+    import argparse
+    import dataclasses
+    import logging
+    import os
+    import socket
+    import sys
+    import tempfile
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from typing import NoReturn
+
+    from tfsd import logs
+    from tfsd.errors import StartError, os_problem, sentence
+    from tfsd.model_directory import (
+        CODE_DIRECTORY,
+        ROOT_MODEL_NAME,
+        Code,
+        FoundModel,
+        ModelError,
+        UserCode,
+        find_models,
+        find_user_code,
+    )
+    from tfsd.plan import DEFAULT_POOL
+    from tfsd.run_dir import RunDir, remove
+    from tfsd.settings import Settings, SettingsError
+    from tfsd.stack import multi_model, nginx, ports
+    from tfsd.stack.design import Stack, design, environment_directory, pool_name, this_machine
+    from tfsd.stack.model_server_flags import find_command, is_embedded
+    from tfsd.start import notices, s3, source_archive, user_code
+    from tfsd.start.drain import drain
+    from tfsd.start.s3 import S3Error
+    from tfsd.start.source_archive import SourceError
 
 DEFAULT_RUN_DIR = Path("/run/tfsd")  # of root; see default_run_dir for others
 

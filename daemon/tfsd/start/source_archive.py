@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 from tfsd.errors import StartError
 from tfsd.start import s3
-from tfsd.start.archives import ArchiveError, unpack
 from tfsd.start.s3 import S3Error
 
 S3 = "s3://"
@@ -51,6 +50,11 @@ def fetch(location: str, directory: Path) -> Path:
 
 
 def _unpack(archive: Path, directory: Path, location: str) -> None:
+    from tfsd.start.archives import (
+        ArchiveError,
+        unpack,
+    )  # with what reads archives, which most endpoints have none of
+
     try:
         unpack(archive, directory)
     except ArchiveError as error:

@@ -1,7 +1,8 @@
 """Making user code ready to run: its requirements installed, its script checked in a process of its own.
 
-`python -m tfsd.start.user_code --source DIR --environment DIR` does it for control, whose own process must not wait:
-it prints what a worker pool needs to know as JSON, `{"python": …}`, or `{"error": …, "no_room": …}` with exit status 1.
+`python -m tfsd.start.user_code --source DIR --environment DIR` does it for control, whose own process must not wait,
+for code with requirements: it prints what a worker pool needs to know as JSON, `{"python": …}`, or
+`{"error": …, "no_room": …}` with exit status 1.
 """
 
 from __future__ import annotations
@@ -38,26 +39,49 @@ def prepare(code: UserCode, environment: Path, working_dir: Path) -> Code:
     `working_dir` is where its workers will run. Raises RequirementsError, NoRoomError, ScriptError, OSError.
     """
     python = environments.prepare(environment, code.requirements) if code.requirements else sys.executable
-    command = [python, "-m", "tfsd.worker", "--check", "--script", str(code.script)]
+    checked = subprocess.run(
+        check_command(python, code, working_dir),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        cwd=working_dir,
+    )
+    judge(code, checked.returncode, checked.stdout, checked.stderr)
+    return Code(code, python)
+
+
+def check_command(python: str, code: UserCode, working_dir: Path) -> list[str]:
+    """What checks the code's script when it runs in `working_dir`, the run directory; `judge` is told what it says."""
+    command = [
+        python,
+        "-m",
+        "tfsd.worker",
+        "--check",
+        "--run-dir",
+        str(working_dir),
+        "--script",
+        str(code.script),
+    ]
     for entry in code.python_path:
         command += ["--python-path", entry]
-    checked = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", cwd=working_dir
-    )
-    said = checked.stderr.splitlines()
+    return command
+
+
+def judge(code: UserCode, status: int, stdout: bytes, stderr: bytes) -> None:
+    """Return when the check that ended so has found nothing against the script. Raises NoRoomError, ScriptError."""
+    said = stderr.decode(errors="replace").splitlines()
     for line in said:
         log.info("%s: %s", code.script.name, line)
-    verdict = _verdict(checked.stdout)
-    if "style" in verdict and checked.returncode == 0:
-        return Code(code, python)
+    verdict = _verdict(stdout)
+    if "style" in verdict and status == 0:
+        return
     for line in verdict.get("details", ()):
         log.info("%s: %s", code.script.name, line)
-    if checked.returncode == -signal.SIGKILL:
+    if status == -signal.SIGKILL:
         raise NoRoomError(f"the check of {code.script} {KILLED}")
-    raise ScriptError(verdict.get("error") or _died(code, checked.returncode, said))
+    raise ScriptError(verdict.get("error") or _died(code, status, said))
 
 
-def _verdict(stdout: str) -> dict[str, Any]:
+def _verdict(stdout: bytes) -> dict[str, Any]:
     """What the check says; empty when it did not come so far."""
     try:
         found = json.loads(stdout)

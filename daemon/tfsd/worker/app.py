@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bottle
 
@@ -17,7 +17,6 @@ from tfsd.errors import CODE, MODEL_SERVER, REQUEST, TIME_LIMIT, UNAVAILABLE, Ht
 from tfsd.logs import request_id
 from tfsd.worker import replies
 from tfsd.worker.call import Api, Call, Mode
-from tfsd.worker.capture import Capture, Sampled
 from tfsd.worker.error_reports import ErrorReports
 from tfsd.worker.in_flight import InFlight
 from tfsd.worker.live_targets import LiveTargets, Unreached
@@ -25,6 +24,9 @@ from tfsd.worker.replies import Reply, StartResponse, Stream
 from tfsd.worker.targets import Target, Targets
 from tfsd.worker.upstream.current import current
 from tfsd.worker.upstream.time_limits import Expired, TimeLimits
+
+if TYPE_CHECKING:
+    from tfsd.worker.capture import Capture, Sampled
 
 INVOCATIONS = "/invocations"
 MODELS, INVOKE = "/models/", "/invoke"  # around a model's name, in multi-model mode

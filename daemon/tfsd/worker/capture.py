@@ -18,7 +18,6 @@ from gevent.threadpool import ThreadPool
 from tfsd.capture_files import BACKLOG, DISK, FAILED, SIZE, TOO_SLOW, CaptureCounts, CaptureFiles
 from tfsd.capture_format import Body, Invocation, line
 from tfsd.errors import os_problem
-from tfsd.settings import Settings
 from tfsd.worker.replies import Reply
 
 SAMPLED = "HTTP_X_TFSD_SAMPLED"  # set by nginx
@@ -74,13 +73,6 @@ class Capture:
         self.counts = CaptureCounts(clock)
         self._thread = ThreadPool(1)
         self._greenlet = gevent.spawn(self._run)
-
-    @classmethod
-    def from_settings(cls, settings: Settings, program: str) -> Capture | None:
-        """The capture of a worker, None when nothing is captured."""
-        if settings.capture_dir is None or not settings.captures:
-            return None
-        return cls(CaptureFiles(settings.capture_dir, program, settings.capture_max_mb << 20))
 
     def sample(
         self, environ: dict[str, Any], target_model: str | None, attributes: str | None

@@ -1,5 +1,5 @@
 """The check of a script before it is served, in the worker's own environment. Where user code brings anything that
-workers are made of, all that a worker builds is built as well.
+workers are made of, all of a worker is imported before the script, as in a worker, and what it builds is built.
 
 The verdict is one JSON document on stdout: `{"style": …}`, or `{"error": …, "details": [lines]}` and exit status 1.
 Whatever the script itself prints goes to stderr.
@@ -7,6 +7,7 @@ Whatever the script itself prints goes to stderr.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib.util
 import json
@@ -15,19 +16,18 @@ import re
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from tfsd.plan import Plan
 from tfsd.protos import packages
-from tfsd.settings import Settings
 from tfsd.worker import script
-from tfsd.worker.app import Application, Invocations
-from tfsd.worker.modes import mode_of
-from tfsd.worker.targets import Targets
+from tfsd.worker.script import in_script
 from tfsd.worker.upstream import grpc_gevent
-from tfsd.worker.upstream.client import ModelServers
+
+if TYPE_CHECKING:
+    from tfsd.settings import Settings
+    from tfsd.worker.upstream.client import ModelServers
 
 MAX_DETAILS = 12  # lines of a traceback; its end says what is wrong
 NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -35,14 +35,29 @@ NAME = re.compile(r"[A-Za-z0-9._-]+")
 LATER = ("grpc", "google.protobuf", "requests", "urllib3", "charset_normalizer", "idna", "certifi")
 #: What a worker is made of besides Python itself.
 NEEDED = (*LATER, "bottle", "gevent", "greenlet", "httptools", "msgspec", "numpy", "zope.interface")
+#: The modules that a worker has imported before its user code: those of the same name there are not looked at.
+TAKEN = sys.stdlib_module_names | {name.partition(".")[0] for name in NEEDED}
 
 
-def check(path: Path, python_path: Sequence[str]) -> int:
-    """Check a script; returns the exit status."""
+def main(import_worker: Callable[[], object]) -> int:
+    """Run the command line; does not return, since a thread that the script started would keep the process alive."""
+    parser = argparse.ArgumentParser(prog="python -m tfsd.worker", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="only import --script and print its style")
+    parser.add_argument("--run-dir", help="of the stack that it is for, by which control knows the process")
+    parser.add_argument("--script", type=Path, required=True)
+    parser.add_argument("--python-path", action="append", default=[], help="may be given several times")
+    options = parser.parse_args()
+    status = check(options.script, options.python_path, import_worker)
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def check(path: Path, python_path: Sequence[str], import_worker: Callable[[], object]) -> int:
+    """Check a script; returns the exit status. `import_worker` imports all that a worker is."""
     stdout = os.dup(1)
     os.dup2(2, 1)
     try:
-        verdict = _verdict(path, python_path)
+        verdict = _verdict(path, python_path, import_worker)
     finally:
         sys.stdout.flush()
         os.dup2(stdout, 1)
@@ -51,7 +66,11 @@ def check(path: Path, python_path: Sequence[str]) -> int:
     return 1 if "error" in verdict else 0
 
 
-def _verdict(path: Path, python_path: Sequence[str]) -> dict[str, object]:
+def _verdict(
+    path: Path, python_path: Sequence[str], import_worker: Callable[[], object]
+) -> dict[str, object]:
+    if _takes_names(python_path) or any(map(_is_brought, NEEDED)):
+        import_worker()
     sys.dont_write_bytecode = True  # nothing is written beside the user's modules
     packages.install(python_path)
     grpc_gevent.install()
@@ -62,8 +81,8 @@ def _verdict(path: Path, python_path: Sequence[str]) -> dict[str, object]:
     except (Exception, SystemExit) as error:
         problem = f"{path.name} does not import: {_one_line(error)}{_where(error, path)}"
         return {"error": problem, "details": _details(error, path)}
-    if not (_shadows_python(python_path) or any(map(_is_brought, NEEDED))):
-        return {"style": loaded.style}  # our own versions are known to do, and take a third of a check
+    if not (_takes_names(python_path) or any(map(_is_brought, NEEDED))):
+        return {"style": loaded.style}  # our own versions are known to do, and take half of a check
     try:
         _build(loaded)
     except (Exception, SystemExit) as error:
@@ -78,6 +97,13 @@ def _verdict(path: Path, python_path: Sequence[str]) -> dict[str, object]:
 
 def _build(loaded: script.Script) -> None:
     """All that a worker has, but for models to reach and a socket to serve."""
+    from tfsd.plan import Plan
+    from tfsd.settings import Settings
+    from tfsd.worker.app import Application, Invocations
+    from tfsd.worker.modes import mode_of
+    from tfsd.worker.targets import Targets
+    from tfsd.worker.upstream.client import ModelServers
+
     settings = Settings.from_environ(os.environ)
     servers, plan = ModelServers({}), Plan({}, {})
     mode = mode_of(loaded, settings)
@@ -86,11 +112,11 @@ def _build(loaded: script.Script) -> None:
         _build_what_is_imported_later(servers, settings)
 
 
-def _shadows_python(python_path: Sequence[str]) -> bool:
-    """Whether user code has a module named like one of Python's own: `queue.py`."""
+def _takes_names(python_path: Sequence[str]) -> bool:
+    """Whether user code has a module named like one of Python's own, such as `queue.py`, or of ours."""
     for entry in python_path:
         with contextlib.suppress(OSError):
-            if any(name.partition(".")[0] in sys.stdlib_module_names for name in os.listdir(entry)):
+            if any(name.partition(".")[0] in TAKEN for name in os.listdir(entry)):
                 return True
     return False
 
@@ -137,11 +163,3 @@ def _where(error: BaseException, path: Path) -> str:
 
 def _details(error: BaseException, path: Path) -> list[str]:
     return "".join(traceback.format_exception(*in_script(error, path))).splitlines()[-MAX_DETAILS:]
-
-
-def in_script(error: BaseException, path: object) -> Any:
-    """The exception with its traceback from the script on, without our own frames."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename != str(path):
-        trace = trace.tb_next
-    return type(error), error, trace

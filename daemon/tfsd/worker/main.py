@@ -1,4 +1,4 @@
-"""The command line of the worker: serve a pool, or check a script.
+"""The command line of the worker: serve a pool.
 
 Owns the wiring of a worker's parts. The standard library is already patched for gevent (`__main__`).
 """
@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tfsd import logs
 from tfsd.plan import Plan, Pool
@@ -24,18 +25,18 @@ from tfsd.stop_times import KILL_MARGIN, stop_times
 from tfsd.worker import script
 from tfsd.worker.app import Application, Invocations
 from tfsd.worker.call import Api
-from tfsd.worker.capture import Capture
-from tfsd.worker.check import check, in_script
 from tfsd.worker.conversion.content_encoding import Inflater
 from tfsd.worker.error_reports import ErrorReports
 from tfsd.worker.in_flight import InFlight
 from tfsd.worker.lifecycle import Heartbeat, stop_on_sigterm
 from tfsd.worker.live_targets import LiveTargets
 from tfsd.worker.modes import mode_of
-from tfsd.worker.rest_api import RestApi
 from tfsd.worker.server import Server, inherited_listener
 from tfsd.worker.upstream import grpc_gevent, requests_import
 from tfsd.worker.upstream.client import ModelServers
+
+if TYPE_CHECKING:
+    from tfsd.worker.capture import Capture
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +44,6 @@ log = logging.getLogger(__name__)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
-    if options.check:
-        status = check(options.script, options.python_path)
-        sys.stderr.flush()
-        os._exit(status)  # a thread that the script started would keep the process alive
     settings = Settings.from_environ(os.environ)
     logs.setup(options.worker, settings.log_level, form=settings.log_format)
     plan = Plan.load(options.run_dir)
@@ -70,7 +67,9 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: RunDir, settings: Setti
         log.error("The script of pool %s cannot be used: %s", pool.name, error)
         return 1
     except (Exception, SystemExit) as error:
-        log.error("%s does not import: %r.", pool.script, error, exc_info=in_script(error, pool.script))
+        log.error(
+            "%s does not import: %r.", pool.script, error, exc_info=script.in_script(error, pool.script)
+        )
         return 1
     signal.signal(signal.SIGTERM, on_sigterm)  # the script's own would end what is in flight
     inflater = Inflater(settings.max_inflated_mb << 20)
@@ -79,13 +78,15 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: RunDir, settings: Setti
     apis: list[Api] = []
     if settings.rest_api:
         code = None if loaded is None and not settings.python_endpoint else mode
+        from tfsd.worker.rest_api import RestApi
+
         apis.append(RestApi(targets, code, inflater, settings.multi_model))
     if settings.v2_api:
         from tfsd.worker.v2.api import V2Api  # with gRPC and numpy
 
         apis.append(V2Api(targets, inflater, settings.request_timeout))
     in_flight = InFlight()
-    capture = Capture.from_settings(settings, program)
+    capture = _capture(settings, program)
     invocations = Invocations(
         targets, mode, settings.request_timeout, in_flight, ErrorReports(run_dir), capture
     )
@@ -118,6 +119,16 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: RunDir, settings: Setti
     return 0
 
 
+def _capture(settings: Settings, program: str) -> Capture | None:
+    """What captures requests; None when nothing is captured."""
+    if settings.capture_dir is None or not settings.captures:
+        return None
+    from tfsd.capture_files import CaptureFiles
+    from tfsd.worker.capture import Capture
+
+    return Capture(CaptureFiles(settings.capture_dir, program, settings.capture_max_mb << 20))
+
+
 def _take_stdin() -> int:
     """Move file descriptor 0 to another one and leave /dev/null there, for user code and its children."""
     taken = os.dup(0)
@@ -132,7 +143,4 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--run-dir", type=lambda path: RunDir(Path(path)), help="run directory of the stack")
     parser.add_argument("--pool", help="the pool's name in the plan")
     parser.add_argument("--worker", help="this process's program name")
-    parser.add_argument("--check", action="store_true", help="only import --script and print its style")
-    parser.add_argument("--script", type=Path)
-    parser.add_argument("--python-path", action="append", default=[], help="may be given several times")
     return parser

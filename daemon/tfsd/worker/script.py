@@ -80,6 +80,14 @@ def choose(module: ModuleType, file_name: str) -> Script:
     return Script("handlers", tuple(getattr(module, name) for name in PAIR))
 
 
+def in_script(error: BaseException, path: object) -> Any:
+    """The exception with its traceback from the script on, without our own frames."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename != str(path):
+        trace = trace.tb_next
+    return type(error), error, trace
+
+
 def _import(path: Path) -> ModuleType:
     """Import under the file's own name, so that what it pickles and its helpers' imports of it work.
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -140,3 +141,12 @@ def test_control_stops_on_sigterm(stack: Path) -> None:
     client.signal(process, "TERM")
 
     eventually(lambda: client.processes()["control"].pid != process.pid)
+
+
+def test_a_start_imports_neither_what_renders_metrics_nor_what_loads_models() -> None:
+    """Half of all that control may need."""
+    code = (
+        "import sys, tfsd.control.__main__; "
+        "print(sorted({'jinja2', 'prometheus_client', 'psutil', 'tfsd.control.models.loading'} & sys.modules.keys()))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"

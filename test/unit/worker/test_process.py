@@ -177,7 +177,8 @@ def test_check_prints_the_style_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "lib" / "helper.py").write_text("print('from the helper')\nhandler = len")
     script = tmp_path / "inference.py"
     script.write_text(
-        "import os, threading, time\nos.system('echo from a child')\n"
+        "import os, sys, threading, time\nos.system('echo from a child')\n"
+        "print('worker imported:', 'tfsd.worker.main' in sys.modules)\n"
         "threading.Thread(target=time.sleep, args=(600,)).start()\n"
         "from helper import handler\n"
     )
@@ -186,6 +187,18 @@ def test_check_prints_the_style_and_nothing_else(tmp_path: Path) -> None:
     assert json.loads(checked.stdout) == {"style": "handler"}
     assert "from the helper" in checked.stderr
     assert "from a child" in checked.stderr
+    assert "worker imported: False" in checked.stderr
+
+
+def test_check_has_what_a_worker_has_before_user_code_in_place_of_it(tmp_path: Path) -> None:
+    """As in a worker, a `bottle` of user code's own comes too late, so that the script finds ours."""
+    (tmp_path / "bottle.py").write_text("raise ImportError('not this one')")
+    script = tmp_path / "inference.py"
+    script.write_text(
+        "from bottle import HTTPResponse\ndef handler(data, context): return HTTPResponse(data.read())\n"
+    )
+    checked = check("--script", script, "--python-path", tmp_path)
+    assert checked.returncode == 0, checked.stdout
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,9 @@ import dataclasses
 import logging
 from collections.abc import Callable, Mapping
 
-import psutil
-
 from tfsd.control.health.health import Health
 from tfsd.control.health.listening import listening, listens_at
-from tfsd.control.health.poller import cpu_seconds
+from tfsd.control.proc import cpu_seconds, is_busy
 from tfsd.control.supervisor_client import Process, SupervisorClient, SupervisorError
 from tfsd.plan import Model, ModelServer
 
@@ -112,14 +110,6 @@ class IdleServers:
                 server.program, process.pid, names, self._health.trouble(idle[0], server.program),
             )  # fmt: skip
             self._supervisor.signal(process, "KILL")
-
-
-def is_busy(pid: int) -> bool:
-    """Whether a process is on a CPU, or waits for one or for a disk: on a busy machine one that loads uses little."""
-    try:
-        return psutil.Process(pid).status() in (psutil.STATUS_RUNNING, psutil.STATUS_DISK_SLEEP)
-    except psutil.Error:
-        return False
 
 
 def _listens(server: ModelServer) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import http.client
 import logging
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +22,7 @@ from tfsd.control.health import heartbeat_ages
 from tfsd.control.health.health import Health
 from tfsd.control.health.model_status import NoStatusError, VersionStatus
 from tfsd.control.health.transitions import Transitions
+from tfsd.control.proc import cpu_seconds
 from tfsd.control.supervisor_client import Process, SupervisorClient, SupervisorError
 from tfsd.plan import ModelServer, Plan
 from tfsd.run_dir import RunDir
@@ -233,12 +233,3 @@ def _answers(socket: Path) -> bool:
     except (OSError, http.client.HTTPException):
         return False
     return True
-
-
-def cpu_seconds(pid: int) -> float:
-    """CPU time that a process has used, in user and system mode; 0 when there is no such process."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

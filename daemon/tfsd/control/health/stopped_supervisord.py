@@ -11,9 +11,10 @@ import logging
 import os
 import signal
 from collections.abc import Callable
-from pathlib import Path
 
 import gevent
+
+from tfsd.control.proc import state
 
 LOOK_SECONDS = 1.0
 STOPPED = "T"  # of proc(5); a process that a debugger holds is "t"
@@ -35,11 +36,3 @@ def go_on(pid: int) -> None:
     log.warning("A signal has stopped supervisord (pid %d); having it go on.", pid)
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGCONT)
-
-
-def state(pid: int) -> str:
-    """A process's state as proc(5) has it, a letter; empty when there is no such process."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
-    except OSError:
-        return ""

@@ -17,8 +17,6 @@ from tfsd.control.ends import End, end_of
 from tfsd.control.supervisor_client import Process, SupervisorClient, SupervisorError
 from tfsd.plan import Model, Plan
 from tfsd.run_dir import RunDir, replace
-from tfsd.stack.design import models_conf
-from tfsd.stack.multi_model import models_text
 
 PASSING = ("RESOURCE_EXHAUSTED", "UNAVAILABLE", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED")
 
@@ -102,6 +100,9 @@ class UnloadableVersions:
             reason = "; ".join(f"version {version}: {text}" for version, text in sorted(left_out.items()))
             changed = dataclasses.replace(model, versions=everything, left_out={}, unloadable=reason)
             log.error("Model %s is given up: none of its versions can be loaded.", model.name)
+        from tfsd.stack.design import models_conf  # rendering is rare
+        from tfsd.stack.multi_model import models_text
+
         replace(models_conf(self._run_dir, model.name), models_text([changed]))
         self._save(changed)
         return changed

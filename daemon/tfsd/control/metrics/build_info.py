@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import gevent
 from gevent import subprocess
-from prometheus_client.core import GaugeMetricFamily, Metric
 
 from tfsd import __version__
 from tfsd.stack.model_server_flags import is_embedded
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
 
 TENSORFLOW = ("tensorflow", "tensorflow-cpu", "tensorflow-cpu-aws")
 VERSION_SECONDS = 20
@@ -35,6 +38,8 @@ class BuildInfo:
 
     def metrics(self) -> Iterator[Metric]:
         """`tfsd_build_info`, always 1; what is not known is an empty label."""
+        from prometheus_client.core import GaugeMetricFamily
+
         info = GaugeMetricFamily(
             "tfsd_build_info", "Versions of what runs here.", labels=list(self._versions)
         )

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping
-from typing import Any
-
-from prometheus_client.core import CounterMetricFamily, Metric
+from typing import TYPE_CHECKING, Any
 
 from tfsd.capture_files import BACKLOG, DISK, FAILED, SIZE
 from tfsd.control.metrics.request_log import Position
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
 
 REASONS = (SIZE, BACKLOG, DISK, FAILED)
 
@@ -47,6 +48,8 @@ class CaptureTotals:
 
     def metrics(self) -> Iterator[Metric]:
         """The families for `/metrics`."""
+        from prometheus_client.core import CounterMetricFamily
+
         yield CounterMetricFamily(
             "tfsd_capture_written",
             "Sampled requests that were written to the capture directory.",

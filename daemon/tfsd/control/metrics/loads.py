@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from typing import TYPE_CHECKING
 
 from tfsd.control.health.model_status import AVAILABLE, VersionStatus
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
 
 SUCCESS, FAILURE = "success", "failure"
 
@@ -61,6 +63,8 @@ class Loads:
 
     def metrics(self) -> Iterator[Metric]:
         """What /metrics shows of it."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
         seconds = GaugeMetricFamily(
             "tfsd_model_load_seconds",
             "How long the last load of a model's version took, within a second.",

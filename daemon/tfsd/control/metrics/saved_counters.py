@@ -11,14 +11,13 @@ import logging
 import time
 from typing import Any
 
-import psutil
-
 from tfsd.control.health.restarts import Restarts
 from tfsd.control.health.status_polls import StatusPolls
 from tfsd.control.metrics.capture_totals import CaptureTotals
 from tfsd.control.metrics.loads import Loads
 from tfsd.control.metrics.request_counts import RequestCounts
 from tfsd.control.metrics.request_log import Position
+from tfsd.control.proc import began
 from tfsd.run_dir import RunDir, replace
 
 log = logging.getLogger(__name__)
@@ -49,10 +48,8 @@ class Memory:
 
     def _started(self, program: str) -> float | None:
         """When the program's present process was started."""
-        try:
-            return psutil.Process(self.restarts.pids[program]).create_time()
-        except (KeyError, psutil.Error):
-            return None
+        pid = self.restarts.pids.get(program)
+        return began(pid) if pid else None
 
     def forget(self, model: str) -> None:
         """Drop all that was counted for a model that is gone."""

@@ -6,7 +6,7 @@ Owns their greenlets.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from bottle import Bottle
@@ -14,15 +14,16 @@ from bottle import Bottle
 from tfsd.control.health.health import Health
 from tfsd.control.health.transitions import Transitions
 from tfsd.control.metrics.saved_counters import Memory
-from tfsd.control.metrics.scrape import model_server_metrics
-from tfsd.control.page import openapi, routes
+from tfsd.control.page import routes
 from tfsd.control.page.recent import STEP_SECONDS, BatchTotals, RecentRequests
 from tfsd.control.page.recent_errors import RecentErrors, listen
 from tfsd.control.page.signatures import Signatures
-from tfsd.control.page.status import Status
 from tfsd.control.supervisor_client import Process
 from tfsd.run_dir import RunDir
 from tfsd.settings import Settings
+
+if TYPE_CHECKING:
+    from tfsd.control.page.status import Status
 
 BATCHING = "tensorflow_serving_batching_session_"
 ROWS, WAITS = BATCHING + "processed_batch_size", BATCHING + "queuing_latency"
@@ -47,22 +48,13 @@ class Page:
         self._run_dir = run_dir
         self._health = health
         self._memory = memory
+        self._transitions = transitions
+        self._processes = processes
+        self._in_flight = in_flight
+        self._environ = environ
         self.errors = RecentErrors()
         self._signatures = Signatures()
         self._recent = RecentRequests(memory.requests, self._batch_totals)
-        self._status = Status(
-            settings,
-            run_dir,
-            health,
-            transitions,
-            memory,
-            self._recent,
-            self.errors,
-            self._signatures,
-            processes,
-            in_flight,
-            environ,
-        )
 
     def start(self, on_crash: Callable[[gevent.Greenlet], None]) -> None:
         """Keep up to date from now on. Raises OSError."""
@@ -74,14 +66,33 @@ class Page:
         """Add the page, if it is wanted, and the description to control's application."""
         routes.add_description(app, self._description)
         if self._settings.status_page:
-            routes.add_page(app, self._status.document)
+            routes.add_page(app, self._status().document)
 
     def _tick(self) -> None:
         while True:
             gevent.sleep(STEP_SECONDS)
             self._recent.tick()
 
+    def _status(self) -> Status:
+        from tfsd.control.page.status import Status
+
+        return Status(
+            self._settings,
+            self._run_dir,
+            self._health,
+            self._transitions,
+            self._memory,
+            self._recent,
+            self.errors,
+            self._signatures,
+            self._processes,
+            self._in_flight,
+            self._environ,
+        )
+
     def _description(self) -> dict[str, Any]:
+        from tfsd.control.page import openapi
+
         plan = self._health.plan
         models = list(plan.models.values()) if plan else []
         self._signatures.forget_all_but({model.name for model in models})
@@ -93,6 +104,8 @@ class Page:
         """What the model servers' batching has done, by model; nothing without batching."""
         if not (self._settings.enable_batching and self._settings.status_page):
             return {}
+        from tfsd.control.metrics.scrape import model_server_metrics
+
         totals: dict[str, dict[str, float]] = {}
         for family in model_server_metrics(self._health.plan, self._memory.polls):
             if family.name in (ROWS, WAITS):

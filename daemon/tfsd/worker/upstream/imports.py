@@ -5,7 +5,6 @@ User code imports what it likes whenever it likes, and what it never imports cos
 
 from __future__ import annotations
 
-import importlib.abc
 import importlib.machinery
 import sys
 from collections.abc import Callable, Sequence
@@ -21,8 +20,8 @@ def when_imported(name: str, prepare: Callable[[], None]) -> None:
         sys.meta_path.insert(0, _Finder(name, prepare))
 
 
-class _Finder(importlib.abc.MetaPathFinder):
-    """Finds the module where it is, with a loader that prepares it."""
+class _Finder:
+    """Finds the module where it is, with a loader that prepares it. Not of importlib.abc, which imports much."""
 
     def __init__(self, name: str, prepare: Callable[[], None]) -> None:
         self._name, self._prepare = name, prepare
@@ -34,11 +33,11 @@ class _Finder(importlib.abc.MetaPathFinder):
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader, self._prepare)
+            spec.loader = _Loader(spec.loader, self._prepare)  # type: ignore[assignment]
         return spec
 
 
-class _Loader(importlib.abc.Loader):
+class _Loader:
     def __init__(self, real: Any, prepare: Callable[[], None]) -> None:
         self._real, self._prepare = real, prepare
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
 from collections.abc import Iterator
 from typing import cast
 
 import pytest
 
-from support.control import eventually
 from tfsd.control.health import idle_servers
 from tfsd.control.health.health import Health
 from tfsd.control.health.heartbeat_ages import Heartbeats
-from tfsd.control.health.idle_servers import IdleServers, is_busy
+from tfsd.control.health.idle_servers import IdleServers
 from tfsd.control.health.model_status import VersionStatus
 from tfsd.control.supervisor_client import Process, SupervisorClient
 from tfsd.plan import Model, ModelServer, Plan
@@ -133,13 +130,6 @@ def test_one_that_is_starved_of_cpu_is_loading(monkeypatch: pytest.MonkeyPatch) 
     assert endpoint.supervisor.done == []
     endpoint.pass_seconds(int(PATIENCE) + 1)
     assert endpoint.supervisor.done == [("models-0", "KILL")]
-
-
-def test_who_waits_for_nothing_but_a_cpu_is_busy() -> None:
-    assert is_busy(os.getpid())
-    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as waiting:
-        eventually(lambda: not is_busy(waiting.pid))
-    assert not is_busy(waiting.pid)
 
 
 def test_a_model_that_is_missing_beside_others_is_put_back(endpoint: Endpoint) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 from support.control import eventually
-from tfsd.control.health.stopped_supervisord import go_on, state
+from tfsd.control.health.stopped_supervisord import go_on
+from tfsd.control.proc import state
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -30,20 +31,36 @@ def made_ready(run_dir: RunDir, script: str, requirements: str | None = None) ->
     code = run_dir.path.parent / "code"
     code.mkdir()
     (code / "inference.py").write_text(script)
-    if requirements is not None:
-        (code / "requirements.txt").write_text(requirements)
     found = UserCode(code, code / "inference.py")
+    if requirements is not None:
+        found = dataclasses.replace(found, requirements=code / "requirements.txt")
+        (code / "requirements.txt").write_text(requirements)
     return prepare(found, run_dir.environment("worker-m"), run_dir, lambda group: None).python
+
+
+def lay_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Have a pip of ours found before the real one."""
+    (tmp_path / "modules/pip").mkdir(parents=True)
+    (tmp_path / "modules/pip/__init__.py").touch()
+    (tmp_path / "modules/pip/__main__.py").write_text(text)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'modules'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
 
 
 def test_code_is_made_ready(run_dir: RunDir) -> None:
     assert Path(made_ready(run_dir, HANDLER)).exists()
 
 
-@pytest.mark.parametrize("whom", ["os.getpid()", "os.getppid()"], ids=["the check", "the helper"])
-def test_a_process_that_the_kernel_kills_is_a_lack_of_memory(run_dir: RunDir, whom: str) -> None:
+def test_a_check_that_the_kernel_kills_is_a_lack_of_memory(run_dir: RunDir) -> None:
     with pytest.raises(NoRoomForCode, match="memory runs out"):
-        made_ready(run_dir, KILLED.format(whom=whom))
+        made_ready(run_dir, KILLED.format(whom="os.getpid()"))
+
+
+def test_a_helper_that_the_kernel_kills_is_a_lack_of_memory(
+    run_dir: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay_pip(tmp_path, monkeypatch, KILLED.format(whom="os.getppid()"))
+    with pytest.raises(NoRoomForCode, match="memory runs out"):
+        made_ready(run_dir, HANDLER, "whatever\n")
 
 
 def test_a_script_that_fails_is_none(run_dir: RunDir) -> None:
@@ -55,9 +72,6 @@ def test_a_script_that_fails_is_none(run_dir: RunDir) -> None:
 def test_a_pip_without_room_on_its_disk_is_a_lack_of_disk(
     run_dir: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "modules/pip").mkdir(parents=True)
-    (tmp_path / "modules/pip/__init__.py").touch()
-    (tmp_path / "modules/pip/__main__.py").write_text(FULL_PIP)
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'modules'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    lay_pip(tmp_path, monkeypatch, FULL_PIP)
     with pytest.raises(NoRoomForCode, match="The disk is full"):
         made_ready(run_dir, HANDLER, "whatever\n")
