@@ -74,12 +74,11 @@ def multi_model_stack(directory: Path, scripts: Mapping[str, Path | None]) -> It
 
 def pids(running: RunningStack) -> list[int]:
     """nginx and the workers, whose CPU time a request takes in front of the model server."""
-    found = []
-    for line in running.ctl("status").splitlines():
-        words = line.split()
-        if words[0] == "nginx" or words[0].startswith("worker-"):
-            found.append(int(words[words.index("pid") + 1].rstrip(",")))
-    return found
+    return [
+        program["pid"]
+        for name, program in running.programs().items()
+        if name == "nginx" or name.startswith("worker-")
+    ]
 
 
 @contextlib.contextmanager
