@@ -16,7 +16,8 @@ from typing import NamedTuple
 from tfsd.model_server.rest.http_uri import split_target
 from tfsd.model_server.rest.remembered import MAX_LENGTH, remembered
 
-#: The most that a request line and its headers may take with the empty line after them, in bytes.
+#: The most that a request line and its headers may take with the empty line after them, in bytes; a line of a body in
+#: chunks may take as much.
 MAX_HEAD = 1 << 20
 _METHODS = frozenset(("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"))
 _BODY_METHODS = frozenset(("POST", "PUT", "PATCH"))
@@ -146,6 +147,10 @@ class RequestReader:
     _body: bytes | bytearray | None = None
     _missing: int = 0
     _chunked: bool = False
+    #: Of the pending bytes, so many have no end of a head that begins in them.
+    _searched: int = 0
+    #: Whether what comes next is the trailers of a body in chunks.
+    _trailers: bool = False
     #: The last short head, the size of the request that it began, and that one's attributes.
     _last: tuple[bytes, int, Attributes] = (b"", -1, ("", "", "", 0, {}, False))
 
@@ -189,15 +194,17 @@ class RequestReader:
         pending = self._pending
         while pending.startswith(b"\r\n"):  # some clients end a body with a line break that is not counted
             del pending[:2]
-        end = pending.find(b"\r\n\r\n")
-        after = end + 4
-        if end < 0 or pending.find(b"\n\n", 0, end) >= 0:
-            match = _HEAD_END.search(pending)
+        end = pending.find(b"\n\r\n", self._searched)
+        after = end + 3
+        if end < 0 or pending.find(b"\n\n", self._searched, end) >= 0:
+            match = _HEAD_END.search(pending, self._searched)
             if match is None:
                 if len(pending) > MAX_HEAD:
                     raise BadRequest(400)
+                self._searched = max(0, len(pending) - 3)
                 return False
             end, after = match.span()
+        self._searched = 0
         if after > MAX_HEAD:
             raise BadRequest(400)
         attributes, framing = parse_head(pending[:end].decode("latin-1"))
@@ -221,7 +228,15 @@ class RequestReader:
             while True:
                 end = self._pending.find(b"\n", at)
                 if end < 0:
+                    if len(self._pending) - at > MAX_HEAD:
+                        raise BadRequest(400)
                     return False
+                if self._trailers:
+                    self._trailers = self._chunked = bool(self._pending[at:end].strip())
+                    at = end + 1
+                    if not self._chunked:
+                        return True
+                    continue
                 if end <= at + 1 and not self._pending[at:end].strip():
                     at = end + 1  # the line break after a chunk's data
                     continue
@@ -230,14 +245,9 @@ class RequestReader:
                     raise BadRequest(400)
                 size = int(size_line[1], 16)
                 if size == 0:
-                    trailers = self._pending.find(b"\n", end + 1)
-                    while trailers >= 0 and self._pending[end + 1 : trailers].strip():
-                        end, trailers = trailers, self._pending.find(b"\n", trailers + 1)
-                    if trailers < 0:
-                        return False
-                    at = trailers + 1
-                    self._chunked = False
-                    return True
+                    self._trailers = True
+                    at = end + 1
+                    continue
                 if len(self._pending) < end + 1 + size:
                     return False
                 self._body += memoryview(self._pending)[end + 1 : end + 1 + size]

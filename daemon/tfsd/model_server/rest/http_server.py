@@ -165,7 +165,7 @@ class HttpServer:
     def _advance(self, connection: _Connection) -> None:
         """Go on with a connection as far as it goes without waiting, then hand it back to epoll."""
         try:
-            if connection.unsent and not self._flush(connection):
+            if connection.unsent and not (self._flush(connection) and self._answer_all(connection)):
                 return
             size = FIRST_READ
             while True:
@@ -242,6 +242,7 @@ class HttpServer:
         return self._flush(connection)
 
     def _flush(self, connection: _Connection) -> bool:
+        """Send the rest of an answer; False as `_send`."""
         try:
             while connection.unsent:
                 connection.unsent = connection.unsent[connection.sock.send(connection.unsent) :]
@@ -251,7 +252,7 @@ class HttpServer:
         if connection.closing:
             self._close(connection)
             return False
-        return self._answer_all(connection)
+        return True
 
     def _close(self, connection: _Connection) -> None:
         """Close a connection so that an answer just sent arrives even if the client is still sending."""

@@ -27,9 +27,9 @@ _PIECES = 64  # DATA frames in one system call
 
 
 class Call:
-    """One unary call. Its fields belong to the reading thread until it is complete."""
+    """One unary call. Its fields belong to the reading thread until it is complete: then the client has sent all."""
 
-    __slots__ = ("arrived", "body", "cancelled", "connection", "head", "stream", "window")
+    __slots__ = ("arrived", "body", "cancelled", "complete", "connection", "head", "stream", "window")
 
     def __init__(self, connection: Connection, stream: int, head: CallHead, window: int) -> None:
         self.connection = connection
@@ -38,7 +38,7 @@ class Call:
         self.window = window
         self.body: list[bytes] = []
         self.arrived = time.monotonic()
-        self.cancelled = False
+        self.cancelled = self.complete = False
 
     def is_active(self) -> bool:
         """Whether the client still waits."""
@@ -169,7 +169,10 @@ class Connection:
                 raise BadConnection(http2.PROTOCOL_ERROR)
             self.last_stream = stream
             call = self.calls[stream] = Call(self, stream, head, self._stream_window)
+        elif call.complete:
+            raise BadConnection(http2.STREAM_CLOSED)
         if flags & http2.END_STREAM:
+            call.complete = True
             complete.append(call)
 
     def _data(self, flags: int, stream: int, payload: bytes, complete: list[Call]) -> None:
@@ -182,8 +185,11 @@ class Connection:
             if stream > self.last_stream:
                 raise BadConnection(http2.PROTOCOL_ERROR)
             return  # of a call that was refused or given up
+        if call.complete:
+            raise BadConnection(http2.STREAM_CLOSED)
         call.body.append(_unpadded(payload) if flags & http2.PADDED else payload)
         if flags & http2.END_STREAM:
+            call.complete = True
             complete.append(call)
 
     def _settings(self, flags: int, payload: bytes) -> None:

@@ -197,6 +197,8 @@ class Http2Server:
 
     def _answer(self, call: Call) -> None:
         connection = call.connection
+        if call.cancelled:
+            return
         if call.is_late():
             connection.fail(call, _late())
             return

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tfsd.model_server.rest import http_message
 from tfsd.model_server.rest.http_message import (
     MAX_HEAD,
     BadRequest,
@@ -59,6 +63,15 @@ def test_a_head_that_comes_again_is_another_request() -> None:
     assert [bytes(request.body) for request in requests] == bodies
     assert [request.method for request in requests] == ["POST"] * 6 + ["GET"] * 2 + ["POST"]
     assert len(set(map(id, requests))) == len(requests)
+
+
+@pytest.mark.parametrize("ends", ["\n\n", "\n\r\n", "\r\n\n", "\r\n\r\n"])
+def test_the_first_empty_line_ends_a_head(ends: str) -> None:
+    requests = read_all(
+        f"POST / HTTP/1.1\nContent-Length: 9{ends}a\r\n\r\n\n\nbcGET /y HTTP/1.1\r\n\r\n".encode()
+    )
+
+    assert [bytes(request.body) for request in requests] == [b"a\r\n\r\n\n\nbc", b""]
 
 
 @given(st.binary(max_size=200))
@@ -177,3 +190,52 @@ def test_a_head_has_a_limit_in_one_piece_and_in_two() -> None:
     for pieces in ((start + value + b"a" + end,), (start + value + b"a", end), (start + value + b"aaaaa",)):
         with pytest.raises(BadRequest):
             read_all(*pieces)
+
+
+class _Looks:
+    """A pattern that notes how many bytes it is asked to look at."""
+
+    def __init__(self, pattern: re.Pattern[bytes]) -> None:
+        self._pattern = pattern
+        self.bytes = 0
+
+    def search(self, text: bytearray, start: int = 0) -> Any:
+        self.bytes += len(text) - start
+        return self._pattern.search(text, start)
+
+
+def test_a_head_in_many_pieces_is_looked_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = _Looks(http_message._HEAD_END)
+    monkeypatch.setattr(http_message, "_HEAD_END", looks)
+    lines = "".join(f"X-{number}: \r\n" for number in range(1000))
+    head = f"GET / HTTP/1.1\r\n{lines}\r\n".encode()
+    (request,) = read_all(*(head[at : at + 1] for at in range(len(head))))
+    assert len(request.headers) == 1000
+    assert looks.bytes < 5 * len(head)
+
+
+@pytest.mark.parametrize("line", [b"", b"1;", b"3\r\nabc\r\n", b"0\r\n", b"0\r\nX: y\r\n"])
+def test_a_line_of_chunks_has_a_limit(line: bytes) -> None:
+    head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    reader = RequestReader()
+    reader.feed(head + line)
+    assert reader.next() is None
+    half = b"0" * (MAX_HEAD // 2)
+    reader.feed(half)
+    assert reader.next() is None
+    reader.feed(half + b"00000")
+    with pytest.raises(BadRequest):
+        reader.next()
+
+
+def test_trailers_are_not_kept() -> None:
+    reader = RequestReader()
+    reader.feed(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n")
+    sizes = []
+    for _ in range(100):
+        reader.feed(b"X: y\r\nZ")
+        assert reader.next() is None
+        sizes.append(len(reader._pending))
+    assert set(sizes) == {1}
+    reader.feed(b"\r\n\r\n" + GET)
+    assert [bytes(request.body) for request in iter(reader.next, None)] == [b"abc", b""]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from hpack import Decoder, Encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tfsd.model_server.lead import leave
 from tfsd.model_server.rpc import http2
 from tfsd.model_server.rpc.http2 import BadConnection, HeaderReader, frame
 from tfsd.model_server.rpc.http2_connection import Connection
 from tfsd.model_server.rpc.http2_server import Http2Server
+from tfsd.model_server.rpc.method import IsActive
 
 SETTINGS = frame(http2.SETTINGS, 0, 0)
 CALL = [
@@ -224,6 +227,11 @@ def test_bodies_that_are_not_one_message(client: Client, body: bytes) -> None:
             http2.ENHANCE_YOUR_CALM,
         ),
         (frame(http2.DATA, 0, 1, b"x"), http2.PROTOCOL_ERROR),
+        (
+            frame(http2.HEADERS, END | http2.END_STREAM, 1, b"\x88") + frame(http2.DATA, 0, 1, b"x"),
+            http2.STREAM_CLOSED,
+        ),
+        (frame(http2.HEADERS, END | http2.END_STREAM, 1, b"\x88") * 2, http2.STREAM_CLOSED),
         (frame(http2.PING, 0, 0, b"short"), http2.FRAME_SIZE_ERROR),
         (frame(http2.SETTINGS, 0, 0, b"short"), http2.FRAME_SIZE_ERROR),
         (frame(http2.WINDOW_UPDATE, 0, 0, bytes(4)), http2.PROTOCOL_ERROR),
@@ -240,6 +248,34 @@ def test_what_breaks_the_rules_ends_the_connection_with_a_reason(
     assert int.from_bytes(client.await_kind(http2.GOAWAY)[3][4:8], "big") == code
     with pytest.raises((EOFError, ConnectionError)):
         client.await_kind(http2.DATA)
+
+
+def test_a_call_that_is_cancelled_while_it_waits_is_never_run(tmp_path: Path) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    ran = []
+
+    def method(request: bytes, is_active: IsActive) -> bytes:
+        ran.append(request)
+        leave()
+        begun.set()
+        assert go_on.wait(30)
+        return request
+
+    server = Http2Server({"/t.T/Echo": method}, [f"unix:{tmp_path}/socket"], 1)
+    server.start()
+    client = Client(f"{tmp_path}/socket")
+    client.greet()
+    client.send(frame(http2.HEADERS, END, 1, client.headers(CALL[:-1])), data(1, b"first"))
+    assert begun.wait(30)
+    for stream, text in ((3, b"second"), (5, b"third")):
+        client.send(frame(http2.HEADERS, END, stream, client.headers(CALL[:-1])), data(stream, text))
+    client.send(frame(http2.RST_STREAM, 0, 3, bytes(4)), frame(http2.PING, 0, 0, bytes(8)))
+    client.await_kind(http2.PING)
+    go_on.set()
+    assert client.answer(5)[1] == b"third"
+    assert ran == [b"first", b"third"]
+    client.sock.close()
+    server.stop(1)()
 
 
 def test_another_protocol_is_turned_away(client: Client) -> None:
