@@ -18,6 +18,7 @@ from tfsd.model_server.codec.decode import FindInputs, Inputs
 from tfsd.model_server.codec.encode import encode_classifications, encode_predictions, encode_regressions
 from tfsd.model_server.codec.long_arrays import LONG_BYTES, LongBody, is_read
 from tfsd.model_server.codec.parse import JsonValue, parse
+from tfsd.model_server.codec.structure import count
 from tfsd.model_server.codec.text import error_body
 from tfsd.model_server.errors import ServingError
 
@@ -32,6 +33,9 @@ __all__ = [
     "error_body",
 ]
 
+#: Bodies of more bytes are parsed in blocks even if there are few marks in them: one in so many bytes.
+PLAIN_BYTES, FEW_BYTES = 1 << 20, 64
+_MARKS = (b"[", b"{", b'"')
 Decoded = TypeVar("Decoded")
 _resting = threading.Lock()
 
@@ -61,7 +65,7 @@ def decode_predict(
 
 
 def _decoded(body: bytes, decode_value: Callable[[JsonValue], Decoded]) -> Decoded:
-    long = LongBody.find(body) if len(body) > LONG_BYTES else None
+    long = LongBody.find(body) if len(body) > LONG_BYTES and not _is_plain(body) else None
     if long is None:
         return decode_value(parse(body))
     refused: ServingError | None = None
@@ -79,6 +83,13 @@ def _decoded(body: bytes, decode_value: Callable[[JsonValue], Decoded]) -> Decod
     if refused is not None:
         raise refused
     return decoded
+
+
+def _is_plain(body: bytes) -> bool:
+    """Whether a body is not too long to be parsed at once, which is cheaper where next to all of it is numbers."""
+    if len(body) > PLAIN_BYTES or b"N" in body or b"I" in body:
+        return False
+    return sum(count(body, mark) for mark in _MARKS) * FEW_BYTES < len(body)
 
 
 @contextlib.contextmanager

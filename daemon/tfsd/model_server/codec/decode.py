@@ -12,7 +12,7 @@ from typing import NoReturn, cast
 
 import numpy as np
 
-from tfsd.model_server.codec.long_arrays import Block, LongArray
+from tfsd.model_server.codec.long_arrays import Block, LongArray, first_of
 from tfsd.model_server.codec.octets import encode
 from tfsd.model_server.codec.parse import (
     OBJECTS,
@@ -121,7 +121,7 @@ def _decode_tensor(value: JsonValue, dtype: int, name: str) -> np.ndarray:
 
 
 def _decode_rows(rows: list[JsonValue] | LongArray, inputs: Inputs) -> dict[str, np.ndarray]:
-    first = next(iter(rows))
+    first = first_of(rows)
     if len(inputs) > 1:
         if not is_object(first):
             raise invalid(

@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-import numpy as np
-
 from tfsd.model_server.codec import regular
 from tfsd.model_server.codec.parse import MAX_DEPTH, JsonValue, blank_mark, check, parse_part, repeated_name
 from tfsd.model_server.codec.regular import Shape
 from tfsd.model_server.codec.structure import WHITE_SPACE, Separators, separators
 from tfsd.model_server.errors import invalid
 
-#: Bodies of fewer bytes are parsed at once, and so are values of fewer in a longer one.
+#: Bodies of fewer bytes are parsed at once, and so are values of fewer in a longer one (see `codec` for more of those).
 LONG_BYTES = 64 << 10
 #: Bytes of elements that are parsed together.
 BLOCK_BYTES = 32 << 10
@@ -56,35 +54,31 @@ class _Span(NamedTuple):
     def is_long(self) -> bool:
         return self.end - self.start > LONG_BYTES
 
-    def size(self) -> int:
-        """How many elements there are between the commas."""
-        return int(np.count_nonzero(self.separators.levels[self.start : self.end] == self.level)) + 1
-
     def blocks(self) -> Iterator[tuple[int, _Span]]:
         """The elements, in blocks: how many, and where; one that is long by itself."""
         start = at = self.start
+        size = 0
         while at < self.end:
-            after = min(at + BLOCK_BYTES, self.end)
-            commas = at + np.flatnonzero(self.separators.levels[at:after] == self.level)
-            at, size = after, len(commas)
-            if not size:
-                continue
-            first, last = int(commas[0]), int(commas[-1])
-            if first - start > LONG_BYTES:
+            after = min(at - at % BLOCK_BYTES + BLOCK_BYTES, self.end)
+            size, first, last = self.separators.commas(at, after, self.level)
+            at = after
+            if size and first - start > LONG_BYTES:
                 yield 1, self.part(start, first)
                 start, size = first + 1, size - 1
+            if at == self.end and self.end - start <= LONG_BYTES:
+                break  # the last element makes no block of its own
             if size:
                 yield size, self.part(start, last)
-            start = last + 1
-        yield 1, self.part(start, self.end)
+                start, size = last + 1, 0
+        yield size + 1, self.part(start, self.end)
 
 
 class LongArray:
     """An array of a body, in place of a list."""
 
     def __init__(self, span: _Span) -> None:
-        self._span = span
-        self._size = span.size()
+        self._blocks = [Block(size, part) for size, part in span.blocks()]
+        self._size = sum(map(len, self._blocks))
         #: Whether its blocks were all asked for; else nobody has seen whether it is right.
         self.is_read = False
 
@@ -95,11 +89,19 @@ class LongArray:
         for block in self.blocks():
             yield from block.values()
 
+    def first(self) -> JsonValue:
+        """The first element. Raises ServingError: it is no JSON."""
+        return self._blocks[0].first()
+
     def blocks(self) -> Iterator[Block]:
         """The elements, in blocks."""
-        for size, span in self._span.blocks():
-            yield Block(size, span)
+        yield from self._blocks
         self.is_read = True
+
+
+def first_of(array: list[JsonValue] | LongArray) -> JsonValue:
+    """The first element of an array that has one. Raises ServingError: it is no JSON."""
+    return array[0] if isinstance(array, list) else array.first()
 
 
 class Block:
@@ -116,6 +118,14 @@ class Block:
     def values(self) -> list[JsonValue]:
         """The elements. Raises ServingError: they are no JSON."""
         return [_value(self._span)] if self._is_long else _elements(self._span, self._size)
+
+    def first(self) -> JsonValue:
+        """The first element. Raises ServingError: it is no JSON."""
+        span = self._span
+        if self._size > 1:
+            _, comma, _ = span.separators.commas(span.start, span.end, span.level)
+            span = span.part(span.start, comma)
+        return _value(span)
 
     def plain_scalars(self, shape: Shape) -> list[JsonValue] | None:
         """As `regular.plain_scalars`."""

@@ -14,7 +14,7 @@ from itertools import accumulate, chain
 import numpy as np
 
 from tfsd.model_server.codec.parse import JsonValue, parse_part
-from tfsd.model_server.codec.structure import WHITE_SPACE
+from tfsd.model_server.codec.structure import WHITE_SPACE, has_white_space, marks
 from tfsd.model_server.errors import ServingError
 
 Shape = tuple[int, ...]
@@ -27,7 +27,6 @@ _MARKS = _OPENING + b"]},"
 _SKELETON = bytes(byte if byte in _MARKS else ord("0") for byte in range(256))
 #: What is open before a value and closed behind it, as one kind of bracket each.
 _BRACKETS = bytes.maketrans(_OPENING + b"}", b"[" * len(_OPENING) + b"]")
-_IS_BRACKET = bytes(byte in b"[]" for byte in range(256))
 _BLANK_MARKS = bytes.maketrans(_OPENING + b"]}", b" " * len(_OPENING + b"]}"))
 
 
@@ -39,12 +38,20 @@ def plain_scalars(text: bytes, blanked: bytes, size: int, shape: Shape) -> list[
         blanked: as `structure.blank_strings` gives it.
     Returns: None if the rows are not all of that shape, have objects, or are no JSON.
     """
-    if not shape or not _is_regular(blanked, size, _unit(shape, len(text))):
+    if not shape:
         return None
-    if blanked == text:
-        return _flat(text.translate(_BLANK_MARKS), size * math.prod(shape))
+    dense = blanked.translate(None, WHITE_SPACE) if has_white_space(blanked) else blanked
+    places, kinds = marks(dense)
+    if not _is_repeated(kinds.tobytes(), size, _unit(shape, len(text))):
+        return None
+    # nothing stands behind a closing bracket or before an opening one
+    outside = (kinds[:-1] == ord("]")) | (kinds[1:] == ord("["))
+    if places[0] or places[-1] != len(dense) - 1 or (np.diff(places)[outside] != 1).any():
+        return None
     octets = np.frombuffer(text, np.uint8).copy()
-    octets[np.frombuffer(blanked.translate(_IS_BRACKET), bool)] = ord(" ")
+    if dense is not blanked:
+        places, kinds = marks(blanked)
+    octets[places[kinds != ord(",")]] = ord(" ")
     return _flat(octets.tobytes(), size * math.prod(shape))
 
 
@@ -85,11 +92,17 @@ def _unit(shape: Shape, longest: int) -> bytes:
 def _is_regular(text: bytes, size: int, unit: bytes) -> bool:
     """Whether the marks of a text are so many times the unit's, and values have their place between them."""
     skeleton = text.translate(_SKELETON, WHITE_SPACE)
-    marks = skeleton.translate(None, b"0")
-    if len(marks) + 1 != size * (len(unit) + 1) or marks != b",".join([unit] * size):
+    if not _is_repeated(skeleton.translate(None, b"0"), size, unit):
         return False
-    brackets = skeleton.translate(_BRACKETS)
-    return b"]0" not in brackets and b"0[" not in brackets
+    octets = np.frombuffer(skeleton.translate(_BRACKETS), np.uint8)
+    left, right = octets[:-1], octets[1:]
+    stray = (left == ord("]")) & (right == ord("0")) | (left == ord("0")) & (right == ord("["))
+    return not stray.any()
+
+
+def _is_repeated(marks: bytes, size: int, unit: bytes) -> bool:
+    """Whether marks are so many times the unit's, with commas between them."""
+    return len(marks) + 1 == size * (len(unit) + 1) and marks == b",".join([unit] * size)
 
 
 def _flat(text: bytes, size: int) -> list[JsonValue] | None:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tfsd.model_server.codec.dtypes import BOOL, FLOATS, INTEGERS, STRING, dtype_name, numpy_dtype
-from tfsd.model_server.codec.long_arrays import Block, LongArray
+from tfsd.model_server.codec.long_arrays import Block, LongArray, first_of
 from tfsd.model_server.codec.octets import encode, encode_all
 from tfsd.model_server.codec.parse import JsonObject, JsonValue, is_object, members_of
 from tfsd.model_server.codec.text import quoted_value
@@ -116,7 +116,7 @@ def dense_shape(value: JsonValue) -> tuple[int, ...]:
         shape.append(len(value))
         if not value:
             break
-        value = next(iter(value))
+        value = first_of(value)
     return tuple(shape)
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfsd.model_server.codec import codec, decode, examples, long_arrays
+from tfsd.model_server.codec import codec, decode, examples, long_arrays, structure
 from tfsd.model_server.codec.long_arrays import LONG_BYTES, LongArray, LongBody
 from tfsd.model_server.codec.parse import MAX_DEPTH, parse
 from tfsd.model_server.errors import ServingError
@@ -86,8 +86,12 @@ def read_in_blocks(read: Callable[[], Any], sizes: tuple[int, int]) -> Any:
     """The outcome of reading bodies of so few bytes as if they were long."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(codec, "LONG_BYTES", sizes[0])
+        patch.setattr(codec, "PLAIN_BYTES", 0)
         patch.setattr(long_arrays, "LONG_BYTES", sizes[0])
         patch.setattr(long_arrays, "BLOCK_BYTES", sizes[1])
+        patch.setattr(structure, "WINDOW", sizes[1] // 2 + 1)
+        patch.setattr(structure, "BLOCK", sizes[1] + 3)
+        patch.setattr(structure, "_FEW_QUOTES", sizes[1] // 4)
         return outcome(read)
 
 
@@ -138,7 +142,9 @@ def test_a_long_one_in_another_is_read_in_blocks_too() -> None:
         '{"inputs": {"x": 1, "y": LONG}}',
     ],
 )
-def test_a_long_one_that_nobody_wants_is_looked_at_too(body: str) -> None:
+def test_a_long_one_that_nobody_wants_is_looked_at_too(body: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "PLAIN_BYTES", 0)
+
     def read(last: str) -> Any:
         text = body.replace("LONG", "[" + "1," * LONG_BYTES + last + "]")
         return outcome(lambda: codec.decode_predict(text.encode(), lambda _: {"x": FLOAT}))
@@ -159,12 +165,37 @@ def test_what_is_too_deep_is_so_in_long_bodies_as_well(depth: int) -> None:
 
 
 @pytest.mark.parametrize("opening", ["[", '{"":'])
-def test_as_deep_as_may_be_around_a_long_one(opening: str) -> None:
+def test_as_deep_as_may_be_around_a_long_one(opening: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "PLAIN_BYTES", 0)
     depth = MAX_DEPTH - 2
     closing = {"[": "]"}.get(opening, "}")
     body = f'{{"instances":{opening * depth}[{"1," * LONG_BYTES}1]{closing * depth}}}'.encode()
     with pytest.raises(ServingError, match=r"tensor parsing error: x|Expecting 'instances' to be an list"):
         codec.decode_predict(body, lambda _: {"x": FLOAT})
+
+
+@pytest.mark.parametrize(
+    ("body", "at_once"),
+    [
+        ('{"instances": [%s1]}' % ("1.5," * LONG_BYTES), True),
+        ('{"instances": [%s1, NaN]}' % ("1.5," * LONG_BYTES), False),
+        ('{"instances": [%s[1.5]]}' % ("[1.5]," * LONG_BYTES), False),
+        ('{"instances": [%s1]}' % ("1.5," * codec.PLAIN_BYTES), False),
+    ],
+    ids=["numbers", "NaN", "lists", "too many"],
+)
+def test_what_is_next_to_all_numbers_is_parsed_at_once(
+    body: str, at_once: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+
+    def find(text: bytes) -> LongBody | None:
+        found.append(text)
+        return None
+
+    monkeypatch.setattr(LongBody, "find", find)
+    codec.decode_predict(body.encode(), lambda _: {"x": FLOAT})
+    assert (not found) is at_once
 
 
 def test_names_are_not_repeated_in_long_bodies() -> None:
@@ -174,7 +205,10 @@ def test_names_are_not_repeated_in_long_bodies() -> None:
         codec.decode_predict(f"{{{body}}}".encode(), lambda _: {"x": FLOAT})
 
 
-def test_the_collector_rests_while_a_long_body_is_read_and_works_again_after_an_error() -> None:
+def test_the_collector_rests_while_a_long_body_is_read_and_works_again_after_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(codec, "PLAIN_BYTES", 0)
     body = b'{"instances": [1]' + b" " * LONG_BYTES + b"}"
 
     def inner(_: str) -> dict[str, int]:
