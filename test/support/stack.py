@@ -28,6 +28,10 @@ PRCTL = ctypes.CDLL(None).prctl  # loaded here: nothing may be between fork and 
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 START_SECONDS = 90  # TensorFlow loads in a few seconds on an idle machine
 STOP_SECONDS = 30
+OUR_OWN = (
+    "SAGEMAKER_",
+    "PYTHONUNBUFFERED",
+)  # a variable of this process's that would change what a stack does
 
 
 def end_with_parent() -> None:
@@ -58,7 +62,7 @@ class RunningStack:
         base = directory / "base"
         base.mkdir(parents=True)
         (base / "model").symlink_to(model_dir)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("SAGEMAKER_")}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(OUR_OWN)}
         self.environ = {
             **kept,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}",

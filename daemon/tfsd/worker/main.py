@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import io
 import logging
 import os
 import signal
@@ -59,6 +60,7 @@ def serve(plan: Plan, pool: Pool, program: str, run_dir: RunDir, settings: Setti
     servers = ModelServers(plan.models, patience=0 if settings.multi_model else None)
     requests_import.install(servers, settings.request_timeout)
     sys.dont_write_bytecode = True  # nothing is written beside the user's modules
+    _print_by_lines()
     packages.install(pool.python_path)
     grpc_gevent.install()
     try:
@@ -127,6 +129,12 @@ def _capture(settings: Settings, program: str) -> Capture | None:
     from tfsd.worker.capture import Capture
 
     return Capture(CaptureFiles(settings.capture_dir, program, settings.capture_max_mb << 20))
+
+
+def _print_by_lines() -> None:
+    """What user code prints is logged at once: where stdout is no terminal, Python would keep up to 8 kB back."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
 
 
 def _take_stdin() -> int:
