@@ -31,6 +31,11 @@ NO_TIME = "There was no time for all that was worth trying"
 TIMES = (20, 60, 180)
 
 
+def _heed_interrupts() -> None:
+    """SIGINT ends the process, which inherits that it is ignored where the tests run in a shell's background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Tuned:
     """`python -m tfsd.tuner` as a process, with a report directory of its own."""
 
@@ -42,7 +47,12 @@ class Tuned:
         command = [sys.executable, "-m", "tfsd.tuner", str(model), "--output", str(self.report), *words]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                command, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=_heed_interrupts,
             )
 
     def __enter__(self) -> Tuned:
@@ -120,7 +130,7 @@ def test_a_model_whose_requests_cost_the_same_together_is_not_batched(
 
 
 def test_ctrl_c_ends_with_what_is_known(devices: Path, quick_model_server: Path, tmp_path: Path) -> None:
-    with Tuned(tmp_path, devices / "flat", quick_model_server, "--goal", GOAL, "--time", "40s") as tuned:
+    with Tuned(tmp_path, devices / "flat", quick_model_server, "--goal", GOAL, "--time", "20s") as tuned:
         tuned.wait_for("batches of")
         tuned.process.send_signal(signal.SIGINT)
         assert tuned.wait() == 130, tuned.text()
