@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tfsd import machine
 from tfsd.errors import StartError, os_problem, sentence
 from tfsd.local.errors import LocalError
 from tfsd.local.proxies import pass_by
@@ -23,7 +24,8 @@ DEFAULT_RUN_DIR = ROOT / ".run"
 DEFAULT_SAGEMAKER_DATA = ROOT / ".sagemaker"
 EXAMPLE = ROOT / "examples" / "digits"
 CHECKS = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], ["lint-imports", "--no-logo"])
-TEST_PROCESSES = 2
+TEST_PROCESSES_PER_CPU = 3  # they wait for stacks most of the time
+TEST_PROCESS_BYTES = 1 << 30  # with the stacks and browsers of its tests
 BENCHMARKS = ROOT / "test" / "bench"
 
 
@@ -93,10 +95,13 @@ def _tune(words: list[str]) -> int:
 
 
 def _test(words: list[str]) -> int:
-    """All tests, or those that the arguments name, two at a time."""
+    """All tests, or those that the arguments name, as many at a time as this machine can run."""
     command = [sys.executable, "-m", "pytest"]
     if not any(word.startswith(("-n", "--numprocesses")) for word in words):
-        command.append(f"--numprocesses={min(TEST_PROCESSES, len(os.sched_getaffinity(0)))}")
+        processes = min(
+            TEST_PROCESSES_PER_CPU * machine.available_cpus(), machine.memory_bytes() // TEST_PROCESS_BYTES
+        )
+        command.append(f"--numprocesses={max(1, processes)}")
     return subprocess.call([*command, *words], cwd=ROOT)
 
 
