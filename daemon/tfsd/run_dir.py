@@ -97,6 +97,11 @@ class RunDir:
         return self.heartbeats / program
 
     @property
+    def processes(self) -> Path:
+        """What supervisord runs, as it says itself, while it does."""
+        return self.path / "processes.json"
+
+    @property
     def ends(self) -> Path:
         return self.path / "ends"
 
@@ -356,7 +361,7 @@ class RunDir:
         self.remove_sockets()
         for path in self.path.glob(f"{self.capture_log.name}*"):
             remove(path)
-        for path in (self.dropped_lines, self.draining, self.started, self.healthy):
+        for path in (self.dropped_lines, self.draining, self.started, self.healthy, self.processes):
             remove(path)
         for directory in (*self._directories, *self._multi_model_directories):
             remove(directory)

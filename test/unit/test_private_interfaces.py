@@ -75,6 +75,9 @@ def test_supervisor() -> None:
     assert "FastCGIProcessGroup(" in inspect.getsource(FastCGIGroupConfig.make_group)
     assert "mood" in inspect.getsource(ServerOptions)
     assert "options.fork()" in inspect.getsource(process.Subprocess.spawn)
+    for kind in (process.Subprocess, process.FastCGISubprocess):
+        closing = "for i in range(3, options.minfds):\n            options.close_fd(i)\n"
+        assert closing in inspect.getsource(kind._prepare_child_fds)
     assert callable(supervisord.main)
     assert "Supervisor(options)" in inspect.getsource(supervisord.go)
     assert "from supervisor.web import supervisor_ui_handler\n" in inspect.getsource(make_http_servers)

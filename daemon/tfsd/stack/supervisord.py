@@ -42,12 +42,14 @@ from tfsd.run_dir import RunDir, replace
 from tfsd.stack import nginx
 from tfsd.stack.outlet import Outlet
 from tfsd.stack.ports import LISTENER, PORT_TAKEN, is_free, ports_of
+from tfsd.stack.process_table import ProcessTable
 from tfsd.stack.prompt_poller import PatientResponse, PromptPoller
 from tfsd.stop_times import AFTER_NGINX
 
 NGINX = "nginx"
 LAST_WORDS_SECONDS = 0.5
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+FIRST = 3  # descriptor besides stdin, stdout and stderr
 SAID_BYTES = 16 * 1024  # of a process's last output that are noted with its end
 
 
@@ -101,12 +103,13 @@ class LastingSocketManager(SocketManager):
 
 
 class PromptSupervisor(supervisord.Supervisor):
-    """Starts what is to be started at once."""
+    """Starts what is to be started at once, and keeps the table of its processes."""
 
     def runforever(self) -> None:
         """supervisor's own looks at its programs only after it has waited for a second."""
         for group in sorted(self.process_groups.values()):
             group.transition()
+        self.options.poller.before_waiting = ProcessTable(self).write
         super().runforever()
 
 
@@ -287,7 +290,8 @@ def prepare(arguments: Callable[..., Any]) -> Callable[..., Any]:
 def fork(self: ServerOptions) -> int:
     """os.fork for a process that is about to be started, and that ends when it is told to stop before it has begun.
 
-    supervisor's own handlers would take the signal in the child, which would then run until it is killed.
+    supervisor's own handlers would take the signal in the child, which would then run until it is killed. And it would
+    close a thousand descriptors one by one.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:
@@ -295,9 +299,16 @@ def fork(self: ServerOptions) -> int:
         if pid == 0:
             for number in STOPPING:
                 signal.signal(number, signal.SIG_DFL)
+            self.close_fd = functools.partial(close_from, self.minfds)
         return pid
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def close_from(end: int, descriptor: int) -> None:
+    """supervisor's `close_fd` in a child, which closes the descriptors from 3 up to `end`, and begins with that."""
+    if descriptor == FIRST:
+        os.closerange(FIRST, end)
 
 
 def main() -> None:

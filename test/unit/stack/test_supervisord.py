@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +16,7 @@ class Waiting(Exception):
     """supervisor waits for something to happen."""
 
 
-def test_programs_are_started_before_anything_is_waited_for() -> None:
+def test_programs_are_started_before_anything_is_waited_for(tmp_path: Path) -> None:
     class Poller:
         def poll(self, timeout: float) -> None:
             raise Waiting
@@ -35,7 +36,10 @@ def test_programs_are_started_before_anything_is_waited_for() -> None:
         def get_dispatchers(self) -> dict[int, object]:
             return {}
 
-    options = SimpleNamespace(mood=SupervisorStates.RUNNING, poller=Poller(), get_socket_map=dict)
+    configuration = str(tmp_path / "supervisord.conf")
+    options = SimpleNamespace(
+        mood=SupervisorStates.RUNNING, poller=Poller(), get_socket_map=dict, configfile=configuration
+    )
     supervisor = PromptSupervisor(options)
     supervisor.process_groups = {name: Group(name) for name in ("b", "a")}
     with pytest.raises(Waiting):
