@@ -150,7 +150,14 @@ class Stack:
                     fraction = (1 - self.settings.gpu_memory_margin) / sharing
                     flags.append(f"--per_process_gpu_memory_fraction={fraction:.4f}")
             command = [*self.model_server_command, *flags, *self.settings.model_server_args]
-            described.append({"program": server.program, "command": command, "environment": environment})
+            described.append(
+                {
+                    "program": server.program,
+                    "command": command,
+                    "environment": environment,
+                    "embedded": model_server_flags.is_embedded(self.model_server_command),
+                }
+            )
         return described
 
     def _nginx(self) -> str:

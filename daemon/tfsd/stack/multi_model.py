@@ -117,6 +117,7 @@ def server_programs(
                 "program": server.program,
                 "command": [*words, *settings.model_server_args],
                 "environment": environment,
+                "embedded": model_server_flags.is_embedded(command),
             }
         )
     return render("programs.conf", stops=stop_times(settings), model_servers=described, workers=[])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from support.designs import ODD_NAMES, design_stack, groups, own_code, processes
 from tfsd.model_server.protos import message_class
 from tfsd.plan import DEFAULT_POOL
 from tfsd.stack.design import Machine, Stack
+from tfsd.stack.model_server_flags import EMBEDDED
 from tfsd.stop_times import AFTER_NGINX
 
 MODELS = dict.fromkeys(ODD_NAMES, (1,))
@@ -57,6 +60,18 @@ class TestSupervisord:
             if "OMP_NUM_THREADS" in (process.environment or {})
         }
         assert told == {"model-half": "3"}
+
+    def test_who_keeps_memory_that_was_freed(self, design: DesignStack) -> None:
+        """A real model server's memory is its own affair."""
+        real: list[str] = ["tensorflow_model_server"]
+        for command, more in (real, set[str]()), ([sys.executable, *EMBEDDED], {"model-half"}):
+            stack = dataclasses.replace(design({"half": (1,)}), model_server_command=command)
+            keep = {
+                name
+                for name, process in processes(stack).items()
+                if "MALLOC_TRIM_THRESHOLD_" in (process.environment or {})
+            }
+            assert keep == {"nginx", "worker-default-0", "worker-default-1"} | more
 
     @pytest.mark.parametrize("instances", ["1", "3"])
     def test_odd_names_are_read_back(self, design: DesignStack, instances: str) -> None:
