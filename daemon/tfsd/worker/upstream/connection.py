@@ -130,7 +130,7 @@ class Connection:
         else:
             self._end_of_stream(received)
         self._parser = None
-        chunks = self._body
+        chunks, self._body = self._body, []  # a connection that is kept keeps nothing of it
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         return Answer(parser.get_status_code(), self._headers, body)
 

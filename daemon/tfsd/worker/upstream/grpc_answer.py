@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 from typing import Any
 
@@ -9,6 +10,9 @@ from tfsd.worker.upstream import http2
 from tfsd.worker.upstream.http2 import Metadatum, ProtocolError
 
 MAX_MESSAGE_BYTES = 2**31 - 1  # protobuf's own limit
+_new_bytes = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_ssize_t)(
+    ("PyBytes_FromStringAndSize", ctypes.pythonapi)
+)
 
 
 class Answer:
@@ -31,7 +35,8 @@ class Message:
     """A message that comes in pieces, written where it will stay."""
 
     def __init__(self, size: int) -> None:
-        self._buffer = io.BytesIO(bytes(size))  # whose value is these very bytes, not a copy of them
+        # Whose value is these very bytes, not a copy of them. `bytes(size)` would write zeros first.
+        self._buffer = io.BytesIO(_new_bytes(None, size))
         self._view = self._buffer.getbuffer()
         self._at = 0
         self.missing = size

@@ -29,6 +29,7 @@ TOP_UP_BYTES = 1 << 30  # received, after which the server may send as many agai
 LAST_STREAM = 2**31 - 1
 _Headers = tuple[bytes, bytes, Fields]  # the frame up to its stream, what comes after that, what it says
 _NONE_YET: _Headers = (b"never", b"", NO_FIELDS)  # as no frame begins
+_NOT_ASKED = Answer()
 _unpack, _pack_message = http2.FRAME_HEAD.unpack_from, http2.MESSAGE_FRAME_HEAD.pack
 
 
@@ -85,14 +86,14 @@ class GrpcConnection:
                 self._send(head, body)
             except OSError:
                 pass  # a server may answer and close before it has read everything
-            if answer.status is None and self._readable is not None:
-                self._readable.wait()
-                self._feed(self._read_at_once())
+            if answer.status is None:
+                self._feed(self._read_when_come())
             while answer.status is None:
                 self._send_due()
                 self._feed(self._read(RECEIVE_BYTES))
         except ProtocolError as error:
             raise CutOff(f"not what HTTP/2 allows: {error}", False) from None
+        self._answer, self._message = _NOT_ASKED, None  # a connection that is kept keeps nothing of it
         return answer
 
     # -- sending
@@ -127,7 +128,7 @@ class GrpcConnection:
                     send_parts(self._socket, parts)
                     parts = []
                 while self._window <= 0 or self._stream_window <= 0:
-                    self._feed(self._read(RECEIVE_BYTES))
+                    self._feed(self._read_when_come())
                     self._send_due()
                     if self._answer.status is not None:
                         self.reusable = False  # in the middle of a call
@@ -163,8 +164,10 @@ class GrpcConnection:
             with contextlib.suppress(OSError):
                 self._socket.sendall(due)
 
-    def _read_at_once(self) -> bytes:
-        """What has come, where something has."""
+    def _read_when_come(self) -> bytes:
+        """Wait first: what is waited for has not come yet, as a rule."""
+        if self._readable is not None:
+            self._readable.wait()
         try:
             data: bytes = self._at_once.recv(RECEIVE_BYTES)
         except OSError:

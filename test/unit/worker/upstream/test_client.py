@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from gevent.event import Event
 from stub_model_server import PREDICTIONS, answer
 
 from tfsd.plan import Model, ModelServer
+from tfsd.worker.upstream import connection
 from tfsd.worker.upstream.client import ModelServerDown, ModelServers
 from tfsd.worker.upstream.connection import Connection
 
@@ -71,7 +73,16 @@ def test_an_answer_in_pieces(stub: Any, group_of: Callable[..., Any]) -> None:
         return b""
 
     stub.behaviours = [slowly]
-    assert send(group_of(stub)).body == body
+    group = group_of(stub)
+    tracemalloc.start()
+    try:
+        assert send(group).body == body
+        ours = tracemalloc.Filter(True, connection.__file__)
+        left = tracemalloc.take_snapshot().filter_traces([ours]).statistics("filename")
+    finally:
+        tracemalloc.stop()
+    # the connection, which is kept, keeps nothing of it
+    assert sum(held.size for held in left) < len(body) / 2
 
 
 @pytest.mark.parametrize("size", [1_000, 100_000, 5_000_000])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -254,6 +255,15 @@ def kept(*replies: bytes) -> GrpcConnection:
     connection = GrpcConnection(Script(whole(b"1"), *replies))
     connection.exchange(FIELDS, b"")
     return connection
+
+
+def test_a_connection_that_is_kept_keeps_nothing_of_an_answer() -> None:
+    connection = kept(whole(b"2" * 100_000, 3))
+    answer = connection.exchange(FIELDS, b"")
+    left = weakref.ref(answer)
+    del answer
+    assert connection.reusable
+    assert left() is None
 
 
 def test_an_answer_that_differs_from_the_last_one_in_a_byte_of_its_end() -> None:
