@@ -53,8 +53,9 @@ class Call:
         session: the Session.
         feeds, fetches: names of tensors.
         timeout_ms: time limit; None for none. A call in the caller's thread cannot be stopped: it is tried only for
-            inputs no larger than some that were computed in `SHORT`. One that takes `LONG` is a surprise, after
-            which that must be seen again, and after `MAX_SURPRISES` it is not tried any more.
+            inputs no larger than some that were computed in `SHORT`. One that computes for `LONG` is a surprise (the
+            first also if it waited), after which that must be seen again, and after `MAX_SURPRISES` it is not tried any
+            more.
         bounded: whether calls in the caller's thread may be tried at all.
         ran: told the microseconds that each call took which went well.
     """
@@ -92,10 +93,12 @@ class Call:
             if seconds < SHORT and size < _UNKNOWN and self._surprises < MAX_SURPRISES:
                 self._learn(size)
         else:
-            computed, started = time.thread_time(), time.perf_counter()
+            # On a busy machine a thread waits for a CPU as well: that says nothing of the model. To ask how long it
+            # has computed is a system call, which is spared up to the first surprise.
+            computed = time.thread_time() if self._surprises else -math.inf
+            started = time.perf_counter()
             values = here(*arrays)
             seconds = time.perf_counter() - started
-            # On a busy machine a thread waits for a CPU as well: that says nothing of the model.
             if seconds > LONG and time.thread_time() - computed > LONG:
                 self._surprises += 1
                 self._short_size = -1

@@ -30,21 +30,26 @@ class FakeSession:
 
         def call(*arrays: np.ndarray) -> list[str]:
             self.clock.now += self.clock.next_call
+            self.clock.waited += self.clock.next_call if self.clock.waits else 0.0
             return [where, str(options.run_options.timeout_in_ms)]
 
         return call
 
 
 class Clock:
-    """Time that passes only in calls."""
+    """Time that passes only in calls; the thread computes in it, or waits for a CPU."""
 
-    now = 0.0
+    now = waited = 0.0
     next_call = 10e-6
+    waits = False
+    asked = 0
 
     def perf_counter(self) -> float:
         return self.now
 
-    thread_time = perf_counter
+    def thread_time(self) -> float:
+        self.asked += 1
+        return self.now - self.waited
 
 
 @pytest.fixture
@@ -89,6 +94,18 @@ def test_a_surprise_must_be_made_good_and_many_are_too_many(clock: Clock) -> Non
         where(call, SMALL)
 
     assert where(call, SMALL) == "threads"
+
+
+def test_a_call_that_waits_for_a_cpu_is_a_surprise_once_and_before_that_nobody_asks(clock: Clock) -> None:
+    call = Call(FakeSession(clock), ["x"], ["y"], 500, bounded=True, ran=ignored)
+    assert [where(call, SMALL), where(call, SMALL)] == ["threads", "here"]
+    assert clock.asked == 0
+    clock.next_call, clock.waits = 1.0, True
+    assert [where(call, SMALL), where(call, SMALL)] == ["here", "threads"]
+    clock.next_call = 10e-6
+    where(call, SMALL)
+    clock.next_call = 1.0
+    assert {where(call, SMALL) for _ in range(2 * calls.MAX_SURPRISES)} == {"here"}
 
 
 def test_strings_and_graphs_without_a_bound_are_for_the_threads(clock: Clock) -> None:
