@@ -213,7 +213,6 @@ def serve(run_dir: RunDir, settings: Settings) -> int:
         server.handler_class = SocketHandler
     server.start()
     page.start(on_crash=lambda _: ended.set(1))
-    build.start()
     gevent.spawn(keep_going).link_exception(lambda _: ended.set(1))
     gevent.spawn(_follow, request_log, memory, look).link_exception(lambda _: ended.set(1))
     code: int = ended.get()

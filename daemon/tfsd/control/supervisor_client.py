@@ -69,15 +69,20 @@ class SupervisorClient:
         return {process.program: process for process in found}
 
     def _written(self) -> list[dict[str, Any]] | None:
-        """The table; None when there is none, or supervisord's loop has not turned lately, or since the last call."""
+        """The table; None when there is none, or supervisord's loop has not turned lately, or since the last call.
+
+        Raises SupervisorError.
+        """
         now = time.time()
         try:
             if not max(now - FRESH_SECONDS, self._called) < self._table.stat().st_mtime <= now:
                 return None
-            infos: list[dict[str, Any]] = json.loads(self._table.read_text())
-            return infos
+            infos: list[dict[str, Any]] | None = json.loads(self._table.read_text())
         except (OSError, ValueError):
             return None
+        if infos is None:
+            raise SupervisorError("supervisord is stopping the stack")
+        return infos
 
     def signal(self, process: Process, name: str) -> None:
         """Send the signal called `name` (KILL, TERM, …) to a process. Raises SupervisorError."""

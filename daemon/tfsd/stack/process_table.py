@@ -1,7 +1,7 @@
 """The file in which supervisord says what it runs: control reads it every second, which costs a tenth of asking.
 
-Written when it changes, touched as long as supervisord's loop turns, and removed when it cannot be written or when the
-stack stops; then control asks.
+Written when it changes, touched as long as supervisord's loop turns, and removed when it cannot be written; then
+control asks. While the stack stops it says null, as calls are refused then.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class ProcessTable:
         self._path = RunDir(Path(supervisor.options.configfile).parent).processes
         self._changed = True
         self._touched = 0.0
+        self._stopping = False
         for kind in (events.ProcessStateEvent, events.ProcessGroupEvent):
             events.subscribe(kind, self._note_change)
 
@@ -39,11 +40,11 @@ class ProcessTable:
     def write(self) -> None:
         """Called in each turn of supervisord's loop, before it waits."""
         now = time.monotonic()
+        if self._supervisor.options.mood < SupervisorStates.RUNNING and not self._stopping:
+            self._stopping = self._changed = True
         try:
-            if self._supervisor.options.mood < SupervisorStates.RUNNING:
-                self._path.unlink(missing_ok=True)
-            elif self._changed:
-                replace(self._path, json.dumps(self._processes()))
+            if self._changed:
+                replace(self._path, json.dumps(None if self._stopping else self._processes()))
                 self._changed, self._touched = False, now
             elif now - self._touched >= TOUCH_SECONDS:
                 os.utime(self._path)

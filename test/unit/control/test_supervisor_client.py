@@ -73,3 +73,9 @@ def test_what_supervisord_has_written_down_is_read_as_long_as_it_is_fresh(tmp_pa
         os.utime(table, (when, when))
         with pytest.raises(SupervisorError, match="does not answer"):
             client.processes()
+
+
+def test_a_stack_that_stops_is_not_asked(tmp_path: Path) -> None:
+    RunDir(tmp_path).processes.write_text("null")
+    with pytest.raises(SupervisorError, match="stopping"):
+        SupervisorClient(RunDir(tmp_path)).processes()

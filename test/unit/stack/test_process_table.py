@@ -86,7 +86,10 @@ def test_there_is_none_once_the_stack_stops(supervisor: Any, path: Path) -> None
     table.write()
     supervisor.options.mood = SupervisorStates.SHUTDOWN
     table.write()
-    assert not path.exists()
+    assert json.loads(path.read_text()) is None
+    events.notify(events.ProcessGroupRemovedEvent("sleepers"))
+    table.write()
+    assert json.loads(path.read_text()) is None
 
 
 def test_one_that_cannot_be_written_is_removed_and_tried_again(

@@ -6,6 +6,7 @@ import ipaddress
 import socket
 import sys
 from collections import defaultdict
+from functools import lru_cache
 from pathlib import Path
 
 LISTEN = "0A"
@@ -23,10 +24,11 @@ def listening() -> dict[int, set[Address]]:
         except OSError:
             continue
         for line in lines:
-            _, local, _, state, *_ = line.split()
-            if state == LISTEN:
-                address, _, port = local.partition(":")
-                found[int(port, 16)].add(_address(address))
+            if f" {LISTEN} " in line:  # few of them do: the others are not taken apart
+                _, local, _, state, *_ = line.split()
+                if state == LISTEN:
+                    address, _, port = local.partition(":")
+                    found[int(port, 16)].add(_address(address))
     return found
 
 
@@ -43,6 +45,7 @@ def listens_at(path: str) -> bool:
         return True
 
 
+@lru_cache(maxsize=64)
 def _address(digits: str) -> Address:
     """The kernel writes an address as words of 32 bits, each in the machine's byte order."""
     raw = bytes.fromhex(digits)

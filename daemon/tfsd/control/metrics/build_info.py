@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
-
-import gevent
-from gevent import subprocess
 
 from tfsd import __version__
 from tfsd.stack.model_server_flags import is_embedded
@@ -16,49 +14,55 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
 TENSORFLOW = ("tensorflow", "tensorflow-cpu", "tensorflow-cpu-aws")
-VERSION_SECONDS = 20
+VERSION_SECONDS = 2
 
 
 class BuildInfo:
-    """Asks the model server for its version once, beside everything else."""
+    """Finds the versions out when they are first wanted, which takes a model server longer than a scrape else does."""
 
     def __init__(self, model_server_command: Sequence[str]) -> None:
         self._command = list(model_server_command)
-        self._versions = {
-            "version": __version__,
-            "tensorflow": _installed_tensorflow() if is_embedded(self._command) else "",
-            "model_server": "embedded" if is_embedded(self._command) else "tensorflow_model_server",
-            "model_server_version": __version__ if is_embedded(self._command) else "",
-        }
-
-    def start(self) -> None:
-        """Ask in a greenlet."""
-        if not is_embedded(self._command):
-            gevent.spawn(self._ask)
 
     def metrics(self) -> Iterator[Metric]:
         """`tfsd_build_info`, always 1; what is not known is an empty label."""
         from prometheus_client.core import GaugeMetricFamily
 
-        info = GaugeMetricFamily(
-            "tfsd_build_info", "Versions of what runs here.", labels=list(self._versions)
-        )
-        info.add_metric(list(self._versions.values()), 1)
+        labels = {"version": __version__, **self._of_model_server}
+        info = GaugeMetricFamily("tfsd_build_info", "Versions of what runs here.", labels=list(labels))
+        info.add_metric(list(labels.values()), 1)
         yield info
 
-    def _ask(self) -> None:
+    @cached_property
+    def _of_model_server(self) -> Mapping[str, str]:
+        if is_embedded(self._command):
+            return {
+                "tensorflow": _installed_tensorflow(),
+                "model_server": "embedded",
+                "model_server_version": __version__,
+            }
+        said = self._said()
+        return {
+            "tensorflow": _after("TensorFlow Library:", said),
+            "model_server": "tensorflow_model_server",
+            "model_server_version": _after("TensorFlow ModelServer:", said),
+        }
+
+    def _said(self) -> str:
+        """What the model server says of itself; nothing when it says nothing within VERSION_SECONDS."""
+        from gevent import subprocess
+
         try:
-            said = subprocess.run(
-                [*self._command, "--version"],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=VERSION_SECONDS,
-            ).stdout
+            return str(
+                subprocess.run(
+                    [*self._command, "--version"],
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    text=True,
+                    timeout=VERSION_SECONDS,
+                ).stdout
+            )
         except (OSError, subprocess.SubprocessError):
-            return
-        self._versions["model_server_version"] = _after("TensorFlow ModelServer:", said)
-        self._versions["tensorflow"] = _after("TensorFlow Library:", said)
+            return ""
 
 
 def _after(name: str, text: str) -> str:
