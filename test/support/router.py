@@ -42,17 +42,15 @@ HTTP = f"""
         }}
         location = /usual {{
             mirror /nothing;
-            {
-    PROXIED.replace("$direct_target", "$usual_target")
-    .replace("$decided_target", "$usual_target")
-    .replace("$direct_model", "$usual_model")
-}
+            error_page 405 = $usual_way;
+            empty_gif;
         }}
+        location @usual {{ return 200 "$direct_target $direct_model"; }}
+        location @worker {{ return 200 worker; }}
         location = /long/ {{ set $judged no; mirror /nothing; index /long/judged; }}
         location = /long/judged {{ include judged.conf; {PROXIED} }}
         location = /lines/worker {{ return 200 worker; }}
     }}
-    map "" $told_model {{ default ""; }}
     map $http_x_target $answer {{
         "" worker;
         "workers_0/invocations" worker;

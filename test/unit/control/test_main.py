@@ -115,7 +115,7 @@ def test_a_killed_control_counts_every_request_once(stack: Path) -> None:
 
     def log_requests(number: int) -> None:
         with (stack / "requests.log").open("a") as log:
-            log.write("1.0\tdirect\tm\t200\t0.002\t0.001\t1\t1\n" * number)
+            log.write("2026-01-01T00:00:00+00:00\tdirect\tm\t200\t0.002\t1\t-\t-\tid\n" * number)
 
     (stack / "requests.log").touch()
     eventually(lambda: get(stack, "/ping")[0] == 200)

@@ -19,7 +19,6 @@ from tfsd.worker.conversion.convert import convert_request
 
 HTTP = """
     include decision.conf;
-    map "" $told_model { default ""; }
     client_body_buffer_size 512k;
     client_max_body_size 0;
     large_client_header_buffers 4 256k;

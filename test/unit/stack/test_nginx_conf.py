@@ -10,10 +10,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from support.designs import ODD_NAMES, design_stack, own_code
+from support.nginx import RunningNginx
 from tfsd.model_directory import Code
 from tfsd.stack.design import Machine, Stack
 from tfsd.stack.model_server_flags import EMBEDDED
@@ -128,7 +130,7 @@ class TestTheWhole:
             assert usual
             assert direct
             assert "keepalive" in upstream[0]
-            assert ('large/model_0") {\n                set $unusual yes;' in usual[0]) == marked
+            assert ('large/model_0") {\n                rewrite ^ /invoked last;' in usual[0]) == marked
             assert ("large/$asked_upstream" in direct[0]) == marked
 
     @pytest.mark.parametrize("multi_model", ["true", "false"])
@@ -149,9 +151,7 @@ class TestTheWhole:
             r"^        location (?![@]|= /nothing)(.*?) \{(.*?)^        \}", text, re.M | re.S
         )
         large = {name: body for name, body in locations if re.search(r"proxy_pass http://(?!control;)", body)}
-        for usual in ("= /invocations", "= /lines/usual/direct"):
-            if "usual" in large.get(usual, "") or "set $tfsd_way lines;" in large.get(usual, ""):
-                del large[usual]
+        large.pop("= /lines/usual/direct", None)
         assert any("invo" in name for name in large)
         assert [name for name, body in large.items() if "limit_conn spooled 16;" not in body] == []
 
@@ -175,6 +175,31 @@ class TestTheWhole:
             assert location
             assert "proxy_pass http://control;" in location[0]
             assert "access_log off;" in location[0]
+
+
+@pytest.mark.parametrize("name", ["half", "half plus two", "a%20b", "ns:predict", "über", "a,b=c~-._"])
+def test_a_usual_document_reaches_the_default_model_whatever_its_name(
+    start_nginx: Callable[..., RunningNginx], name: str
+) -> None:
+    stack = design_stack(Path("/run/x"), {name: (1,)})
+    found = re.search(
+        r"location @usual \{.*?\n        \}", stack.files()[stack.run_dir.nginx_conf], re.DOTALL
+    )
+    assert found
+    usual = re.sub(r"access_log .*", "", found[0])
+    connection = start_nginx(
+        f"""upstream model_0 {{ server "unix:DIRECTORY/model.sock"; }}
+        server {{ listen LISTEN; location / {{ error_page 405 = @usual; empty_gif; }} {usual} }}
+        server {{
+            listen "unix:DIRECTORY/model.sock";
+            return 200 "$request_method $request_uri $http_content_type $http_x_tfsd_request_id";
+        }}""",
+        {},
+    ).connect()
+    connection.request("POST", "/invocations", b"{}", {"Content-Type": "application/json"})
+    asked = connection.getresponse().read().decode()
+    assert asked == f"POST /v1/models/{quote(name, safe='')}:predict application/json "
+    connection.close()
 
 
 class TestPoolOfARequest:

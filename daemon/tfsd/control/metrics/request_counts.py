@@ -20,8 +20,8 @@ from tfsd.errors import CAUSES, MODEL_SERVER, NGINX
 ROUTES = frozenset({"direct", "worker", "control"})
 NONE = "-"  # nginx's word for a variable without a value
 UNKNOWN_MODEL = "unknown"
-BYTES_SENT = 7
-QUEUED, CAUSE = 8, 9  # fields of a line that only workers give
+BYTES_SENT = 5
+QUEUED, CAUSE = 6, 7  # fields of a line that only workers give
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, math.inf)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import json
 import logging
 from collections import OrderedDict, deque
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """One request that was answered with an error status. `time` is Unix time."""
+    """One request that was answered with an error status. `time` is Unix time, of whole seconds."""
 
     time: float
     request_id: str
@@ -49,7 +50,8 @@ class RecentErrors:
         with contextlib.suppress(ValueError, IndexError):
             time, route, model, status = (field.decode("utf-8", "replace") for field in fields[:4])
             request_id = fields[-1].decode("utf-8", "replace")
-            self._failures.append(Failure(float(time), request_id, unquote(model), route, int(status)))
+            seconds = datetime.datetime.fromisoformat(time).timestamp()
+            self._failures.append(Failure(seconds, request_id, unquote(model), route, int(status)))
 
     def explained(self, request_id: str, text: str) -> None:
         """Note what a worker answered."""

@@ -14,7 +14,7 @@ MARKS = {name: f"model_{index}" for index, name in enumerate(MODELS)}
 
 
 def line(route: str, label: str, size: int) -> bytes:
-    return f"1\t{route}\t{label}\t200\t0.1\t0.1\t10\t{size}\t-\t-\tid".encode()
+    return f"1\t{route}\t{label}\t200\t0.1\t{size}\t-\t-\tid".encode()
 
 
 def test_a_model_is_marked_while_its_answers_are_large(tmp_path: Path) -> None:

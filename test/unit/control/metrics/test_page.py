@@ -43,7 +43,7 @@ def test_what_was_counted_is_on_the_page(tmp_path: Path) -> None:
     lines = [
         b"1\tdirect\tb\t200\t0.002",
         b"1\tdirect\tb\t200\t0.004",
-        b"1\tworker\tb\t500\t99.0\t-\t1\t2\t0.003\tcode\tid",
+        b"1\tworker\tb\t500\t99.0\t2\t0.003\tcode\tid",
         b"junk",
     ]
     memory.requests.add(lines, ["b"])

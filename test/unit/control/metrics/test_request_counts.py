@@ -17,7 +17,7 @@ MODELS = ["half_plus_two", "naïve model", "a\tb", "-x"]
 
 
 def line(route: str, model: str, status: int, seconds: str) -> bytes:
-    return f"1700000000.123\t{route}\t{model}\t{status}\t{seconds}\t-\t180\t220".encode()
+    return f"2026-01-01T00:00:00+00:00\t{route}\t{model}\t{status}\t{seconds}\t220".encode()
 
 
 GOOD = st.tuples(

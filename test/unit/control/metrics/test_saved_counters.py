@@ -11,7 +11,7 @@ from tfsd.control.metrics.saved_counters import Memory
 from tfsd.control.supervisor_client import Process
 from tfsd.run_dir import RunDir
 
-LINE = b"1700000000.1\tdirect\tm\t200\t0.002\t0.001\t1\t1"
+LINE = b"2026-01-01T00:00:00+00:00\tdirect\tm\t200\t0.002\t1\t-\t-\tid"
 
 
 def fill(memory: Memory) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import socket
 import tempfile
@@ -16,7 +17,8 @@ from tfsd.worker.replies import from_error
 
 
 def line(number: int, route: str = "worker", model: str = "m") -> list[bytes]:
-    return f"{number}.5\t{route}\t{model}\t400\t0.001\t-\t10\t20\tid-{number}".encode().split(b"\t")
+    time = datetime.datetime.fromtimestamp(number, datetime.UTC).isoformat()
+    return f"{time}\t{route}\t{model}\t400\t0.001\t20\t-\t-\tid-{number}".encode().split(b"\t")
 
 
 def test_the_newest_come_first_and_their_number_is_bounded() -> None:
@@ -28,7 +30,7 @@ def test_the_newest_come_first_and_their_number_is_bounded() -> None:
 
     assert len(document) == SHOWN
     assert document[0] == {
-        "time": SHOWN + 4.5,
+        "time": SHOWN + 4,
         "request_id": f"id-{SHOWN + 4}",
         "model": "m",
         "route": "worker",
