@@ -42,6 +42,7 @@ _CORS_HEADERS = (
     ("Access-Control-Allow-Headers", "Content-Type"),
 )
 _MAX_VERSION = 2**63 - 1
+_DIGITS = 20  # of a number that is larger
 #: What a gzip body may inflate to, in bytes, as in the real server.
 MAX_INFLATED = 100 * 2**20
 _NO_MEMORY = (
@@ -156,7 +157,7 @@ def _asked(uri: str) -> tuple[str, ModelSpec] | None:
 
 def _spec(match: re.Match[str]) -> ModelSpec:
     """What a path names; names are percent-decoded only now, so that one may have a slash or a colon."""
-    version = int(match[2][-400:]) if match[2] else None
+    version = int(match[2].lstrip("0")[:_DIGITS] or "0") if match[2] else None
     if version is not None and version > _MAX_VERSION:
         raise _VersionOverflow
     label = unquote(match[3], errors="surrogateescape") if match[3] else None

@@ -58,7 +58,8 @@ class Connection:
         self.closed = False
         self.calls: dict[int, Call] = {}  # those that are not answered yet
         self.last_stream = 0
-        self._buffer = b""
+        self._pieces: list[bytes] = []  # of a frame that has not come whole
+        self._missing = 0  # so many bytes at least until it has
         self._greeted = False
         self._headers = HeaderReader()
         self._block: tuple[int, int, bytearray] | None = (
@@ -92,7 +93,10 @@ class Connection:
                 break
             if not data:
                 raise EOFError
-            self._parse(self._buffer + data if self._buffer else data, complete)
+            self._pieces.append(data)
+            self._missing -= len(data)
+            if self._missing <= 0:
+                self._parse(b"".join(self._pieces), complete)
             if len(data) < size:
                 break
             size = READ_SIZE
@@ -106,10 +110,11 @@ class Connection:
             if not (data.startswith(http2.PREFACE) or http2.PREFACE.startswith(data)):
                 raise BadConnection(http2.PROTOCOL_ERROR)
             if size < len(http2.PREFACE):
-                self._buffer = data
+                self._pieces = [data]
                 return
             at, self._greeted = len(http2.PREFACE), True
         head = http2.FRAME_HEAD
+        self._missing = 0
         while size - at >= head.size:
             high, low, kind, flags, stream = head.unpack_from(data, at)
             length = high << 16 | low
@@ -118,10 +123,11 @@ class Connection:
             start = at + head.size
             end = start + length
             if end > size:
+                self._missing = end - size
                 break
             self._take(kind, flags, stream & 0x7FFFFFFF, data[start:end], complete)
             at = end
-        self._buffer = data[at:]
+        self._pieces = [data[at:]] if at < size else []
 
     def _take(self, kind: int, flags: int, stream: int, payload: bytes, complete: list[Call]) -> None:
         if self._block is not None and (kind != http2.CONTINUATION or stream != self._block[0]):

@@ -98,8 +98,9 @@ def test_what_is_no_api_path_is_a_page(api: RestApi, uri: str) -> None:
     assert (answer.status, answer.content_type, answer.headers) == (404, "text/html", ())
 
 
-def test_a_version_that_overflows_has_no_text(api: RestApi) -> None:
-    answer = api.handle(request("GET", f"/v1/models/m/versions/{2**63}"))
+@pytest.mark.parametrize("version", [str(2**63), "1" + "0" * 400])
+def test_a_version_that_overflows_has_no_text(api: RestApi, version: str) -> None:
+    answer = api.handle(request("GET", f"/v1/models/m/versions/{version}"))
 
     assert (answer.status, answer.content_type, answer.body) == (400, "application/json", b"")
 

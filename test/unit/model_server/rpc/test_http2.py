@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tfsd.model_server.lead import leave
 from tfsd.model_server.rpc import http2
 from tfsd.model_server.rpc.http2 import BadConnection, HeaderReader, frame
-from tfsd.model_server.rpc.http2_connection import Connection
+from tfsd.model_server.rpc.http2_connection import Call, Connection
 from tfsd.model_server.rpc.http2_server import Http2Server
 from tfsd.model_server.rpc.method import IsActive
 
@@ -131,6 +131,25 @@ def test_how_many_answers_a_client_may_leave_unread() -> None:
     sock.received.append(ping)
     with pytest.raises(BadConnection):
         connection.receive()
+
+
+def test_a_frame_in_many_pieces_is_put_together_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = []
+    parse = Connection._parse
+
+    def counted(connection: Connection, data: bytes, complete: list[Call]) -> None:
+        parsed.append(len(data))
+        parse(connection, data, complete)
+
+    monkeypatch.setattr(Connection, "_parse", counted)
+    text = frame(http2.HEADERS, END, 1, Encoder().encode(CALL)) + data(1, b"x" * 10_000)
+    sock: Any = Unread(http2.PREFACE, *(text[at : at + 1] for at in range(len(text))))
+    connection = Connection(sock)
+    calls = []
+    while sock.received:
+        calls += connection.receive()
+    assert [len(part) for call in calls for part in call.body] == [10_000 + http2.MESSAGE_HEAD]
+    assert sum(parsed) < 3 * len(text)
 
 
 def test_a_call_in_every_form_that_frames_may_have(client: Client) -> None:
