@@ -269,8 +269,12 @@ class Lifecycle:
 
     def _unload(self, version: Version) -> None:
         servable, version.servable = version.servable, None
-        servable.close()
-        log.info("Done unloading servable version %s", version)
+        try:
+            servable.close()
+        except Exception:
+            log.exception("Unloading servable: %s failed", version)
+        else:
+            log.info("Done unloading servable version %s", version)
         with self._changed:
             version.state = State.END
             if version.aspired:  # again, since its unloading began

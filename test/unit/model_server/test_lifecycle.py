@@ -14,7 +14,7 @@ from tfsd.model_server.lifecycle import Lifecycle, State
 
 
 class Loads:
-    """Loads what may be loaded; paths that start with /bad fail, /slow ones wait for `go`."""
+    """Loads what may be loaded; paths that start with /bad fail, /slow wait for `go`, /stuck fail to close."""
 
     def __init__(self) -> None:
         self.closed: list[str] = []
@@ -38,6 +38,8 @@ class Servable:
 
     def close(self) -> None:
         self._loads.closed.append(self._path)
+        if self._path.startswith("/stuck"):
+            raise RuntimeError("It cannot be closed")
 
 
 @pytest.fixture
@@ -222,3 +224,14 @@ def test_an_unexpected_exception_is_a_failed_load(
     lifecycle.aspire("m", {1: None})
     wait_for(lambda: states(lifecycle) == {1: State.END})
     assert lifecycle.states("m")[0][2].code is Code.INTERNAL
+
+
+def test_a_version_that_cannot_be_closed_has_ended_all_the_same(
+    make: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    lifecycle = make()
+    lifecycle.aspire("m", {1: "/stuck/1"})
+    lifecycle.wait_available(["m"])
+    lifecycle.aspire("m", {2: "/2"})
+    wait_for(lambda: states(lifecycle) == {1: State.END, 2: State.AVAILABLE})
+    assert "It cannot be closed" in caplog.text
