@@ -129,7 +129,7 @@ class RunDir:
 
     @property
     def slots(self) -> Path:
-        """A file for each slot, for links to lead to."""
+        """A file for each slot that a link has led to: nginx follows none that leads nowhere."""
         return self.path / "slots"
 
     def slot(self, number: int) -> Path:

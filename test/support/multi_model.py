@@ -17,6 +17,7 @@ from support.stack import RunningStack
 
 VOLATILE = (
     *("nginx", "control.state.json", "requests.log", "plan.json", "processes.json", "control.sock"),
+    "slots/",  # which stay, for the next link to lead there
     *("ends/control", "ends/nginx", "ends/worker-default", "heartbeats/worker-default"),
     *("started", "healthy"),
 )

@@ -100,11 +100,6 @@ class Stack:
         files = self.files()
         for path, text in files.items():
             replace(path, text)
-        for number in range(len(self.plan.slots)):
-            self.run_dir.slot(number).touch()
-        if self.settings.multi_model:
-            for number in range(self.settings.model_slots):
-                self.run_dir.pool_slot(number).touch()
         self.plan.save(self.run_dir)
         return files
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
+
+import gevent
 
 from tfsd import __version__
 from tfsd.stack.model_server_flags import is_embedded
@@ -14,55 +15,55 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
 TENSORFLOW = ("tensorflow", "tensorflow-cpu", "tensorflow-cpu-aws")
-VERSION_SECONDS = 2
+VERSION_SECONDS = 20
+PATIENCE_SECONDS = 2
 
 
 class BuildInfo:
-    """Finds the versions out when they are first wanted, which takes a model server longer than a scrape else does."""
+    """Finds the versions out when they are first wanted, and has that scrape wait a little for a slow model server."""
 
     def __init__(self, model_server_command: Sequence[str]) -> None:
         self._command = list(model_server_command)
+        self._embedded = is_embedded(self._command)
+        self._asking: gevent.Greenlet[[], None] | None = None
+        self._versions = {
+            "version": __version__,
+            "tensorflow": "",
+            "model_server": "embedded" if self._embedded else "tensorflow_model_server",
+            "model_server_version": __version__ if self._embedded else "",
+        }
 
     def metrics(self) -> Iterator[Metric]:
         """`tfsd_build_info`, always 1; what is not known is an empty label."""
         from prometheus_client.core import GaugeMetricFamily
 
-        labels = {"version": __version__, **self._of_model_server}
-        info = GaugeMetricFamily("tfsd_build_info", "Versions of what runs here.", labels=list(labels))
-        info.add_metric(list(labels.values()), 1)
+        if self._asking is None:
+            self._asking = gevent.spawn(self._ask)
+        self._asking.join(PATIENCE_SECONDS)
+        info = GaugeMetricFamily(
+            "tfsd_build_info", "Versions of what runs here.", labels=list(self._versions)
+        )
+        info.add_metric(list(self._versions.values()), 1)
         yield info
 
-    @cached_property
-    def _of_model_server(self) -> Mapping[str, str]:
-        if is_embedded(self._command):
-            return {
-                "tensorflow": _installed_tensorflow(),
-                "model_server": "embedded",
-                "model_server_version": __version__,
-            }
-        said = self._said()
-        return {
-            "tensorflow": _after("TensorFlow Library:", said),
-            "model_server": "tensorflow_model_server",
-            "model_server_version": _after("TensorFlow ModelServer:", said),
-        }
-
-    def _said(self) -> str:
-        """What the model server says of itself; nothing when it says nothing within VERSION_SECONDS."""
+    def _ask(self) -> None:
+        if self._embedded:
+            self._versions["tensorflow"] = _installed_tensorflow()
+            return
         from gevent import subprocess
 
         try:
-            return str(
-                subprocess.run(
-                    [*self._command, "--version"],
-                    stdin=subprocess.DEVNULL,
-                    capture_output=True,
-                    text=True,
-                    timeout=VERSION_SECONDS,
-                ).stdout
-            )
+            said = subprocess.run(
+                [*self._command, "--version"],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=VERSION_SECONDS,
+            ).stdout
         except (OSError, subprocess.SubprocessError):
-            return ""
+            return
+        self._versions["model_server_version"] = _after("TensorFlow ModelServer:", said)
+        self._versions["tensorflow"] = _after("TensorFlow Library:", said)
 
 
 def _after(name: str, text: str) -> str:

@@ -12,6 +12,7 @@ import http.client
 import logging
 import os
 import time
+from pathlib import Path
 
 import gevent
 
@@ -39,15 +40,13 @@ class Links:
         Raises OSError when a link cannot be removed.
         """
         made = self._made()
-        wanted = {
-            name: os.path.relpath(self._run_dir.slot(n), self._run_dir.links)
-            for name, n in slots.links(plan).items()
-        }
+        wanted = {name: self._run_dir.slot(number) for name, number in slots.links(plan).items()}
         for name in made.keys() - wanted.keys():
             self._run_dir.link(name).unlink(missing_ok=True)
-        for name, target in wanted.items():
+        for name, slot in wanted.items():
+            target = os.path.relpath(slot, self._run_dir.links)
             if made.get(name) != target:
-                self._link(name, target)
+                self._link(name, slot, target)
 
     def mark_pool(self, model_id: str, slot: int | None) -> None:
         """Have nginx find the workers of a model with code, in a slot or, without one, by the model's own socket."""
@@ -56,7 +55,9 @@ class Links:
         if slot is None:
             mark.touch()
         else:
-            mark.symlink_to(os.path.relpath(self._run_dir.pool_slot(slot), self._run_dir.pools))
+            found = self._run_dir.pool_slot(slot)
+            found.touch()
+            mark.symlink_to(os.path.relpath(found, self._run_dir.pools))
 
     def wait_until_idle(self, name: str, plan: Plan, limit: float) -> bool:
         """Wait until no request is on its way to the model server of a model that has no link any more.
@@ -87,9 +88,10 @@ class Links:
         except FileNotFoundError:  # a stack without slots
             return {}
 
-    def _link(self, name: str, target: str) -> None:
+    def _link(self, name: str, slot: Path, target: str) -> None:
         partial = self._run_dir.link(".partial")  # no model's: such a name has no link
         try:
+            slot.touch()
             partial.unlink(missing_ok=True)
             partial.symlink_to(target)
             partial.replace(self._run_dir.link(name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import gevent
 import pytest
 
 from tfsd import __version__
@@ -45,6 +46,8 @@ def test_a_binary_is_asked_once_and_when_it_is_wanted(
         f'model_server="tensorflow_model_server",model_server_version="{version}",tensorflow="{tensorflow}"'
     )
     assert not (tmp_path / "asked").exists()
-    assert wanted in page(info)
+    with gevent.Timeout(20):
+        while not (wanted in page(info) and (tmp_path / "asked").exists()):
+            gevent.sleep(0.01)
     assert wanted in page(info)
     assert (tmp_path / "asked").read_text() == "asked\n"

@@ -31,8 +31,6 @@ def plan(**rest_ports: int) -> Plan:
 def run_dir(short_dir: Path) -> RunDir:
     run_dir = RunDir(short_dir)
     run_dir.make(multi_model=True)
-    for number in range(len(SLOTS)):
-        run_dir.slot(number).touch()
     return run_dir
 
 
