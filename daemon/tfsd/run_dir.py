@@ -97,11 +97,6 @@ class RunDir:
         return self.heartbeats / program
 
     @property
-    def processes(self) -> Path:
-        """What supervisord runs, as it says itself, while it does."""
-        return self.path / "processes.json"
-
-    @property
     def ends(self) -> Path:
         return self.path / "ends"
 
@@ -361,7 +356,7 @@ class RunDir:
         self.remove_sockets()
         for path in self.path.glob(f"{self.capture_log.name}*"):
             remove(path)
-        for path in (self.dropped_lines, self.draining, self.started, self.healthy, self.processes):
+        for path in (self.dropped_lines, self.draining, self.started, self.healthy):
             remove(path)
         for directory in (*self._directories, *self._multi_model_directories):
             remove(directory)

@@ -16,7 +16,7 @@ import requests
 from support.stack import RunningStack
 
 VOLATILE = (
-    *("nginx", "control.state.json", "requests.log", "plan.json", "processes.json", "control.sock"),
+    *("nginx", "control.state.json", "requests.log", "plan.json", "control.sock"),
     "slots/",  # which stay, for the next link to lead there
     *("ends/control", "ends/nginx", "ends/worker-default", "heartbeats/worker-default"),
     *("started", "healthy"),

@@ -1,22 +1,22 @@
 """What control asks of supervisord: which processes run, a signal to one of them, groups added and removed.
 
-Owns the calls over supervisord's unix socket, and the reading of the table of processes that it writes
-(`stack.process_table`). It never decides anything about a process.
+Owns the XML-RPC calls over supervisord's unix socket. It never decides anything about a process.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import time
+import http.client
+import xmlrpc.client
+from pathlib import Path
 from typing import Any
 
+from tfsd.control.connections import UnixConnection
 from tfsd.run_dir import RunDir
 
 RUNNING = "RUNNING"
 
 
-FRESH_SECONDS = 1.5  # of the table, which is touched once a second
 STOP_MARGIN_SECONDS = 10.0  # for the answer, beyond the time that a program has to stop
 BAD_NAME, ALREADY_STARTED, NOT_RUNNING, ALREADY_ADDED = 10, 60, 70, 90  # of supervisor.xmlrpc.Faults
 
@@ -54,35 +54,13 @@ class SupervisorClient:
 
     def __init__(self, run_dir: RunDir, timeout: float = 4.0, stop_seconds: float = 30.0) -> None:
         self.socket_path = run_dir.supervisor_socket
-        self._table = run_dir.processes
-        self._called = 0.0
         self._timeout = timeout
         self._stop_timeout = stop_seconds + STOP_MARGIN_SECONDS
 
     def processes(self) -> dict[str, Process]:
-        """All processes by program name, as supervisord has them written down, or says when that is not fresh.
-
-        Raises SupervisorError.
-        """
-        infos = self._written()
-        found = map(_process, self._call("getAllProcessInfo") if infos is None else infos)
+        """All processes by program name. Raises SupervisorError."""
+        found = (_process(info) for info in self._call("getAllProcessInfo"))
         return {process.program: process for process in found}
-
-    def _written(self) -> list[dict[str, Any]] | None:
-        """The table; None when there is none, or supervisord's loop has not turned lately, or since the last call.
-
-        Raises SupervisorError.
-        """
-        now = time.time()
-        try:
-            if not max(now - FRESH_SECONDS, self._called) < self._table.stat().st_mtime <= now:
-                return None
-            infos: list[dict[str, Any]] | None = json.loads(self._table.read_text())
-        except (OSError, ValueError):
-            return None
-        if infos is None:
-            raise SupervisorError("supervisord is stopping the stack")
-        return infos
 
     def signal(self, process: Process, name: str) -> None:
         """Send the signal called `name` (KILL, TERM, …) to a process. Raises SupervisorError."""
@@ -130,17 +108,27 @@ class SupervisorClient:
                 raise
 
     def _call(self, method: str, *arguments: Any, timeout: float | None = None) -> Any:
-        from tfsd.control import supervisor_rpc
-
+        transport = _Transport(self.socket_path, timeout or self._timeout)
         try:
-            return supervisor_rpc.call(self.socket_path, timeout or self._timeout, method, *arguments)
-        except supervisor_rpc.Fault as fault:
+            with xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=transport) as proxy:
+                return getattr(proxy.supervisor, method)(*arguments)
+        except xmlrpc.client.Fault as fault:
             message = f"supervisord refused {method}: {fault.faultString}"
             raise SupervisorError(message, fault.faultCode) from fault
-        except supervisor_rpc.ERRORS as error:
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
             raise SupervisorError(f"supervisord does not answer on {self.socket_path}: {error}") from error
-        finally:
-            self._called = time.time()
+
+
+class _Transport(xmlrpc.client.Transport):
+    """Like supervisor's own SupervisorTransport, with a timeout and without importing supervisor's server."""
+
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__()
+        self._unix = UnixConnection(path, timeout)
+
+    def make_connection(self, host: Any) -> UnixConnection:
+        self._connection = host, self._unix
+        return self._unix
 
 
 def _process(info: dict[str, Any]) -> Process:

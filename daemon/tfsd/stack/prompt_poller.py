@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable
 from typing import Any
 
 from supervisor import poller, xmlrpc
@@ -23,14 +22,13 @@ class PromptPoller(poller.Poller):
     """supervisor's poller, woken by signals.
 
     `options` are supervisor's; its sockets may be `deferring_http_channel`s, whose `delay` in seconds is not 0 while
-    their clients wait. `before_waiting` is called in each turn of supervisord's loop.
+    their clients wait.
     """
 
     def initialize(self) -> None:
         super().initialize()
         self._pipe: tuple[int, int] | None = None
         self._at_once = False
-        self.before_waiting: Callable[[], None] = lambda: None
 
     def poll(self, timeout: float) -> tuple[list[int], list[int]]:
         """What can be read and what can be written, after `timeout` seconds at most.
@@ -38,7 +36,6 @@ class PromptPoller(poller.Poller):
         Once a signal has come the next poll does not wait: what it has changed, such as a process that has ended, is
         only now looked at, and acted upon in the loop's next round.
         """
-        self.before_waiting()
         woken = self._wakes()
         if self._at_once:
             timeout = 0

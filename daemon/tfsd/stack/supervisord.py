@@ -42,7 +42,6 @@ from tfsd.run_dir import RunDir, replace
 from tfsd.stack import nginx
 from tfsd.stack.outlet import Outlet
 from tfsd.stack.ports import LISTENER, PORT_TAKEN, is_free, ports_of
-from tfsd.stack.process_table import ProcessTable
 from tfsd.stack.prompt_poller import PatientResponse, PromptPoller
 from tfsd.stop_times import AFTER_NGINX
 
@@ -103,13 +102,12 @@ class LastingSocketManager(SocketManager):
 
 
 class PromptSupervisor(supervisord.Supervisor):
-    """Starts what is to be started at once, and keeps the table of its processes."""
+    """Starts what is to be started at once."""
 
     def runforever(self) -> None:
         """supervisor's own looks at its programs only after it has waited for a second."""
         for group in sorted(self.process_groups.values()):
             group.transition()
-        self.options.poller.before_waiting = ProcessTable(self).write
         super().runforever()
 
 

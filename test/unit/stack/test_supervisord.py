@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import socket
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +15,7 @@ class Waiting(Exception):
     """supervisor waits for something to happen."""
 
 
-def test_programs_are_started_before_anything_is_waited_for(tmp_path: Path) -> None:
+def test_programs_are_started_before_anything_is_waited_for() -> None:
     class Poller:
         def poll(self, timeout: float) -> None:
             raise Waiting
@@ -36,10 +35,7 @@ def test_programs_are_started_before_anything_is_waited_for(tmp_path: Path) -> N
         def get_dispatchers(self) -> dict[int, object]:
             return {}
 
-    configuration = str(tmp_path / "supervisord.conf")
-    options = SimpleNamespace(
-        mood=SupervisorStates.RUNNING, poller=Poller(), get_socket_map=dict, configfile=configuration
-    )
+    options = SimpleNamespace(mood=SupervisorStates.RUNNING, poller=Poller(), get_socket_map=dict)
     supervisor = PromptSupervisor(options)
     supervisor.process_groups = {name: Group(name) for name in ("b", "a")}
     with pytest.raises(Waiting):
