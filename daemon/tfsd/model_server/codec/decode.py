@@ -134,8 +134,9 @@ def _decode_rows(rows: list[JsonValue] | LongArray, inputs: Inputs) -> dict[str,
         check_rank(1 + len(shape), name)
         try:
             return {name: flatten(rows, shape, dtype).reshape(len(rows), *shape)}
-        except Misfit:
-            return _decode_each(rows, first, inputs)  # which says what row it is
+        except Misfit as misfit:
+            _Rows(first, inputs).check(rows, len(rows), misfit.root)
+            raise AssertionError("A row that was wrong is right") from None
     return _decode_each(rows, first, inputs)
 
 
@@ -211,12 +212,21 @@ class _Rows:
             alike, wrong = self._read_named(rows)
         else:
             alike, wrong = len(block), self._read_plain(block)
-        if wrong < len(block):
+        self.check(rows, alike, wrong)
+
+    def check(self, rows: Elements, alike: int, wrong: int) -> None:
+        """Raises ServingError: what is wrong with some of the next rows.
+
+        Args:
+            alike: how many of them, from the first on, are of the first row's kind, as far as is known.
+            wrong: the first that is wrong; those before it are right.
+        """
+        if wrong < len(rows):
             row = _values(rows)[wrong]
             if wrong < alike and (self._named or not _is_named(row)):
                 self._refuse(row, self._count + wrong)
             alike = min(alike, wrong)
-        if alike < len(block):
+        if alike < len(rows):
             wanted, got = ("object", "list") if self._named else ("value/list", "object")
             raise invalid(f"Expecting {wanted} but got {got} at item {self._count + alike} of input list")
 
