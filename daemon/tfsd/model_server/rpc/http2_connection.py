@@ -23,6 +23,7 @@ from tfsd.model_server.sockets import FIRST_READ, READ_SIZE
 _TOP_UP = 1 << 30  # bytes received after which the client may send as many again
 _MAX_DUE = 10_000  # frames that answer PING and SETTINGS, which a client leaves unread
 _WAIT_SECONDS = 1.0
+_PATIENCE_SECONDS = 60.0  # with a client that reads nothing of an answer, which keeps a thread
 _PIECES = 64  # DATA frames in one system call
 
 
@@ -276,7 +277,7 @@ class Connection:
         return self._due.popleft() if self._due else b""
 
     def answer(self, call: Call, response: bytes) -> None:
-        """Send a message and a status of OK; waits while the client does not read."""
+        """Send a message and a status of OK; waits while the client does not read, up to `_PATIENCE_SECONDS`."""
         size = len(response) + http2.MESSAGE_HEAD
         with self._window_lock:
             fits = size <= self._frame_size and size <= self._window and size <= call.window
@@ -305,6 +306,7 @@ class Connection:
 
     def _wait_for_window(self, call: Call, wanted: int) -> int:
         """How many bytes may be sent now, taken off the windows; 0 when there is nobody to send them to."""
+        read = time.monotonic()
         with self._windows:
             while not (call.cancelled or self.closed):
                 room = min(wanted, self._window, call.window, _PIECES * self._frame_size)
@@ -313,7 +315,11 @@ class Connection:
                     call.window -= room
                     return room
                 leave()
-                self._windows.wait(_WAIT_SECONDS)
+                if self._windows.wait(_WAIT_SECONDS):
+                    read = time.monotonic()
+                elif time.monotonic() - read > _PATIENCE_SECONDS:
+                    self.give_up()
+                    break
         return 0
 
     def _frames(self, stream: int, part: memoryview) -> list[Any]:
@@ -350,9 +356,14 @@ class Connection:
         rest = memoryview(b"".join(parts))[sent:]
         writable = select.poll()
         writable.register(self.sock, select.POLLOUT)
+        read = time.monotonic()
         while rest and not self.closed:
             if writable.poll(_WAIT_SECONDS * 1000):
                 rest = rest[self.sock.send(rest) :]
+                read = time.monotonic()
+            elif time.monotonic() - read > _PATIENCE_SECONDS:
+                self.give_up()
+                raise TimeoutError
 
     def give_up(self) -> None:
         """End the connection: the thread that reads sees that, and closes it."""

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfsd.model_server.lead import leave
-from tfsd.model_server.rpc import http2
+from tfsd.model_server.rpc import http2, http2_connection
 from tfsd.model_server.rpc.http2 import BadConnection, HeaderReader, frame
 from tfsd.model_server.rpc.http2_connection import Call, Connection
 from tfsd.model_server.rpc.http2_server import Http2Server
@@ -205,6 +205,28 @@ def test_who_does_not_read_holds_up_nobody_else(client: Client, tmp_path: Path) 
     client.send(frame(http2.WINDOW_UPDATE, 0, 0, (1 << 30).to_bytes(4, "big")))
     # both threads may be writing to this client now; whoever comes is read and refused or served at last
     client.sock.close()
+    other = Client(f"{tmp_path}/socket")
+    other.greet()
+    other.send(frame(http2.HEADERS, END, 1, other.headers()), data(1, b"me"))
+    assert other.answer(1)[1] == b"me"
+    other.sock.close()
+
+
+@pytest.mark.parametrize("window", [10, 1 << 30], ids=["of-its-window", "of-its-socket"])
+def test_who_reads_nothing_of_an_answer_is_given_up(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int
+) -> None:
+    monkeypatch.setattr(http2_connection, "_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(http2_connection, "_WAIT_SECONDS", 0.02)
+    size = http2.INITIAL_WINDOW_SIZE.to_bytes(2, "big") + window.to_bytes(4, "big")
+    client.send(http2.PREFACE, frame(http2.SETTINGS, 0, 0, size))
+    client.send(frame(http2.WINDOW_UPDATE, 0, 0, (1 << 30).to_bytes(4, "big")))
+    message = http2.message_head(4 << 20) + bytes(4 << 20)
+    pieces = [message[at : at + http2.OUR_FRAME_SIZE] for at in range(0, len(message), http2.OUR_FRAME_SIZE)]
+    for stream in (1, 3):  # one for each of the server's threads
+        client.send(frame(http2.HEADERS, END, stream, client.headers()))
+        client.send(*(frame(http2.DATA, 0, stream, piece) for piece in pieces[:-1]))
+        client.send(frame(http2.DATA, http2.END_STREAM, stream, pieces[-1]))
     other = Client(f"{tmp_path}/socket")
     other.greet()
     other.send(frame(http2.HEADERS, END, 1, other.headers()), data(1, b"me"))
