@@ -79,7 +79,7 @@ _LONE_HIGH = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-
 _NOT_HIGH = bytes(set(range(256)) - set(b"89abAB"))
 #: An exponent of 309 or more: a double may hold such a number, but RapidJSON does not always see that.
 _HUGE = rb"\+?0*+([1-9][0-9]{3,}|3[1-9][0-9]|309|[4-9][0-9]{2})"
-_HUGE_NUMBER = re.compile(rb"(?:\.([0-9]++))?+[eE]" + _HUGE)
+_HUGE_NUMBER = re.compile(rb"(?:\.([0-9]++))?[eE]" + _HUGE)
 _HUGE_EXPONENTS = {letter: re.compile(letter + _HUGE) for letter in (b"e", b"E")}
 #: Names that orjson does not know, and numbers of the same length that are no more right elsewhere.
 _STAND_INS = [

@@ -52,6 +52,7 @@ _BASE64 = re.compile(rb"([A-Za-z0-9+/]*)([=.]*)")
 _SEPARATOR, _WHITE_SPACE, _PADDING = ",", b" \t\n\v\f\r", bytes.maketrans(b".", b"=")
 _PADS = "", "", "==", "="  # by how many characters are left over
 _ENCODED_PADS = tuple(map(str.encode, _PADS))
+# Before Python 3.11.5 a match goes on into the text that is not right, up to its separator.
 _BASE64_TEXTS = re.compile(rb"(?:(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}(?:==)?|[A-Za-z0-9+/]{3}=?)?,)*+")
 
 

@@ -6,12 +6,13 @@ import re
 
 _UNRESERVED = r"A-Za-z0-9\-._~!$&'()*+,;="
 _PERCENT = r"%[0-9A-Fa-f]{2}"
-# Possessive repetition throughout: an illegal character must not make the match try every split.
-_SEGMENTS = rf"(?:[{_UNRESERVED}:@/]++|{_PERCENT})*+"
-_QUERY = rf"(?:[{_UNRESERVED}:@/?]++|{_PERCENT})*+"
+# Each run of characters is taken as a whole: an illegal one must not make the match try every split. Only runs are: in
+# Python before 3.11.5 a group that is repeated possessively passes a percent sign that is wrong.
+_SEGMENTS = rf"(?:[{_UNRESERVED}:@/]++|{_PERCENT})*"
+_QUERY = rf"(?:[{_UNRESERVED}:@/?]++|{_PERCENT})*"
 _AUTHORITY = (
-    rf"(?:(?:[{_UNRESERVED}:]++|{_PERCENT})*+@)?"
-    rf"(?:\[[0-9A-Fa-fv:.]+\]|(?:[{_UNRESERVED}]++|{_PERCENT})*+)(?::(?P<port>[0-9]*))?"
+    rf"(?:(?:[{_UNRESERVED}:]++|{_PERCENT})*@)?"
+    rf"(?:\[[0-9A-Fa-fv:.]+\]|(?:[{_UNRESERVED}]++|{_PERCENT})*)(?::(?P<port>[0-9]*))?"
 )
 _URI = re.compile(
     rf"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*):)?(?://{_AUTHORITY}(?=[/?#]|$))?"

@@ -96,6 +96,7 @@ def test_any_bytes_are_read_or_refused(stream: bytes) -> None:
         (b"GET /\r\n\r\n", 400),
         (b"GET /a b HTTP/1.1\r\n\r\n", 400),
         (b"GET /%zz HTTP/1.1\r\n\r\n", 400),
+        (b"GET /%?a HTTP/1.1\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nContent-Length: -5\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nContent-Length: 5x\r\n\r\n", 400),
