@@ -50,10 +50,8 @@ def fetch(location: str, directory: Path) -> Path:
 
 
 def _unpack(archive: Path, directory: Path, location: str) -> None:
-    from tfsd.start.archives import (
-        ArchiveError,
-        unpack,
-    )  # with what reads archives, which most endpoints have none of
+    # with what reads archives, which most endpoints have none of
+    from tfsd.start.archives import ArchiveError, unpack
 
     try:
         unpack(archive, directory)
