@@ -21,7 +21,8 @@ DEFAULT_POOL = "default"  # of the models that have no user code
 class ModelServer:
     """One model server process: its supervisord program and its ports on 127.0.0.1.
 
-    Its gRPC API listens on the unix socket `grpc_socket` where that is not "": then `grpc_port` is 0.
+    Its gRPC API listens at `grpc_port` where that is not 0, and on the unix socket `grpc_socket` where that is not "":
+    one of them there is. Workers prefer the socket, since a large message costs less CPU there.
     """
 
     program: str
@@ -37,11 +38,11 @@ class ModelServer:
     @property
     def grpc_target(self) -> str:
         """Where gRPC's own channels find it, in gRPC's naming (grpc/doc/naming.md)."""
-        return f"unix:{self.grpc_socket}" if self.grpc_socket else f"ipv4:127.0.0.1:{self.grpc_port}"
+        return f"ipv4:127.0.0.1:{self.grpc_port}" if self.grpc_port else f"unix:{self.grpc_socket}"
 
     def moved(self, grpc_port: int, rest_port: int) -> ModelServer:
-        """The same with other ports."""
-        grpc_port = 0 if self.grpc_socket else grpc_port
+        """The same with other ports, as far as it has any."""
+        grpc_port = grpc_port if self.grpc_port else 0
         return dataclasses.replace(self, grpc_port=grpc_port, rest_port=rest_port)
 
 

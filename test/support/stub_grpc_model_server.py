@@ -76,10 +76,11 @@ class Handlers(grpc.GenericRpcHandler):
         return self._metadata
 
 
-async def serve(port: str) -> None:
+async def serve(addresses: list[str]) -> None:
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
     server.add_generic_rpc_handlers((Handlers(),))
-    server.add_insecure_port(f"127.0.0.1:{port}")
+    for address in addresses:
+        server.add_insecure_port(address)
     await server.start()
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
@@ -89,9 +90,12 @@ async def serve(port: str) -> None:
 def main() -> None:
     flags = dict(word.removeprefix("--").split("=", 1) for word in sys.argv[1:] if "=" in word)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # until the event loop waits for it
+    addresses = [f"127.0.0.1:{flags['port']}"] if flags["port"] != "0" else []
+    if "grpc_socket_path" in flags:
+        addresses.append(f"unix:{flags['grpc_socket_path']}")
     rest = subprocess.Popen([sys.executable, REST, f"--rest_api_port={flags['rest_api_port']}"])
     try:
-        asyncio.run(serve(flags["port"]))
+        asyncio.run(serve(addresses))
     finally:
         rest.terminate()
         rest.wait()

@@ -49,7 +49,7 @@ http {{
 GRPC = """
     map $http_answer $answer {{ default numbers; tensor tensor; }}
     server {{
-        listen 127.0.0.1:{port} http2;
+        {listen}
         root {directory};
         default_type application/grpc;
         types {{ }}
@@ -111,6 +111,15 @@ def answers() -> dict[str, bytes]:
     return {name: message.SerializeToString() for name, message in messages.items()}
 
 
+def grpc_addresses(flags: dict[str, str]) -> list[str]:
+    """Where gRPC is to be had, as nginx writes it. A socket that a killed process left is removed."""
+    addresses = [f"127.0.0.1:{flags['port']}"] if flags["port"] != "0" else []
+    if path := flags.get("grpc_socket_path"):
+        Path(path).unlink(missing_ok=True)
+        addresses.append(f"unix:{path}")
+    return addresses
+
+
 def main() -> None:
     flags = dict(word.removeprefix("--").split("=", 1) for word in sys.argv[1:] if "=" in word)
     with tempfile.TemporaryDirectory(prefix="stub-model-server-") as name:
@@ -120,7 +129,8 @@ def main() -> None:
         if "port" in flags:
             for file, message in answers().items():
                 (directory / file).write_bytes(struct.pack(">BI", 0, len(message)) + message)
-            grpc = GRPC.format(directory=directory, port=flags["port"])
+            listen = " ".join(f"listen {address} http2;" for address in grpc_addresses(flags))
+            grpc = GRPC.format(directory=directory, listen=listen)
         configuration = directory / "nginx.conf"
         configuration.write_text(
             CONFIGURATION.format(directory=directory, port=flags["rest_api_port"], grpc=grpc)

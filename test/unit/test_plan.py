@@ -13,7 +13,7 @@ from tfsd.run_dir import RunDir
 
 NAMES = st.text(min_size=1, max_size=20)
 PORTS = st.integers(1, 65535)
-SERVERS = st.lists(st.builds(ModelServer, NAMES, PORTS, PORTS), max_size=3).map(tuple)
+SERVERS = st.lists(st.builds(ModelServer, NAMES, PORTS, PORTS, NAMES), max_size=3).map(tuple)
 VERSIONS = st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=4).map(tuple)
 MODELS = st.builds(Model, NAMES, NAMES, VERSIONS, SERVERS, NAMES)
 WORKERS = st.lists(st.builds(Worker, NAMES, NAMES), max_size=3).map(tuple)
@@ -49,3 +49,21 @@ def test_no_plan_is_an_os_error(tmp_path: Path) -> None:
 
 def test_the_latest_version_is_the_highest() -> None:
     assert Model("m", "/m", (1, 2, 10), ()).latest == 10
+
+
+BY_PORT, BY_BOTH, BY_SOCKET = (
+    ModelServer("model-m", 1, 2),
+    ModelServer("model-m", 1, 2, "/run/m.sock"),
+    ModelServer("model-m", 1, 0, "/run/m.sock"),
+)
+
+
+def test_a_model_server_that_moves_opens_the_ports_that_it_had() -> None:
+    moved = [server.moved(20, 10) for server in (BY_PORT, BY_BOTH, BY_SOCKET)]
+    assert [server.ports for server in moved] == [{10, 20}, {10, 20}, {10}]
+    assert [server.grpc_socket for server in moved] == ["", "/run/m.sock", "/run/m.sock"]
+
+
+def test_grpc_s_name_of_a_model_server_is_its_port_s_if_it_has_one() -> None:
+    assert BY_PORT.grpc_target == BY_BOTH.grpc_target == "ipv4:127.0.0.1:2"
+    assert BY_SOCKET.grpc_target == "unix:/run/m.sock"

@@ -19,7 +19,7 @@ from tfsd import attributes, machine
 from tfsd.errors import StartError
 from tfsd.model_directory import Code, FoundModel
 from tfsd.plan import DEFAULT_POOL, Model, ModelServer, Plan, Pool, Worker
-from tfsd.run_dir import RunDir, replace
+from tfsd.run_dir import RunDir, RunDirError, replace
 from tfsd.settings import Settings
 from tfsd.stack import model_server_flags, ports, slots
 from tfsd.stack.nginx import Nginx, command
@@ -322,8 +322,8 @@ def design(
             ModelServer(program, grpc_port=next(numbers), rest_port=next(numbers)) for program in programs
         )
         pool = pool_name(model.name) if model.name in codes else DEFAULT_POOL
-        if settings.grpc_sockets and model.name not in codes and None not in codes:
-            servers = tuple(on_socket(run_dir, server) for server in servers)
+        no_port = settings.grpc_sockets and model.name not in codes and None not in codes
+        servers = tuple(with_grpc_socket(run_dir, server, no_port=no_port) for server in servers)
         planned[model.name] = Model(model.name, str(model.base_path), model.versions, servers, pool)
     pools = {}
     owners: dict[str, str | None] = {model.pool: model.name for model in planned.values()}
@@ -356,10 +356,21 @@ def _pool(name: str, code: Code | None, workers: int, run_dir: RunDir) -> Pool:
     return Pool(name, code.python, tuple(sockets), str(user_code.script), user_code.python_path)
 
 
-def on_socket(run_dir: RunDir, server: ModelServer) -> ModelServer:
-    """The model server with its gRPC API on a unix socket in place of a port. Raises RunDirError."""
-    socket = str(run_dir.grpc_socket(server.program))
-    return dataclasses.replace(server, grpc_port=0, grpc_socket=socket)
+def with_grpc_socket(run_dir: RunDir, server: ModelServer, *, no_port: bool) -> ModelServer:
+    """The model server with its gRPC API on a unix socket beside its port; with `no_port` in place of it.
+
+    One that has a port keeps to it where the socket's path is too long for one, or has a percent sign, after which gRPC
+    takes two digits for an encoded character. With `no_port` a path that is too long raises RunDirError.
+    """
+    try:
+        socket = str(run_dir.grpc_socket(server.program))
+    except RunDirError:
+        if no_port:
+            raise
+        return server
+    if no_port:
+        return dataclasses.replace(server, grpc_port=0, grpc_socket=socket)
+    return server if "%" in socket else dataclasses.replace(server, grpc_socket=socket)
 
 
 def pool_name(model: str) -> str:

@@ -31,7 +31,10 @@ def socket_id(name: str) -> str:
 
 
 def check_run_dir(run_dir: RunDir, *, grpc_sockets: bool = False) -> None:
-    """Raises RunDirError when the path is too long for the sockets of a model with a long name."""
+    """Raises RunDirError when the path is too long for the sockets of a model with a long name.
+
+    `grpc_sockets`: whether its model server has nothing but a socket for gRPC.
+    """
     run_dir.pool_socket("x" * MAX_PLAIN_NAME)
     if grpc_sockets:
         run_dir.grpc_socket(program_names("model", "x" * MAX_PLAIN_NAME, 10)[-1])

@@ -28,7 +28,7 @@ from tfsd.tensors.dtypes import Shape
 from tfsd.worker.targets import GENERIC, Target
 from tfsd.worker.upstream.client import Group
 from tfsd.worker.upstream.grpc_errors import as_http_error
-from tfsd.worker.upstream.sockets import connected
+from tfsd.worker.upstream.sockets import connected, grpc_address
 
 SERVING_DEFAULT = "serving_default"
 METHODS = "tensorflow/serving/"  # with predict, classify or regress: a signature's method_name
@@ -233,6 +233,6 @@ def _listens(group: Group) -> bool:
     """Whether any of the model servers does, by gRPC."""
     for server in group.servers:
         with contextlib.suppress(OSError):
-            connected(server.grpc_socket or server.grpc_port, PROBE_SECONDS).close()
+            connected(grpc_address(server), PROBE_SECONDS).close()
             return True
     return False

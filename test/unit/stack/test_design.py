@@ -78,17 +78,29 @@ class TestPlan:
         for port in (servers[0].rest_port, servers[0].grpc_port):
             assert free_port < port <= free_port + 40
 
-    def test_grpc_is_on_sockets_where_no_user_code_looks_for_a_port(self, design: DesignStack) -> None:
+    def test_grpc_is_on_sockets_and_at_ports(self, design: DesignStack) -> None:
+        stack = design(
+            {"a": (1,), "b": (1,)}, {"SAGEMAKER_TFS_INSTANCE_COUNT": "2"}, codes={"b": own_code("b")}
+        )
+        rendered = stack.files()[stack.run_dir.supervisord_conf]
+        for model in stack.plan.models.values():
+            for server in model.servers:
+                assert server.grpc_socket == str(stack.run_dir.grpc_socket(server.program))
+                assert f"--port={server.grpc_port} --rest_api_port={server.rest_port}" in rendered
+                assert f"--grpc_socket_path={server.grpc_socket}" in rendered
+        assert len(stack.plan.ports) == 8
+
+    def test_grpc_is_on_sockets_alone_where_no_user_code_looks_for_a_port(self, design: DesignStack) -> None:
         environ = {"SAGEMAKER_TFS_GRPC_SOCKETS": "true"}
         stack = design({"a": (1,), "b": (1,)}, environ, codes={"b": own_code("b")})
         [a], [b] = (stack.plan.models[name].servers for name in "ab")
         assert (a.grpc_port, a.grpc_socket) == (0, str(stack.run_dir.grpc_socket("model-a")))
-        assert (b.grpc_port != 0, b.grpc_socket) == (True, "")
+        assert (b.grpc_port != 0, b.grpc_socket) == (True, str(stack.run_dir.grpc_socket("model-b")))
         assert stack.plan.ports == {a.rest_port, b.rest_port, b.grpc_port}
         assert f"--port=0 --rest_api_port={a.rest_port}" in stack.files()[stack.run_dir.supervisord_conf]
 
         shared = design({"a": (1,)}, environ, codes={None: own_code("x")})
-        assert shared.plan.models["a"].servers[0].grpc_socket == ""
+        assert shared.plan.models["a"].servers[0].grpc_port != 0
 
     def test_the_first_port_of_the_range_is_grpc_s(self, design: DesignStack, free_port: int) -> None:
         """Scripts that were written for AWS's images connect to it by themselves."""
@@ -112,6 +124,21 @@ def test_a_run_directory_that_is_too_long_for_sockets() -> None:
     with pytest.raises(RunDirError, match="--run-dir"):
         design_stack(Path("/" + "x" * 90), {"half": (1,)})
     assert design_stack(Path("/" + "x" * 60), {"half": (1,)})
+
+
+def test_a_model_server_keeps_to_its_port_where_the_socket_s_path_is_too_long_for_one() -> None:
+    run_dir, models = Path("/" + "x" * 60), {"m" * 40: (1,), "m": (1,)}
+    plan = design_stack(run_dir, models).plan
+    assert [bool(plan.models[name].servers[0].grpc_socket) for name in models] == [False, True]
+    assert all(plan.models[name].servers[0].grpc_port for name in models)
+    with pytest.raises(RunDirError, match="--run-dir"):
+        design_stack(run_dir, models, {"SAGEMAKER_TFS_GRPC_SOCKETS": "true"})
+
+
+def test_a_model_server_keeps_to_its_port_where_grpc_would_take_the_socket_s_path_for_another_s() -> None:
+    """What stands after a percent sign it decodes."""
+    [server] = design_stack(Path("/run/branch%2Fmain"), {"m": (1,)}).plan.models["m"].servers
+    assert (server.grpc_port != 0, server.grpc_socket) == (True, "")
 
 
 class TestProgramNames:

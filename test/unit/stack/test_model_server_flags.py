@@ -74,6 +74,14 @@ def test_the_ports_of_a_command_line_are_found_again(model: Model) -> None:
     assert ports_of(["nginx", "-p", "--port=", "--porter=1"]) == []
 
 
+def test_a_socket_beside_the_port() -> None:
+    settings = Settings.from_environ({}, cpus=2)
+    assert "grpc_socket_path" not in flags(None)
+    server = ModelServer("model-m", 1, 2, "/run/tfsd/sockets/model-m.sock")
+    words = model_server_flags.flags(settings, RUN_DIR, server, Path("/m.conf"), None)
+    assert {"--port=2", "--grpc_socket_path=/run/tfsd/sockets/model-m.sock"} < set(words)
+
+
 def test_a_thread_for_each_grpc_call_of_the_workers() -> None:
     environ = {"SAGEMAKER_GUNICORN_WORKERS": "3", "SAGEMAKER_TFS_MODELS_PER_PROCESS": "5"}
     model = Model("m", "/models/m", (1,), (SERVER,))

@@ -113,5 +113,5 @@ class IdleServers:
 
 
 def _listens(server: ModelServer) -> bool:
-    """Whether it has opened its gRPC port, or its socket."""
-    return listens_at(server.grpc_socket) if server.grpc_socket else server.grpc_port in listening()
+    """Whether it has opened its gRPC port, or, where it has none, its socket."""
+    return server.grpc_port in listening() if server.grpc_port else listens_at(server.grpc_socket)

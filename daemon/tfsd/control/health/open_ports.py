@@ -41,6 +41,6 @@ class OpenPorts:
                         "Model servers listen on %s (%s: ports %s): whoever reaches them %s. "
                         "Let only the endpoint's port be reached.",
                         ", ".join(sorted(found)), server.program, " and ".join(map(str, numbers)),
-                        PREDICTIONS if server.grpc_socket else ANYTHING,
+                        ANYTHING if server.grpc_port else PREDICTIONS,
                     )  # fmt: skip
                     break

@@ -13,6 +13,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import gevent
 from gevent.lock import BoundedSemaphore
@@ -25,7 +26,7 @@ from tfsd.plan import Model, ModelServer
 from tfsd.run_dir import RunDir, replace
 from tfsd.settings import Settings
 from tfsd.stack import multi_model, ports
-from tfsd.stack.design import on_socket, program_names
+from tfsd.stack.design import program_names, with_grpc_socket
 
 POLL_SECONDS = 0.1
 STATUS_SECONDS = 5.0
@@ -185,6 +186,9 @@ class Hosts:
                 return
             self._programs.remove(host.name, host.programs, host.programs)
             self._run_dir.models_conf(host.name).unlink(missing_ok=True)
+            for server in host.servers:
+                if server.grpc_socket:  # which a model server may leave behind, and one that was killed does
+                    Path(server.grpc_socket).unlink(missing_ok=True)
             host.started = False  # who waits for it starts it anew
             if not host.members:
                 self._hosts.pop(host.name, None)
@@ -322,9 +326,8 @@ class Hosts:
             ModelServer(program, port, next(numbers))
             for program, port in zip(programs, rest_ports, strict=True)
         ]
-        if self._settings.grpc_sockets and not coded and alone:
-            servers = [on_socket(self._run_dir, server) for server in servers]
-        return Host(tuple(servers))
+        no_port = self._settings.grpc_sockets and not coded and alone
+        return Host(tuple(with_grpc_socket(self._run_dir, server, no_port=no_port) for server in servers))
 
     def _free_slot(self) -> tuple[int, ...] | None:
         """The REST ports of a slot that nobody has, the one that was last given up a long time ago; or None."""

@@ -29,6 +29,7 @@ from tfsd.worker.upstream.current import current
 from tfsd.worker.upstream.grpc_answer import MAX_MESSAGE_BYTES, Answer
 from tfsd.worker.upstream.grpc_call import CallFailed, EndedCall, PendingCall, failure
 from tfsd.worker.upstream.grpc_connection import GrpcConnection
+from tfsd.worker.upstream.sockets import grpc_address
 from tfsd.worker.upstream.time_limits import Expired, TimeLimits
 
 ATTEMPTS = 3  # a request that kills its model server must not go on doing so
@@ -53,12 +54,7 @@ class Channel(grpc.Channel):
         self, servers: Sequence[ModelServer], wait: bool = True, calls: int = MAX_GRPC_CALLS
     ) -> None:
         self._servers = servers
-        self._backends = Backends(
-            [
-                Backend(server.program, server.grpc_socket or server.grpc_port, GrpcConnection.connect)
-                for server in servers
-            ]
-        )
+        self._backends = Backends([_backend(server) for server in servers])
         self._wait = wait
         self._places = Semaphore(calls)
         self._limits: dict[Any, TimeLimits] = {}  # by event loop, as the connections
@@ -180,6 +176,15 @@ class Channel(grpc.Channel):
 
     def __exit__(self, *failed: object) -> None:
         self.close()
+
+
+def _backend(server: ModelServer) -> Backend[Answer]:
+    """Its connections; each finds out for itself whether the model server has opened its socket."""
+    return Backend(
+        server.program,
+        server.grpc_socket or server.grpc_port,
+        lambda _, timeout: GrpcConnection.connect(grpc_address(server), timeout),
+    )
 
 
 class UnaryCall(grpc.UnaryUnaryMultiCallable):

@@ -22,12 +22,13 @@ MAX_PAUSE_SECONDS = 0.5
 def connect(servers: Sequence[ModelServer], wait: bool) -> grpc.Channel:
     """A channel to the model servers; with `wait`, calls wait for them.
 
-    gRPC's names take many ports but one unix socket: of several, the first is used.
+    gRPC's names take many ports but one unix socket, so ports are preferred: of several sockets, the first is used.
     """
-    if servers and servers[0].grpc_socket:
+    ports = [server.grpc_port for server in servers if server.grpc_port]
+    if servers and not ports:
         target = servers[0].grpc_target
     else:
-        target = "ipv4:" + ",".join(f"127.0.0.1:{server.grpc_port}" for server in servers)
+        target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
     options: list[tuple[str, Any]] = [
         ("grpc.service_config", json.dumps(_service_config(wait))),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),

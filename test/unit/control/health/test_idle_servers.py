@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -34,7 +35,7 @@ class SupervisorStub:
 class Endpoint:
     """A model server with the models `a` and `b`, under a clock of our own."""
 
-    def __init__(self, grpc_port: int, *, shared: bool = True) -> None:
+    def __init__(self, grpc_port: int, grpc_socket: str = "", *, shared: bool = True) -> None:
         self.now = 0.0
         self.supervisor = SupervisorStub()
         self.back: list[str] = []
@@ -46,7 +47,7 @@ class Endpoint:
             busy_limit=PATIENCE,
             load_timeout=LOAD_TIMEOUT,
         )
-        servers = (ModelServer("models-0", 1, grpc_port),)
+        servers = (ModelServer("models-0", 1, grpc_port, grpc_socket),)
         self.health.set_plan(Plan({name: Model(name, "/", (1,), servers) for name in "ab"}, {}))
         self.idle = IdleServers(
             self.health,
@@ -120,6 +121,22 @@ def test_one_that_has_not_opened_its_port_is_loading_as_long_as_it_computes(
     waiting = Endpoint(1)  # for a directory that was away
     waiting.pass_seconds(int(PATIENCE) + 10)
     assert waiting.supervisor.done == [("models-0", "KILL")]
+
+
+@pytest.mark.parametrize("has_port", [True, False])
+def test_whether_it_loads_is_seen_by_its_port_or_else_by_its_socket(
+    monkeypatch: pytest.MonkeyPatch, short_dir: Path, has_port: bool
+) -> None:
+    """One that listens and serves nothing is restarted, whatever it computes."""
+    path = str(short_dir / "m.sock")
+    with socket.create_server(("127.0.0.1", 0)) as port, socket.socket(socket.AF_UNIX) as listener:
+        if not has_port:  # else it is an old one, which does not open the socket
+            listener.bind(path)
+            listener.listen()
+        endpoint = Endpoint(port.getsockname()[1] if has_port else 0, path)
+        monkeypatch.setattr(idle_servers, "cpu_seconds", lambda pid: endpoint.now / 10)
+        endpoint.pass_seconds(int(PATIENCE) + 10)
+    assert endpoint.supervisor.done == [("models-0", "KILL")]
 
 
 def test_one_that_is_starved_of_cpu_is_loading(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,6 +85,9 @@ class ProgramsStub:
         self.renewed.append(group)
         self.server.port_taken = False
 
+    def remove(self, name: str, groups: Sequence[str], programs: Sequence[str]) -> None:
+        """Their processes end."""
+
     def kill(self, program: str) -> None:
         """The process that comes in its place reads the file, which has all models but the one that goes."""
         self.killed.append(program)
@@ -143,8 +146,8 @@ class Shared:
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> Shared:
-    return Shared(RunDir(tmp_path))
+def shared(short_dir: Path) -> Shared:
+    return Shared(RunDir(short_dir))
 
 
 def test_an_unload_waits_for_the_end_so_that_the_next_load_succeeds(shared: Shared) -> None:
@@ -189,6 +192,23 @@ def test_a_model_server_that_hangs_in_an_unload_is_restarted(shared: Shared) -> 
     shared.server.hangs = True
     shared.hosts.remove(model)
     assert shared.programs.killed == ["models-0"]
+
+
+def test_one_that_several_models_share_has_a_socket_beside_its_port_which_goes_with_it(
+    shared: Shared,
+) -> None:
+    [host] = shared.hosts._hosts.values()
+    [server] = host.servers
+    assert (server.grpc_port != 0, server.grpc_socket) == (True, str(shared.run_dir.grpc_socket("models-0")))
+    with socket.socket(
+        socket.AF_UNIX
+    ) as listener:  # closing it leaves the file, as a process that is killed does
+        listener.bind(server.grpc_socket)
+    second = shared.load("b", 1)
+    shared.hosts.remove(second)
+    assert Path(server.grpc_socket).exists()
+    shared.hosts.remove(host.models["a"])
+    assert [*shared.run_dir.sockets.iterdir()] == []
 
 
 class TestMoves:

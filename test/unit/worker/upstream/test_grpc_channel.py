@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -17,15 +19,16 @@ from tfsd.model_server.rpc.http2_server import Http2Server
 from tfsd.plan import MAX_GRPC_CALLS, ModelServer
 from tfsd.worker.upstream.grpc_call import CallFailed
 from tfsd.worker.upstream.grpc_channel import Channel
+from tfsd.worker.upstream.sockets import connected
 
 ODD_TEXT = "kein Zugriff: 100 % »ä«\nline two"
 
 
 class Core:
-    """gRPC's server. `/t.T/Echo`, `/t.T/Fail`, `/t.T/Patient` (until the client gives up), `/t.T/Metadata`,
-    `/t.T/Held` (until `released`)."""
+    """gRPC's server, at a port or a unix socket. `/t.T/Echo`, `/t.T/Fail`, `/t.T/Patient` (until the client gives up),
+    `/t.T/Metadata`, `/t.T/Held` (until `released`)."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, path: Path | None = None) -> None:
         self.gave_up, self.released = threading.Event(), threading.Event()
         self.under_way = self.most = self.calls = 0
         self.lock = threading.Lock()
@@ -36,7 +39,7 @@ class Core:
             ("grpc.so_reuseport", 0),
         ]
         self._server = grpc.server(ThreadPoolExecutor(2 * MAX_GRPC_CALLS), [self], options=options)
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
+        self.port = self._server.add_insecure_port(f"unix:{path}" if path else f"127.0.0.1:{port}")
         self._server.start()
 
     def service(self, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
@@ -131,6 +134,46 @@ def channel_to() -> Iterator[Callable[..., Channel]]:
     yield connect
     for channel in made:
         channel.close()
+
+
+@pytest.fixture
+def by_socket(short_dir: Path) -> Iterator[Core]:
+    server = Core(path=short_dir / "s")
+    yield server
+    server.stop()
+
+
+class TestSockets:
+    """A model server may have a unix socket, a port, or both."""
+
+    def test_a_socket_is_preferred_to_a_port(self, core: Core, by_socket: Core, short_dir: Path) -> None:
+        message = bytes(20_000_000)
+        with Channel([ModelServer("both", 0, core.port, str(short_dir / "s"))]) as channel:
+            assert channel.unary_unary("/t.T/Echo")(message, timeout=50) == message
+        assert (by_socket.calls, core.calls) == (1, 0)
+
+    def test_a_port_is_taken_where_no_socket_was_made(self, core: Core, short_dir: Path) -> None:
+        with Channel([ModelServer("old", 0, core.port, str(short_dir / "none"))]) as channel:
+            assert channel.unary_unary("/t.T/Echo")(b"x", timeout=20) == b"x"
+
+    def test_grpc_s_own_channel_prefers_ports(self, core: Core, short_dir: Path) -> None:
+        """It takes a name of many ports."""
+        servers = [ModelServer(f"m-{n}", 0, core.port, str(short_dir / "none")) for n in range(2)]
+        with Channel(servers) as channel:
+            assert list(channel.unary_stream("/t.T/Stream")(b"s", timeout=20)) == [b"s", b"s"]
+
+    def test_grpc_s_own_channel_takes_a_socket_where_there_is_no_port(
+        self, by_socket: Core, short_dir: Path
+    ) -> None:
+        servers = [ModelServer(f"m-{n}", 0, 0, str(short_dir / "s")) for n in range(2)]
+        with Channel(servers) as channel:
+            assert list(channel.unary_stream("/t.T/Stream")(b"s", timeout=20)) == [b"s", b"s"]
+            assert channel.unary_unary("/t.T/Echo")(b"x", timeout=20) == b"x"
+
+    def test_more_than_the_kernel_s_default_may_wait_there(self, by_socket: Core, short_dir: Path) -> None:
+        with connected(str(short_dir / "s"), 20) as sock, socket.socket(socket.AF_UNIX) as usual:
+            sizes = [each.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) for each in (sock, usual)]
+        assert sizes[0] > sizes[1]
 
 
 class Away:
