@@ -96,10 +96,14 @@ def kill_and_wait(stack: RunningStack, program: str) -> None:
 
 
 def wait_for_a_beat(stack: RunningStack, program: str) -> None:
-    """Until a worker beats again: a control that starts trusts a heartbeat that is a second younger than the worker."""
+    """Until a worker beats: a control that starts trusts no heartbeat that an earlier process of the worker left."""
     file = RunDir(stack.run_dir).heartbeat(program)
-    before = file.stat().st_mtime
-    stack.wait_for(lambda: file.stat().st_mtime > before, 30, "beating")
+
+    def beaten() -> float:
+        return file.stat().st_mtime if file.exists() else 0.0
+
+    before = beaten()
+    stack.wait_for(lambda: beaten() > before, 30, "beating")
 
 
 def refuses_connections(port: int) -> bool:

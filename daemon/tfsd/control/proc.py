@@ -28,7 +28,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def began(pid: int) -> float | None:
-    """The Unix time at which it was started; None when there is no such process."""
+    """The Unix time at which it was started, cut to a tick; None when there is no such process."""
     fields = _fields(pid)
     if not fields:
         return None

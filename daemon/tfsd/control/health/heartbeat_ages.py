@@ -1,16 +1,16 @@
 """Which worker processes are alive: heartbeats seen, kept per process, and the verdict that one hangs.
 
-Each worker touches its heartbeat file every second. Owns the ages of these heartbeats; it reads no
-file and kills nobody itself. Ages are of the monotonic clock, so that setting the machine's clock hurts no
-worker.
+Each worker touches its heartbeat file every second. Owns the ages of these heartbeats; it kills nobody itself.
+Ages are of the monotonic clock, so that setting the machine's clock hurts no worker.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 
+from tfsd.control import proc
 from tfsd.control.supervisor_client import Process
 from tfsd.run_dir import RunDir
 
@@ -29,10 +29,17 @@ class Heartbeats:
     """The heartbeats of the workers' present processes.
 
     A process that has beaten hangs when it was silent for `silence_limit` seconds; one that has not beaten
-    yet (it imports the user's code) hangs after `start_limit` seconds.
+    yet (it imports the user's code) hangs after `start_limit` seconds. `began` tells the Unix time at which a
+    process was started.
     """
 
-    def __init__(self, silence_limit: float, start_limit: float) -> None:
+    def __init__(
+        self,
+        silence_limit: float,
+        start_limit: float,
+        began: Callable[[int], float | None] = proc.began,
+    ) -> None:
+        self._began = began
         self._silence_limit = silence_limit
         self._start_limit = max(start_limit, silence_limit)
         self._beats: dict[str, _Beat] = {}
@@ -41,11 +48,12 @@ class Heartbeats:
         """Note the file's modification time (Unix time, None without a file), seen at monotonic `now`.
 
         A file that an earlier process left is no beat: it counts when it changes under this process, or is
-        newer than the process's start (which supervisord cuts to whole seconds, hence the one added).
+        newer than the process, of whose start the kernel tells no more than the tick.
         """
         beat = self._beats.get(process.program)
         if beat is None or beat.pid != process.pid:
-            beaten = modified is not None and modified >= process.start + 1
+            began = self._began(process.pid)
+            beaten = modified is not None and began is not None and modified >= began + 1 / proc.TICKS
             self._beats[process.program] = _Beat(process.pid, modified, now, beaten)
         elif modified != beat.modified:
             self._beats[process.program] = _Beat(process.pid, modified, now, modified is not None)

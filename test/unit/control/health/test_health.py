@@ -23,13 +23,18 @@ def plan(*, instances: int = 1, workers: int = 1) -> Plan:
     return Plan({"m": Model("m", "/m", (1,), servers)}, {"default": pool}, "m")
 
 
+def long_ago(pid: int) -> float:
+    """When every process of these tests began."""
+    return 0.0
+
+
 class Endpoint:
     """A Health with a clock that stands still, one worker that beats, and one model server."""
 
     def __init__(self, the_plan: Plan | None = None, *, needs_models: bool = True) -> None:
         self.now = 1000.0
         self.health = Health(
-            Heartbeats(BUSY_LIMIT, 300),
+            Heartbeats(BUSY_LIMIT, 300, long_ago),
             lambda: self.now,
             needs_models=needs_models,
             busy_limit=BUSY_LIMIT,

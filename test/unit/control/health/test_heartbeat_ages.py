@@ -13,12 +13,17 @@ from tfsd.settings import GATEWAY_MARGIN_SECONDS
 BOOT = 1_700_000_000
 
 
-def worker(pid: int = 10, start: int = BOOT, state: str = "RUNNING") -> Process:
-    return Process("worker-a", state, pid, start)
+def worker(pid: int = 10, state: str = "RUNNING") -> Process:
+    return Process("worker-a", state, pid, BOOT)
+
+
+def heartbeats() -> Heartbeats:
+    """Process 10 was started soon after `BOOT`, 11 when that had ended."""
+    return Heartbeats(silence_limit=65, start_limit=300, began={10: BOOT + 0.2, 11: BOOT + 50.2}.get)
 
 
 def test_a_worker_is_alive_while_it_beats_and_hangs_after_the_limit() -> None:
-    beats = Heartbeats(silence_limit=65, start_limit=300)
+    beats = heartbeats()
     beats.observe(worker(), BOOT + 2.0, now=100.0)
     beats.observe(worker(), BOOT + 3.0, now=101.0)
     beats.observe(worker(), BOOT + 3.0, now=165.0)  # a handler computes for a minute
@@ -31,10 +36,10 @@ def test_a_worker_is_alive_while_it_beats_and_hangs_after_the_limit() -> None:
 
 
 def test_what_an_earlier_process_left_is_no_beat() -> None:
-    beats = Heartbeats(silence_limit=65, start_limit=300)
-    restarted = worker(pid=11, start=BOOT + 50)
-    beats.observe(worker(), BOOT + 50.9, now=100.0)
-    beats.observe(restarted, BOOT + 50.9, now=101.0)  # touched in the second of the new one's start
+    beats = heartbeats()
+    restarted = worker(pid=11)
+    beats.observe(worker(), BOOT + 50.199, now=100.0)
+    beats.observe(restarted, BOOT + 50.199, now=101.0)
 
     assert not beats.alive(restarted, now=101.0)
 
@@ -42,8 +47,24 @@ def test_what_an_earlier_process_left_is_no_beat() -> None:
     assert beats.alive(restarted, now=102.0)
 
 
+def test_a_worker_that_hangs_after_a_single_beat_hangs_after_the_limit_of_all() -> None:
+    """Its first request may be what it hangs in, before control has looked."""
+    beats = heartbeats()
+    beats.observe(worker(), BOOT + 0.95, now=100.0)  # in the second of its start
+
+    assert beats.alive(worker(), now=100.0)
+    assert beats.hangs(worker(), now=165.1)
+
+
+def test_a_process_that_has_ended_meanwhile_has_not_beaten() -> None:
+    beats = heartbeats()
+    beats.observe(worker(pid=12), BOOT + 60.0, now=100.0)
+
+    assert not beats.alive(worker(pid=12), now=100.0)
+
+
 def test_a_worker_that_imports_user_code_has_the_time_of_a_load() -> None:
-    beats = Heartbeats(silence_limit=65, start_limit=300)
+    beats = heartbeats()
     beats.observe(worker(), None, now=100.0)
 
     assert not beats.alive(worker(), now=200.0)
@@ -52,7 +73,7 @@ def test_a_worker_that_imports_user_code_has_the_time_of_a_load() -> None:
 
 
 def test_setting_the_clock_makes_nobody_hang() -> None:
-    beats = Heartbeats(silence_limit=65, start_limit=300)
+    beats = heartbeats()
     beats.observe(worker(), BOOT + 5.0, now=100.0)
     beats.observe(worker(), BOOT - 1e6, now=101.0)
 
@@ -60,14 +81,14 @@ def test_setting_the_clock_makes_nobody_hang() -> None:
 
 
 def test_control_that_was_restarted_knows_a_beating_worker_at_once() -> None:
-    beats = Heartbeats(silence_limit=65, start_limit=300)
+    beats = heartbeats()
     beats.observe(worker(), BOOT + 1000.0, now=0.5)
 
     assert beats.alive(worker(), now=0.5)
 
 
 def test_a_process_that_does_not_run_neither_lives_nor_hangs() -> None:
-    beats = Heartbeats(silence_limit=65, start_limit=300)
+    beats = heartbeats()
     beats.observe(worker(), BOOT + 2.0, now=100.0)
 
     assert not beats.alive(worker(state="STOPPING"), now=100.0)
