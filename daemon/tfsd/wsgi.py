@@ -16,6 +16,7 @@ from urllib.parse import unquote_to_bytes
 
 from gevent import pywsgi
 
+from tfsd.incoming import READ_BYTES, Arriving, Incoming
 from tfsd.readable import Readable
 
 MAX_HEADERS = 200
@@ -25,7 +26,6 @@ NOT_PLAIN = {"HTTP_TRANSFER_ENCODING", "HTTP_EXPECT", "HTTP_CONNECTION", "HTTP_U
 CLOSE = b"Connection: close\r\n"
 FRAMING = {"connection", "content-length", "date"}  # of responses
 REMEMBERED = 256
-READ_BYTES = 32 * 1024  # at a time: a request up to here has come whole, as a rule
 REMEMBERED_LENGTH = 4096  # of a request's head
 # what nginx writes anew for each request
 OWN = ("HTTP_X_TFSD_REQUEST_ID", "HTTP_X_TFSD_PASSED_ON", "CONTENT_LENGTH")
@@ -220,51 +220,6 @@ class _NothingLeft:
 NOTHING_LEFT = _NothingLeft()
 
 
-class Incoming(io.RawIOBase):
-    """What a socket receives: the beginning of each request by `beginning`, what is left of one by `readinto`."""
-
-    def __init__(self, sock: Any, come: Readable) -> None:
-        """`come` says when something can be received."""
-        self._socket = sock
-        self._at_once = sock._sock.recv  # what gevent's own method asks first, which is ready to wait
-        self._come = come
-        self._put_back = b""
-        self.dry = False  # whether nothing more is to be received
-
-    def beginning(self) -> bytes:
-        """What comes next, b"" at the end. Nothing is received before something has come. Raises OSError."""
-        if data := self._put_back:
-            self._put_back = b""
-            return data
-        self._come.wait()
-        try:
-            data = self._at_once(READ_BYTES)
-        except BlockingIOError:
-            data = self._socket.recv(READ_BYTES)
-        return data
-
-    def put_back(self, data: bytes) -> None:
-        """Have this come next."""
-        self._put_back = data + self._put_back
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        if data := self._put_back:
-            size = min(len(data), len(buffer))
-            buffer[:size], self._put_back = data[:size], data[size:]
-            return size
-        if self.dry:
-            return None
-        received: int = self._socket.recv_into(buffer)
-        return received
-
-    def close(self) -> None:
-        self._come.close()
-        super().close()
-
-
 class Handler(pywsgi.WSGIHandler):
     """One connection."""
 
@@ -299,7 +254,7 @@ class Handler(pywsgi.WSGIHandler):
         length = int(environ["CONTENT_LENGTH"])
         if length > len(body):
             self._leave(body)
-            environ["wsgi.input"] = self.wsgi_input = pywsgi.Input(self.rfile, length)
+            environ["wsgi.input"] = self.wsgi_input = Arriving(self.rfile, length, self._incoming)
         else:
             if length < len(body):
                 self._incoming.put_back(body[length:])

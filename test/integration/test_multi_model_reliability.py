@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from support.arrays import NPY, SUMS, sent_on
 from support.load import Load
 from support.models import built_models
 from support.multi_model import MultiModelStack, StartMultiModelStack
@@ -99,6 +100,13 @@ def test_killing_a_model_server_hurts_its_model_only(two: MultiModelStack) -> No
     two.kill("model-plain")
     assert two.ping().status_code == 200
     two.wait_for(lambda: two.ask("plain").status_code == 200, 30, "back")
+
+
+def test_killing_a_model_server_that_is_sent_a_body_as_it_comes(two: MultiModelStack) -> None:
+    with Load(two.invoke_url("plain"), sent_on(), NPY, clients=2, attributes=SUMS) as load:
+        two.kill("model-plain")
+        load.wait_for_more(5)
+    assert load.outcomes.keys() <= {200, 503}, load.failures
 
 
 @pytest.mark.parametrize("name", ["plain", "coded"])

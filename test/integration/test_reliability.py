@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from support.arrays import NPY, SUMS, sent_on
 from support.load import Load
 from support.models import built_models
 from support.stack import RunningStack
@@ -128,10 +129,13 @@ def nginx_workers(stack: RunningStack) -> set[int]:
 
 
 @pytest.mark.parametrize(
-    ("body", "content_type"), [(CSV, "text/csv"), (ROW, "text/csv"), (JSON, "application/json")]
+    ("body", "content_type"),
+    [(CSV, "text/csv"), (ROW, "text/csv"), (JSON, "application/json"), (sent_on(), NPY)],
+    ids=["csv", "row", "json", "array"],
 )
-def test_killing_workers_loses_no_request(stack: RunningStack, body: str, content_type: str) -> None:
-    with Load(stack.url("/invocations"), body, content_type) as load:
+def test_killing_workers_loses_no_request(stack: RunningStack, body: str | bytes, content_type: str) -> None:
+    attributes = SUMS if content_type == NPY else ""
+    with Load(stack.url("/invocations"), body, content_type, attributes=attributes) as load:
         for worker in stack.plan().pools["default"].workers * 2:
             kill_and_wait(stack, worker.program)
             load.wait_for_more()
@@ -209,12 +213,14 @@ def test_requests_wait_for_a_model_server_that_is_restarted(stack: RunningStack)
         Load(stack.url("/invocations"), JSON, clients=4) as direct,
         Load(stack.url("/invocations"), CSV, "text/csv", clients=4) as converted,
         Load(stack.url("/invocations"), ROW, "text/csv", clients=4) as row,
+        Load(stack.url("/invocations"), sent_on(), NPY, clients=4, attributes=SUMS) as array,
     ):
         stack.kill(server)
-        for load in (direct, converted, row):
+        for load in (direct, converted, row, array):
             load.wait_for_more()
-    for load in (direct, converted, row):
+    for load in (direct, converted, row, array):
         load.assert_none_failed()
+    assert "which nginx sends again" in stack.log_text()
     stack.wait_for(lambda: stack.ping().status_code == 200, 30, "healthy")
 
 

@@ -15,21 +15,24 @@ class Load:
 
     `outcomes` counts answers by status, and requests without an answer by the exception's name. `url` may be a function
     that chooses one for each request. A client waits for `pause` seconds before it asks again, where what happens takes
-    long and the machine has other tests to run.
+    long and the machine has other tests to run. `attributes` are the requests' custom attributes.
     """
 
     def __init__(
         self,
         url: str | Callable[[], str],
-        body: str,
+        body: str | bytes,
         content_type: str = "application/json",
         clients: int = 8,
         pause: float = 0.0,
+        attributes: str = "",
     ):
         self.url = url
         self.body = body
         self._pause = pause
         self.headers = {"Content-Type": content_type}
+        if attributes:
+            self.headers["X-Amzn-SageMaker-Custom-Attributes"] = attributes
         self.outcomes: collections.Counter[int | str] = collections.Counter()
         self.failures: list[str] = []
         self._stop = threading.Event()

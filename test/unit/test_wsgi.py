@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tfsd.incoming import READ_BYTES, Arriving
 from tfsd.wsgi import MAX_HEADERS, Handler, Headers, _remembered_rest, plain_response, send, status_line
 
 NAMES = st.text("abcXYZ-0129_", min_size=1)
@@ -69,6 +70,12 @@ def conversation(
         start_response(status, headers)
         return [response]
 
+    serve(Trickle(requests, most, sent), application)
+    return seen, re.sub(rb"Date: [^\r]*", b"Date", bytes(sent))
+
+
+def serve(sock: Trickle, application: Any) -> None:
+    """Serve all requests that come over a connection."""
     nowhere = SimpleNamespace(write=lambda _: None)
     server = SimpleNamespace(
         application=application,
@@ -78,12 +85,25 @@ def conversation(
         error_log=nowhere,
         secure_environ_class=dict,
     )
-    Handler(Trickle(requests, most, sent), "", server, AT_ONCE).handle()
-    return seen, re.sub(rb"Date: [^\r]*", b"Date", bytes(sent))
+    Handler(sock, "", server, AT_ONCE).handle()
 
 
 def plain(body: bytes, *lines: bytes, first: bytes = b"POST /invocations HTTP/1.1") -> bytes:
     return b"\r\n".join([first, b"Content-Length: %d" % len(body), *lines, b"", body])
+
+
+@pytest.mark.parametrize(("lines", "sent_on"), [([], True), ([b"Connection: close"], False)])
+def test_a_body_can_be_sent_on_that_comes_over_a_kept_connection(lines: list[bytes], sent_on: bool) -> None:
+    """nginx tries a second time over a connection that is closed (conf/nginx.conf): then the body has to be kept."""
+    bodies = []
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        bodies.append(environ["wsgi.input"])
+        start_response("200 OK", [])
+        return []
+
+    serve(Trickle(plain(bytes(2 * READ_BYTES), *lines), READ_BYTES), application)
+    assert [isinstance(body, Arriving) for body in bodies] == [sent_on]
 
 
 LINES = st.builds(

@@ -41,19 +41,27 @@ class StackError(StartError):
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """What a stack runs on: CPUs, GPUs as CUDA names them, the limit of open files, whether we are root."""
+    """What a stack runs on: CPUs, GPUs as CUDA names them, the limit of open files, whether we are root, and whether
+    somebody has tuned glibc (GLIBC_TUNABLES)."""
 
     cpus: int
     gpus: tuple[str, ...] = ()
     open_files: int = 1024
     root: bool = False
+    tuned: bool = False
 
 
 def this_machine(environ: Mapping[str, str]) -> Machine:
     """What a stack may use of this machine; GPUs are as `environ` restricts them."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
-    return Machine(machine.available_cpus(), machine.gpus(environ), limit, root=os.geteuid() == 0)
+    return Machine(
+        machine.available_cpus(),
+        machine.gpus(environ),
+        limit,
+        root=os.geteuid() == 0,
+        tuned=bool(environ.get("GLIBC_TUNABLES")),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +126,7 @@ class Stack:
             ],
             control_command=[sys.executable, "-m", "tfsd.control", "--run-dir", str(self.run_dir)],
             nginx_command=command(self.nginx.binary, self.run_dir),
+            tuned=self.machine.tuned,
         )
 
     def _worker(self, pool: Pool, worker: Worker) -> dict[str, object]:

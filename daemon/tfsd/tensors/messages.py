@@ -8,8 +8,8 @@ and tensor.proto.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from typing import Any, TypeVar
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -21,6 +21,7 @@ from tfsd.tensors.dtypes import DT_DOUBLE, DT_FLOAT, DT_STRING
 from tfsd.tensors.values import Array, NoArray
 
 Piece = bytes | memoryview
+ContentT = TypeVar("ContentT", bound=Sized)
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
 _INPUTS, _OUTPUTS, _MODEL_SPEC = 2, 1, 2  # fields of PredictRequest; the others of PredictResponse
@@ -41,21 +42,39 @@ def predict_request(spec: Any, inputs: Mapping[str, tuple[Array, int]]) -> list[
         inputs: an array, as `values.cast` gives it, and its dtype's number, for each input. The arrays must not be
             written to until the request is sent.
     """
-    pieces: list[Piece] = [predict_pb2.PredictRequest(model_spec=spec).SerializeToString()]
+    pieces: list[Piece] = [_start(spec)]
     for name, (array, number) in inputs.items():
-        tensor = _tensor(array, number)
-        key = _head(_KEY, len(name.encode())) + name.encode()
-        size = sum(map(len, tensor))
-        start = key + _head(_VALUE, size)
-        pieces += [_head(_INPUTS, len(start) + size) + start, *tensor]
+        pieces += _input(name, _tensor(array, number))
     return pieces
+
+
+def predict_request_of(
+    spec: Any, name: str, shape: Sequence[int], number: int, content: ContentT
+) -> list[bytes | ContentT]:
+    """The same with one input, whose elements, in C order and little endian, are wherever `content` says."""
+    return [_start(spec), *_input(name, _with_content(shape, number, content))]
+
+
+def _start(spec: Any) -> bytes:
+    start: bytes = predict_pb2.PredictRequest(model_spec=spec).SerializeToString()
+    return start
+
+
+def _input(name: str, tensor: list[bytes | ContentT]) -> list[bytes | ContentT]:
+    key = _head(_KEY, len(name.encode())) + name.encode()
+    size = sum(map(len, tensor))
+    start = key + _head(_VALUE, size)
+    return [_head(_INPUTS, len(start) + size) + start, *tensor]
 
 
 def _tensor(array: Array, number: int) -> list[Piece]:
     if number == DT_STRING:
         return [values.to_tensor(array, number).SerializeToString()]
-    content = values.content(array, number)
-    start = values.head(array.shape, number).SerializeToString()
+    return _with_content(array.shape, number, values.content(array, number))
+
+
+def _with_content(shape: Sequence[int], number: int, content: ContentT) -> list[bytes | ContentT]:
+    start = values.head(shape, number).SerializeToString()
     return [start + _head(_CONTENT, len(content)), content] if content else [start]
 
 

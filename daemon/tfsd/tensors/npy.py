@@ -44,6 +44,14 @@ def read_npy(data: bytes | memoryview, what: str = "The body") -> Array:
         what: what `data` is, for messages.
     Raises BadRequest.
     """
+    shape, fortran, dtype, at = read_head(data, what)
+    return _array(memoryview(data)[at:], shape, fortran, dtype, what)
+
+
+def read_head(data: bytes | memoryview, what: str = "The body") -> tuple[tuple[int, ...], bool, Any, int]:
+    """What an .npy file says of its array before the elements: its shape, whether they are in Fortran's order, their
+    dtype, which is one of _KINDS; and where they begin. It suffices that `data` has come as far. Raises BadRequest.
+    """
     data = memoryview(data)
     start, version = bytes(data[:_START]), bytes(data[_START - 2 : _START])
     if not start.startswith(npy_format.MAGIC_PREFIX):
@@ -65,14 +73,15 @@ def read_npy(data: bytes | memoryview, what: str = "The body") -> Array:
     try:
         shape, fortran, dtype = _header(bytes(data[_START:at]), version[0])
     except _BAD_HEADER as error:
-        raise BadRequest(f"The header of {_inside(what)} cannot be read: {_first_line(error)}.") from None
+        reason = _first_line(error).partition(": <")[0]  # what comes then is an object of the parser's
+        raise BadRequest(f"The header of {_inside(what)} cannot be read: {reason}.") from None
     if dtype.hasobject:
         raise BadRequest(
             f"{what} holds Python objects, which are pickled and never read; send numbers or text."
         )
     if dtype.kind not in _KINDS or dtype.names or dtype.subdtype or not dtype.itemsize:
         raise BadRequest(f"{what} is of dtype {str(dtype)[:60]!r}; send numbers, bools or text.")
-    return _array(data[at:], shape, fortran, dtype, what)
+    return shape, fortran, dtype, at
 
 
 @lru_cache(256)  # like requests have like headers

@@ -140,6 +140,15 @@ def content(array: Array, number: int) -> memoryview:
     return array.reshape(-1).view(np.uint8).data
 
 
+def is_content(dtype: Any, number: int) -> bool:
+    """Whether the memory of any array of that dtype of numpy's, in C order, is what `content` gives for it."""
+    return (
+        number not in (DT_STRING, DT_BFLOAT16)
+        and KINDS.get(number) == dtype
+        and dtype.newbyteorder("<") == dtype
+    )
+
+
 def from_content(data: bytes | memoryview, number: int, shape: Sequence[int]) -> Array:
     """The array of what stands in `tensor_content`; it keeps `data` and cannot be written to. Raises NoArray."""
     dtype = known(number)

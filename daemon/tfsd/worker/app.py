@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import bottle
 
 from tfsd.errors import CODE, MODEL_SERVER, REQUEST, TIME_LIMIT, UNAVAILABLE, HttpError, NotFound
+from tfsd.incoming import BodyGone
 from tfsd.logs import request_id
 from tfsd.worker import replies
 from tfsd.worker.call import Api, Call, Mode
@@ -69,7 +70,7 @@ class Invocations:
         self._limits = TimeLimits()
 
     def reply(self, environ: dict[str, Any], model_name: str | None = None, api: Api | None = None) -> Reply:
-        """Answer one request, for the model that its path names, if it does, or of another API. Raises nothing.
+        """Answer one request, for the model that its path names, if it does, or of another API. Raises BodyGone alone.
 
         For the metrics the reply's headers have the effective model, percent-encoded, in X-Tfsd-Model, the seconds
         that the request waited for this worker in X-Tfsd-Queued, and whose an error is in X-Tfsd-Cause.
@@ -126,6 +127,8 @@ class Invocations:
             ours = expired.limit is limit
             reply = self._expired(target) if ours else _failed(expired, target)
             cause = TIME_LIMIT if ours else CODE
+        except BodyGone:
+            raise
         except (
             BaseException
         ) as error:  # whatever user code raises is an answer, CancelledError and the like too

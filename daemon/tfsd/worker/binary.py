@@ -7,8 +7,9 @@ dtypes of the model's signature. Imports gRPC and numpy: whoever may do without 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
@@ -16,9 +17,10 @@ import orjson
 from tensorflow_serving.apis import classification_pb2, regression_pb2
 
 from tfsd.errors import BadRequest
+from tfsd.incoming import Arriving, Rest
 from tfsd.tensors import documents, npy, records, values
 from tfsd.tensors.dtypes import DT_FLOAT, DT_STRING
-from tfsd.tensors.messages import predict_request, predict_response
+from tfsd.tensors.messages import predict_request, predict_request_of, predict_response
 from tfsd.tensors.values import Array, NoArray
 from tfsd.worker.call import Call
 from tfsd.worker.conversion.accept import NotAcceptable, acceptable
@@ -34,7 +36,12 @@ from tfsd.worker.prediction_service import (
     Signature,
 )
 from tfsd.worker.replies import Reply, from_error
+from tfsd.worker.upstream.backend import Piece
 
+SENT_ON_BYTES = 2 << 20  # from here on sending a body on costs less than keeping it
+MAX_DIMENSIONS = 32  # which every numpy has
+Body = bytes | BinaryIO
+"""Or the stream that has it."""
 _Outputs = Mapping[str, Array]
 _SCORES = "results"  # of the REST API's classify and regress
 
@@ -54,9 +61,9 @@ class BinaryConverter:
         self._inflater = inflater
         self._max_bytes = max_bytes
 
-    def document(self, call: Call, body: bytes, content_type: str) -> bytes:
-        """The response to a body of arrays in the REST API's JSON. Raises HttpError."""
-        found = self._readers[parse(content_type).name](self, call, body)
+    def document(self, call: Call, body: Body, content_type: str) -> bytes:
+        """The response to a body of arrays in the REST API's JSON. Raises HttpError, BodyGone."""
+        found = self._found(call, body, parse(content_type).name)
         if isinstance(found, bytes):
             return found
         try:
@@ -66,19 +73,19 @@ class BinaryConverter:
                 f"The response cannot be converted to JSON: {error}; ask for {NPZ}."
             ) from None
 
-    def reply(self, call: Call, body: bytes, content_type: str | None, produced: str) -> Reply:
-        """The reply of type `produced`, NPY or NPZ, to any body. Raises HttpError."""
-        read = self._readers.get(parse(content_type or JSON).name)
-        if read is not None:
-            found = read(self, call, body)
+    def reply(self, call: Call, body: Body, content_type: str | None, produced: str) -> Reply:
+        """The reply of type `produced`, NPY or NPZ, to any body. Raises HttpError, BodyGone."""
+        name, request = parse(content_type or JSON).name, b""
+        if name in self._readers:
+            found = self._found(call, body, name)
         else:
-            converted = convert_request(body, content_type)
-            answer = call.post(converted)
+            request = _read(body)
+            answer = call.post(convert_request(request, content_type))
             if answer.status != 200:
                 return from_error(answer.status, error_text(answer.body, content_type))
             found = answer.body
         if isinstance(found, bytes):
-            found = self._of_document(call, found, body if read is None else b"")
+            found = self._of_document(call, found, request)
         return self._file(found, produced, call.environ.get("HTTP_ACCEPT"))
 
     def _of_document(self, call: Call, answer: bytes, request: bytes) -> _Outputs:
@@ -115,6 +122,31 @@ class BinaryConverter:
         return Reply(200, [("Content-Type", produced)], content)
 
     # -- requests
+
+    def _found(self, call: Call, body: Body, name: str) -> _Outputs | bytes:
+        """What is answered to a body of the content type of that name."""
+        if name == NPY and isinstance(body, Arriving) and body.content_length >= SENT_ON_BYTES:
+            pieces = self._sent_on(call, body)
+            if pieces is not None:
+                return self._outputs(call, pieces)
+        return self._readers[name](self, call, _read(body))
+
+    def _sent_on(self, call: Call, body: Arriving) -> list[bytes | Rest] | None:
+        """The request to the model server in which the elements are sent on as they come; None where somebody has to
+        look at them first, or at what is wrong with the body."""
+        try:
+            shape, fortran, dtype, start = npy.read_head(body.begun)
+        except BadRequest:
+            return None
+        whole = start + math.prod(shape) * dtype.itemsize == body.content_length
+        if not whole or fortran or dtype.kind == "b" or len(shape) > MAX_DIMENSIONS:
+            return None
+        signature = self._predicting(call, NPY)
+        name = _input(signature, call)
+        number = signature.inputs[name].dtype
+        if len(signature.inputs) > 1 or not values.is_content(dtype, number):
+            return None
+        return predict_request_of(self._service.spec(call.target), name, shape, number, body.rest(start))
 
     def _npy(self, call: Call, body: bytes) -> _Outputs:
         array = npy.read_npy(body)
@@ -174,8 +206,11 @@ class BinaryConverter:
             raise BadRequest(
                 f"The request has no array for {', '.join(missing)}; send {NPZ} with {_listed(signature)}."
             )
-        spec = self._service.spec(call.target)
-        message = self._service.predict_pieces(predict_request(spec, inputs), call.target, call.deadline)
+        return self._outputs(call, predict_request(self._service.spec(call.target), inputs))
+
+    def _outputs(self, call: Call, pieces: Sequence[Piece]) -> _Outputs:
+        """What the model server answers to the pieces of a request."""
+        message = self._service.predict_pieces(pieces, call.target, call.deadline)
         try:
             outputs, used = predict_response(message)
         except NoArray as error:
@@ -188,6 +223,10 @@ class BinaryConverter:
         NPZ: _npz,
         TFEXAMPLE: _examples,
     }
+
+
+def _read(body: Body) -> bytes:
+    return body if isinstance(body, bytes) else body.read()
 
 
 def _input(signature: Signature, call: Call) -> str:

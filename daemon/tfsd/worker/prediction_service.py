@@ -26,6 +26,7 @@ from tensorflow_serving.apis import (
 from tfsd.errors import BadRequest, HttpError
 from tfsd.tensors.dtypes import Shape
 from tfsd.worker.targets import GENERIC, Target
+from tfsd.worker.upstream.backend import Piece
 from tfsd.worker.upstream.client import Group
 from tfsd.worker.upstream.grpc_errors import as_http_error
 from tfsd.worker.upstream.sockets import connected, grpc_address
@@ -138,9 +139,9 @@ class PredictionService:
             servers.check_version(response.model_spec)
         return response
 
-    def predict_pieces(self, message: Sequence[bytes | memoryview], target: Target, deadline: float) -> bytes:
+    def predict_pieces(self, message: Sequence[Piece], target: Target, deadline: float) -> bytes:
         """Send the pieces of a serialized PredictRequest (see `spec`). Returns the serialized response. Raises
-        HttpError."""
+        HttpError; BodyGone where one of them can be sent only once, and once did not do."""
         servers = self._of(target.group)
         try:
             return self._attempts(servers.predict_pieces, message, target, deadline)

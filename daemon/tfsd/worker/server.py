@@ -19,6 +19,7 @@ import gevent
 from gevent import pywsgi, socket
 
 from tfsd import wsgi
+from tfsd.incoming import BodyCut, BodyGone
 from tfsd.worker.app import Application, StreamFailed
 from tfsd.worker.in_flight import InFlight
 
@@ -111,6 +112,17 @@ class Handler(wsgi.Handler):
         status = getattr(getattr(self, "headers", None), "status", "")
         text = f"The request cannot be read: {status or BAD_HEAD}."
         return "400", _closing_answer(400, json.dumps({"error": text}).encode())
+
+    def handle_error(self, kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        """What pywsgi does; but a request whose body is gone is not answered."""
+        if isinstance(error, BodyGone):
+            if not isinstance(error, BodyCut):  # which is its client's end, and no event for the log
+                log.warning(
+                    "The model server ended while it was sent a large request, which nginx sends again."
+                )
+            self.close_connection = True
+        else:
+            super().handle_error(kind, error, trace)
 
     def log_request(self) -> None:
         """Nginx has the access log."""

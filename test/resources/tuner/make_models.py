@@ -62,12 +62,17 @@ class Device(tf.Module):
 
 
 class Waiting(tf.Module):
-    """`serving_default` halves `x`, of any shape, and adds three."""
+    """`serving_default` halves `x`, of any shape, and adds three; `sums` sums its last dimension."""
 
     @tf.function(input_signature=[tf.TensorSpec(None, tf.float32, name="x")])
     def serve(self, x: Any) -> dict[str, Any]:
         with tf.control_dependencies(asleep(tf.constant(1000 * WAITING))):
             return {"y": x / 2 + 3}
+
+    @tf.function(input_signature=[tf.TensorSpec(None, tf.float32, name="x")])
+    def sums(self, x: Any) -> dict[str, Any]:
+        with tf.control_dependencies(asleep(tf.constant(1000 * WAITING))):
+            return {"y": tf.reduce_sum(x, axis=-1)}
 
 
 def main(directory: Path) -> None:
@@ -75,7 +80,10 @@ def main(directory: Path) -> None:
     tf.saved_model.save(
         waiting,
         str(directory / "waiting" / "1"),
-        {"serving_default": waiting.serve.get_concrete_function()},
+        {
+            "serving_default": waiting.serve.get_concrete_function(),
+            "sums": waiting.sums.get_concrete_function(),
+        },
     )
     for name, (a, b) in COSTS.items():
         device = Device(a, b)

@@ -17,7 +17,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 from support.designs import ODD_NAMES, design_stack, groups, own_code, processes, supervised
 from tfsd.model_server.protos import message_class
 from tfsd.plan import DEFAULT_POOL
-from tfsd.stack.design import Machine, Stack
+from tfsd.stack.design import Machine, Stack, this_machine
 from tfsd.stack.model_server_flags import EMBEDDED
 from tfsd.stop_times import AFTER_NGINX
 
@@ -72,6 +72,18 @@ class TestSupervisord:
                 if "MALLOC_TRIM_THRESHOLD_" in (process.environment or {})
             }
             assert keep == {"nginx", "worker-default-0", "worker-default-1"} | more
+
+    @pytest.mark.parametrize("environ", [{}, {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=131072"}])
+    def test_nginx_alone_asks_for_huge_pages_unless_somebody_tunes_glibc(
+        self, design: DesignStack, environ: dict[str, str]
+    ) -> None:
+        stack = design({"half": (1,)}, machine=this_machine(environ))
+        asked = {
+            name
+            for name, process in processes(stack).items()
+            if "hugetlb=1" in (process.environment or {}).get("GLIBC_TUNABLES", "")
+        }
+        assert asked == (set() if environ else {"nginx"})
 
     @pytest.mark.parametrize("instances", ["1", "3"])
     def test_odd_names_are_read_back(self, design: DesignStack, instances: str) -> None:

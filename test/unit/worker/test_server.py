@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from gevent import socket
 
+from tfsd.incoming import READ_BYTES
 from tfsd.worker.app import Invocations
 from tfsd.worker.server import INTERNAL_ERROR, ONE_WRITE_BYTES, inherited_listener
-from tfsd.wsgi import MAX_HEADERS, MAX_LINE_BYTES, READ_BYTES
+from tfsd.wsgi import MAX_HEADERS, MAX_LINE_BYTES
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import gevent
 
+from tfsd.incoming import Rest
 from tfsd.worker.upstream.connection import CutOff, Refused
 
 CONNECT_SECONDS = 5.0
@@ -21,7 +22,8 @@ IDLE_CONNECTIONS = 128  # kept for each model server
 AVOID_SECONDS = 1.0  # after a failure, as long as another instance works
 
 log = logging.getLogger(__name__)
-Body = bytes | Sequence[bytes | memoryview]
+Piece = bytes | memoryview | Rest
+Body = bytes | Sequence[Piece]
 """Bytes, or their pieces where a connection takes them."""
 AnswerT = TypeVar("AnswerT")
 AddressT = TypeVar("AddressT", int, int | str)

@@ -13,9 +13,10 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+from tfsd.incoming import Rest
 from tfsd.readable import Readable
 from tfsd.worker.upstream import http2
-from tfsd.worker.upstream.backend import Body
+from tfsd.worker.upstream.backend import Body, Piece
 from tfsd.worker.upstream.connection import HOST, CutOff, Refused
 from tfsd.worker.upstream.grpc_answer import MAX_MESSAGE_BYTES, Answer, Message
 from tfsd.worker.upstream.http2 import NO_FIELDS, Fields, ProtocolError
@@ -109,7 +110,7 @@ class GrpcConnection:
             return
         self._window -= size
         data = _pack_message(size >> 8, size & 0xFF, http2.DATA, http2.END_STREAM, stream, 0, length)
-        message = b"".join((due, start, head, data, *pieces))
+        message = b"".join((due, start, head, data, *pieces))  # type: ignore[arg-type]  # a Rest is longer
         try:
             sent = self._at_once.send(message)
         except BlockingIOError:
@@ -117,13 +118,15 @@ class GrpcConnection:
         if sent < len(message):
             self._socket.sendall(message[sent:])
 
-    def _send_pieces(self, start: bytes, pieces: list[bytes | memoryview]) -> None:
+    def _send_pieces(self, start: bytes, pieces: list[Piece]) -> None:
         """Send pieces as DATA, as much at a time as the server allows; stops when it has answered already."""
         parts: list[Any] = [start]
         left = sum(map(len, pieces))
         for piece in pieces:
-            rest = memoryview(piece)
-            while rest:
+            if isinstance(piece, Rest):
+                piece.begin()
+            at, size = 0, len(piece)
+            while at < size:
                 if self._window <= 0 or self._stream_window <= 0 or len(parts) > 2 * PIECES:
                     send_parts(self._socket, parts)
                     parts = []
@@ -133,10 +136,26 @@ class GrpcConnection:
                     if self._answer.status is not None:
                         self.reusable = False  # in the middle of a call
                         return
-                sent = self._add_frames(parts, rest, left)
-                rest = rest[sent:]
+                if isinstance(piece, Rest):
+                    sent = self._send_on(parts, piece, size - at, left)
+                    parts = []
+                else:
+                    sent = self._add_frames(parts, memoryview(piece)[at:], left)
+                at += sent
                 left -= sent
         send_parts(self._socket, parts)
+
+    def _send_on(self, parts: list[Any], rest: Rest, size: int, left: int) -> int:
+        """Send the parts, and after them as much of the next `size` bytes of a body as the server allows in one frame;
+        return how much. `left`: see `_add_frames`."""
+        room = min(size, self._window, self._stream_window, self._frame_size)
+        held = rest.held(room)
+        head = http2.frame_head(room, http2.DATA, http2.END_STREAM if room == left else 0, self._stream)
+        send_parts(self._socket, [*parts, head, held])
+        rest.send(self._socket, room - len(held))
+        self._window -= room
+        self._stream_window -= room
+        return room
 
     def _add_frames(self, parts: list[Any], piece: memoryview, left: int) -> int:
         """Add frames for as much of a piece as the server allows and one system call takes, and return how much.
