@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket as flags
+import time
 from typing import Any
 
+import gevent
 from gevent import socket
 
 from tfsd.plan import ModelServer
 from tfsd.worker.upstream.connection import HOST
 
 SEND_BUFFER_BYTES = 4 << 20
+FULL_PAUSE_SECONDS = 0.01
 
 
 def grpc_address(server: ModelServer) -> int | str:
@@ -36,11 +40,26 @@ def connected(address: int | str, timeout: float) -> Any:
     # which the sender waits for the server. Up to net.core.wmem_max the kernel gives what is asked for.
     sock.setsockopt(flags.SOL_SOCKET, flags.SO_SNDBUF, SEND_BUFFER_BYTES)
     try:
-        sock.connect(address)
-    except OSError:
+        _connect(sock, address, timeout)
+    except BaseException:
         sock.close()
         raise
     return sock
+
+
+def _connect(sock: Any, path: str, timeout: float) -> None:
+    """Connect to a unix socket. Raises OSError.
+
+    The kernel does it at once, or says that as many wait there to be accepted as may; gevent's own method would ask it
+    again without a pause.
+    """
+    end = time.monotonic() + timeout
+    while error := sock._sock.connect_ex(path):
+        if error != errno.EAGAIN:
+            raise OSError(error, os.strerror(error), path)
+        if time.monotonic() >= end:
+            raise TimeoutError(f"{path} accepts no connection")
+        gevent.sleep(FULL_PAUSE_SECONDS)
 
 
 def send_parts(sock: Any, parts: list[Any]) -> None:
