@@ -143,8 +143,8 @@ def content(array: Array, number: int) -> memoryview:
 def is_content(dtype: Any, number: int) -> bool:
     """Whether the memory of any array of that dtype of numpy's, in C order, is what `content` gives for it."""
     return (
-        number not in (DT_STRING, DT_BFLOAT16)
-        and KINDS.get(number) == dtype
+        number in KINDS.keys() - {DT_STRING, DT_BFLOAT16}  # numpy takes None, too, for float64
+        and KINDS[number] == dtype
         and dtype.newbyteorder("<") == dtype
     )
 

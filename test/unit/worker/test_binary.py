@@ -58,6 +58,7 @@ class Service:
         )
         response = predict_pb2.PredictResponse()
         response.outputs["y"].dtype = types_pb2.DT_FLOAT
+        response.outputs["y"].tensor_shape.dim.add(size=0)
         return response.SerializeToString()
 
     def check_version(self, *_: Any) -> None:
@@ -65,7 +66,7 @@ class Service:
 
 
 def asked(service: Service, body: Any, input_name: str | None = None) -> tuple[bytes, str]:
-    """What the model server gets for a body, and the error that the client gets in place of a result."""
+    """What the model server gets for a body, or the error that the client gets in place of a result."""
     target = types.SimpleNamespace(method="predict", signature_name=None, input_name=input_name)
     call: Any = types.SimpleNamespace(target=target, deadline=0.0, environ={})
     converter = BinaryConverter(service, Inflater(1 << 20), 1 << 20)  # type: ignore[arg-type]
@@ -73,6 +74,7 @@ def asked(service: Service, body: Any, input_name: str | None = None) -> tuple[b
         converter.document(call, body, NPY)
     except HttpError as error:
         return b"", str(error)
+    assert service.asked
     return service.asked, ""
 
 
@@ -125,8 +127,12 @@ def test_what_is_sent_on(number: int) -> None:
         (np.ones((4, 100), "f4"), (types_pb2.DT_FLOAT,) * 2, "x0"),
         (np.ones((4, 100), "f4"), (types_pb2.DT_FLOAT,), "missing"),
         (np.full((4, 10), "x"), (types_pb2.DT_STRING,), None),
+        (np.ones((4, 100), "f8"), (types_pb2.DT_QINT8,), None),
     ],
-    ids=["another-dtype", "big-endian", "fortran", "33-dimensions", "two-inputs", "no-such-input", "text"],
+    ids=[
+        *("another-dtype", "big-endian", "fortran", "33-dimensions", "two-inputs", "no-such-input", "text"),
+        "no-dtype-of-numpy-s",
+    ],
 )
 def test_what_is_read_first(array: Any, inputs: tuple[int, ...], input_name: str | None) -> None:
     assert not both_ways(npy(array), 600, *inputs, input_name=input_name)
