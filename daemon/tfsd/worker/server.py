@@ -117,9 +117,7 @@ class Handler(wsgi.Handler):
         """What pywsgi does; but a request whose body is gone is not answered."""
         if isinstance(error, BodyGone):
             if not isinstance(error, BodyCut):  # which is its client's end, and no event for the log
-                log.warning(
-                    "The model server ended while it was sent a large request, which nginx sends again."
-                )
+                log.warning("The model server gave no result for a large request, which nginx sends again.")
             self.close_connection = True
         else:
             super().handle_error(kind, error, trace)
