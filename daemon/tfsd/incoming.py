@@ -34,7 +34,7 @@ class BodyGone(Exception):
 
 
 class BodyCut(BodyGone):
-    """A body was sent on that did not come whole: whoever sent the request waits for no answer any more."""
+    """A body did not come whole: whoever sent the request waits for no answer any more."""
 
 
 class Incoming(io.RawIOBase):
@@ -137,6 +137,15 @@ class Arriving(pywsgi.Input):
     def forget(self) -> None:
         """Leave what is left where it is: the connection will be closed."""
         self._forgotten = True
+
+    def _do_read(self, length: int | None = None, use_readline: bool = False) -> bytes:
+        """What all ways of reading come to. Raises BodyCut."""
+        try:
+            data: bytes = super()._do_read(length, use_readline)
+        except OSError:
+            self.forget()
+            raise BodyCut from None
+        return data
 
     def _discard(self) -> None:
         """Read what is left off the connection, as pywsgi asks."""

@@ -101,6 +101,13 @@ def test_a_body_that_ends_too_early(way: str, monkeypatch: pytest.MonkeyPatch) -
         assert received() == BODY[100:]
 
 
+def test_a_body_that_ends_too_early_while_it_is_read() -> None:
+    with arriving(BODY, 100, len(BODY) + 1) as body:
+        with pytest.raises(BodyCut):
+            body.read()
+        body._discard()
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_what_was_not_sent_on_is_read_off_the_connection(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     by(way, monkeypatch)

@@ -52,6 +52,13 @@ def test_attributes_of_pywsgi(name: str) -> None:
     assert f"self.{name}" in inspect.getsource(pywsgi.WSGIHandler)
 
 
+@pytest.mark.parametrize("name", ["_do_read", "_discard"])
+def test_methods_of_pywsgi_s_bodies(name: str) -> None:
+    """incoming.py overrides them; without one, bodies that are cut are errors of user code, or waited for."""
+    assert callable(getattr(pywsgi.Input, name))
+    assert f".{name}(" in inspect.getsource(pywsgi)
+
+
 def test_gevent() -> None:
     """control's API, local SageMaker and workers use the socket below gevent's, its hub prints no traceback for what it
     expects, a worker is woken from a signal handler, and it asks whether anything else is ready."""

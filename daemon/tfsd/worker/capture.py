@@ -79,7 +79,7 @@ class Capture:
     ) -> Sampled | None:
         """Read the body of a request that nginx sampled, and leave a copy for whoever serves it; None for all others.
 
-        `attributes` are its custom attributes. Raises OSError: the body cannot be read.
+        `attributes` are its custom attributes. Raises OSError, or BodyCut: the body cannot be read.
         """
         if environ.get(SAMPLED) != "yes":
             return None

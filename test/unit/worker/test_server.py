@@ -78,6 +78,19 @@ def test_requests_of_any_size_on_one_connection(serve: Callable[..., Any], size:
         )
 
 
+def test_a_sender_that_goes_away_in_the_middle_of_its_body_is_no_event_for_the_log(
+    serve: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    client = serve(lambda data, context: data.read())
+    with socket.socket(socket.AF_UNIX) as raw:
+        raw.connect(client.path)
+        raw.sendall(b"POST /invocations HTTP/1.1\r\nContent-Length: 100000\r\n\r\nthe beginning")
+        raw.shutdown(socket.SHUT_WR)
+        assert raw.recv(1000) == b""
+    assert client.invoke(b"whole").body == b"whole"
+    assert caplog.messages == []
+
+
 def test_a_defect_of_ours_is_a_500(serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     client = serve(lambda data, context: "fine")
     assert client.invoke().body == b"fine"
