@@ -15,6 +15,7 @@ from support.raw_http import RawConnection
 from support.stack import RunningStack
 
 MAX_BODY = 9 << 20
+REFUSALS = 5
 ENVIRON = {
     "SAGEMAKER_TFS_MAX_BODY_MB": "9",
     "SAGEMAKER_TFS_MAX_SPOOLED_MB": "18",  # two
@@ -109,14 +110,17 @@ def assert_bounded(stack: RunningStack, path: str) -> None:
 def begun_in_chunks(stack: RunningStack, path: str) -> RawConnection:
     """A request in chunks, the second of two, that has one of the places on the disk, so that there are none left.
 
-    One that comes while an answered request still has its place, which is for a moment, is taken in memory.
+    One that comes while an answered request still has its place, which is for a moment, is taken in memory. In that
+    moment a third one is refused as well; when REFUSALS have been in a row it is past, since these take no place.
     """
     end = time.monotonic() + 60
     while time.monotonic() < end:
         connection = begun(stack, path, b"Transfer-Encoding: chunked")
         connection.send(b"%x\r\n" % MAX_BODY)
+        refused = 0
         for _ in range(20):
-            if status_of(stack, path, MAX_BODY)[0] == 503:
+            refused = refused + 1 if status_of(stack, path, MAX_BODY)[0] == 503 else 0
+            if refused == REFUSALS:
                 return connection
         connection.close()
     raise AssertionError("a third large body is never refused")
