@@ -20,8 +20,8 @@ from gevent.socket import wait_write
 from tfsd.readable import Readable
 
 READ_BYTES = 32 * 1024  # at a time: a request up to here has come whole, as a rule
-PIPE_BYTES = 1 << 20  # in pages, of which a socket has few full ones: by default there is room for 16
-YIELDS = 3  # of the CPU, before a sender that is about to send more is slept for: to be woken costs more
+PIPE_BYTES = 1 << 20  # room for 256 pages, full or not; by default there is room for 16
+YIELDS = 3  # of the CPU, to a sender who goes on at once as a rule: to sleep and to be woken costs more
 COPIED_BYTES = 256 * 1024  # at a time, where the kernel does not move them itself
 _FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 
