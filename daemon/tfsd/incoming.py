@@ -99,10 +99,6 @@ class Arriving(pywsgi.Input):
         """What has come of it, as long as nothing was read or sent on."""
         return b"" if self.position else self._incoming.returned
 
-    def rest(self, start: int) -> Rest:
-        """What follows the first `start` bytes, which have come."""
-        return Rest(self, start)
-
     def send_on(self, target: Any, size: int) -> None:
         """Send `size` bytes of what comes after `begun`, which is forgotten, to another of gevent's sockets.
 
@@ -153,10 +149,11 @@ class Arriving(pywsgi.Input):
             super()._discard()
 
 
-class Rest:
+class Remainder:
     """What follows the beginning of a body: a piece of a message that is sent once."""
 
     def __init__(self, body: Arriving, start: int) -> None:
+        """It follows the first `start` bytes, which have come."""
         self._body = body
         self._held = memoryview(body.begun)[start:]
         self._size = body.content_length - start

@@ -22,7 +22,7 @@ class ModelServer:
     """One model server process: its supervisord program and its ports on 127.0.0.1.
 
     Its gRPC API listens at `grpc_port` where that is not 0, and on the unix socket `grpc_socket` where that is not "":
-    one of them there is. Workers prefer the socket, since a large message costs less CPU there.
+    one of them there is. Workers prefer the socket, where a call costs less CPU.
     """
 
     program: str

@@ -524,9 +524,9 @@ class Settings:
         "SAGEMAKER_TFS_GRPC_SOCKETS",
         _boolean,
         False,
-        "Model servers listen for gRPC on unix sockets alone. Without it they have a port beside the socket, by which "
-        "workers reach them; those keep it whose models have code of their own, which may use `context.grpc_port`, or "
-        "that several models share.",
+        "Model servers listen for gRPC on unix sockets alone. Without it they have a port as well, which no worker "
+        "needs. Those keep the port whose models have code of their own, which may use `context.grpc_port`, or that "
+        "several models share.",
     )
     grpc_timeout: float = _variable(
         "SAGEMAKER_TFS_GRPC_REQUEST_TIMEOUT",

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from support.arriving import arriving
 from tfsd import incoming
-from tfsd.incoming import BodyCut, BodyGone
+from tfsd.incoming import BodyCut, BodyGone, Remainder
 
 BODY = bytes(range(256)) * 4000  # more than a unix socket takes at once
 WAYS = ("kernel", "copies")
@@ -62,15 +62,15 @@ def test_what_is_sent_on_is_the_body_however_it_is_cut(way: str, begun: int, siz
     start = begun // 2
     with pytest.MonkeyPatch.context() as patched, arriving(BODY, begun) as body, sink() as (target, received):
         by(way, patched)
-        rest = body.rest(start)
-        assert len(rest) == len(BODY) - start
-        rest.begin()
-        left = len(rest)
+        remainder = Remainder(body, start)
+        assert len(remainder) == len(BODY) - start
+        remainder.begin()
+        left = len(remainder)
         for size in [*sizes, left]:
             size = min(size, left)
-            held = rest.held(size)
+            held = remainder.held(size)
             target.sendall(held)
-            rest.send(target, size - len(held))
+            remainder.send(target, size - len(held))
             left -= size
         assert received() == BODY[start:]
         assert body.read() == b""
@@ -82,13 +82,13 @@ def test_it_can_be_sent_anew_as_long_as_nothing_but_its_beginning_was(
 ) -> None:
     by(way, monkeypatch)
     with arriving(BODY, 100) as body, sink() as (target, _):
-        rest = body.rest(10)
+        remainder = Remainder(body, 10)
         for _ in range(2):
-            rest.begin()
-            assert bytes(rest.held(200)) == BODY[10:100]
-        rest.send(target, 110)
+            remainder.begin()
+            assert bytes(remainder.held(200)) == BODY[10:100]
+        remainder.send(target, 110)
         with pytest.raises(BodyGone):
-            rest.begin()
+            remainder.begin()
 
 
 @pytest.mark.parametrize("way", WAYS)

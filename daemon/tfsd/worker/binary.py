@@ -17,7 +17,7 @@ import orjson
 from tensorflow_serving.apis import classification_pb2, regression_pb2
 
 from tfsd.errors import BadRequest
-from tfsd.incoming import Arriving, Rest
+from tfsd.incoming import Arriving, Remainder
 from tfsd.tensors import documents, npy, records, values
 from tfsd.tensors.dtypes import DT_FLOAT, DT_STRING
 from tfsd.tensors.messages import predict_request, predict_request_of, predict_response
@@ -41,7 +41,7 @@ from tfsd.worker.upstream.backend import Piece
 SENT_ON_BYTES = 2 << 20  # from here on sending a body on costs less than keeping it
 MAX_DIMENSIONS = 32  # which every numpy has
 Body = bytes | BinaryIO
-"""Or the stream that has it."""
+"""A body, or the stream that has it."""
 _Outputs = Mapping[str, Array]
 _SCORES = "results"  # of the REST API's classify and regress
 
@@ -131,7 +131,7 @@ class BinaryConverter:
                 return self._outputs(call, pieces)
         return self._readers[name](self, call, _read(body))
 
-    def _sent_on(self, call: Call, body: Arriving) -> list[bytes | Rest] | None:
+    def _sent_on(self, call: Call, body: Arriving) -> list[bytes | Remainder] | None:
         """The request to the model server in which the elements are sent on as they come; None where somebody has to
         look at them first, or at what is wrong with the body."""
         try:
@@ -146,7 +146,9 @@ class BinaryConverter:
         number = signature.inputs[name].dtype
         if len(signature.inputs) > 1 or not values.is_content(dtype, number):
             return None
-        return predict_request_of(self._service.spec(call.target), name, shape, number, body.rest(start))
+        return predict_request_of(
+            self._service.spec(call.target), name, shape, number, Remainder(body, start)
+        )
 
     def _npy(self, call: Call, body: bytes) -> _Outputs:
         array = npy.read_npy(body)

@@ -48,23 +48,18 @@ class Converter:
         # refused before anything is computed
         produced = response_type(accept, self._default_accept, self._strict)
         encoding = environ.get("HTTP_CONTENT_ENCODING")
-        if binary and not encoding:
-            return self._reply(call, call.data, produced)  # which may be sent on as it comes
-        with self._inflater.decoded(call.data.read(), encoding) as data:
-            return self._reply(call, data, produced)
-
-    def _reply(self, call: Call, body: Any, produced: str) -> Reply:
-        """The reply of type `produced` to a body, or to the stream that has it where that is of arrays."""
-        content_type, accept = call.environ.get("CONTENT_TYPE"), call.environ.get("HTTP_ACCEPT")
-        if produced in ARRAYS:
-            return self._arrays.reply(call, body, content_type, produced)
-        if is_binary(content_type):
-            document = self._arrays.document(call, body, content_type)
-        else:
-            answer = call.post(convert_request(body, content_type))
-            if answer.status != 200:
-                return from_error(answer.status, error_text(answer.body, content_type))
-            document = answer.body
+        # arrays may be sent on as they come
+        body = call.data if binary and not encoding else call.data.read()
+        with self._inflater.decoded(body, encoding) as data:
+            if produced in ARRAYS:
+                return self._arrays.reply(call, data, content_type, produced)
+            if binary:
+                document = self._arrays.document(call, data, content_type)
+            else:
+                answer = call.post(convert_request(data, content_type))
+                if answer.status != 200:
+                    return from_error(answer.status, error_text(answer.body, content_type))
+                document = answer.body
         converted, produced = convert_response(document, accept, self._default_accept, self._strict)
         if self._in_batch and produced in LINES:
             converted = converted.removesuffix(b"\n")

@@ -17,7 +17,7 @@ from tensorflow_serving.apis import model_pb2, predict_pb2
 
 from support.arriving import arriving
 from tfsd.errors import HttpError
-from tfsd.incoming import Rest
+from tfsd.incoming import Remainder
 from tfsd.tensors.values import KINDS
 from tfsd.worker import binary
 from tfsd.worker.binary import BinaryConverter
@@ -52,9 +52,9 @@ class Service:
         return model_pb2.ModelSpec(name="m")
 
     def predict_pieces(self, pieces: Sequence[Any], *_: Any) -> bytes:
-        self.sent_on = any(isinstance(piece, Rest) for piece in pieces)
+        self.sent_on = any(isinstance(piece, Remainder) for piece in pieces)
         self.asked = b"".join(
-            piece._body.read()[-len(piece) :] if isinstance(piece, Rest) else piece for piece in pieces
+            piece._body.read()[-len(piece) :] if isinstance(piece, Remainder) else piece for piece in pieces
         )
         response = predict_pb2.PredictResponse()
         response.outputs["y"].dtype = types_pb2.DT_FLOAT

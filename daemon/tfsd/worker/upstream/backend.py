@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import gevent
 
-from tfsd.incoming import Rest
+from tfsd.incoming import Remainder
 from tfsd.worker.upstream.connection import CutOff, Refused
 
 CONNECT_SECONDS = 5.0
@@ -22,7 +22,7 @@ IDLE_CONNECTIONS = 128  # kept for each model server
 AVOID_SECONDS = 1.0  # after a failure, as long as another instance works
 
 log = logging.getLogger(__name__)
-Piece = bytes | memoryview | Rest
+Piece = bytes | memoryview | Remainder
 Body = bytes | Sequence[Piece]
 """Bytes, or their pieces where a connection takes them."""
 AnswerT = TypeVar("AnswerT")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from tfsd.incoming import Rest
+from tfsd.incoming import Remainder
 from tfsd.readable import Readable
 from tfsd.worker.upstream import http2
 from tfsd.worker.upstream.backend import Body, Piece
@@ -110,7 +110,7 @@ class GrpcConnection:
             return
         self._window -= size
         data = _pack_message(size >> 8, size & 0xFF, http2.DATA, http2.END_STREAM, stream, 0, length)
-        message = b"".join((due, start, head, data, *pieces))  # type: ignore[arg-type]  # a Rest is longer
+        message = b"".join((due, start, head, data, *pieces))  # type: ignore[arg-type]  # a Remainder is longer
         try:
             sent = self._at_once.send(message)
         except BlockingIOError:
@@ -123,7 +123,7 @@ class GrpcConnection:
         parts: list[Any] = [start]
         left = sum(map(len, pieces))
         for piece in pieces:
-            if isinstance(piece, Rest):
+            if isinstance(piece, Remainder):
                 piece.begin()
             at, size = 0, len(piece)
             while at < size:
@@ -136,7 +136,7 @@ class GrpcConnection:
                     if self._answer.status is not None:
                         self.reusable = False  # in the middle of a call
                         return
-                if isinstance(piece, Rest):
+                if isinstance(piece, Remainder):
                     sent = self._send_on(parts, piece, size - at, left)
                     parts = []
                 else:
@@ -145,14 +145,14 @@ class GrpcConnection:
                 left -= sent
         send_parts(self._socket, parts)
 
-    def _send_on(self, parts: list[Any], rest: Rest, size: int, left: int) -> int:
+    def _send_on(self, parts: list[Any], remainder: Remainder, size: int, left: int) -> int:
         """Send the parts, and after them as much of the next `size` bytes of a body as the server allows in one frame;
         return how much. `left`: see `_add_frames`."""
         room = min(size, self._window, self._stream_window, self._frame_size)
-        held = rest.held(room)
+        held = remainder.held(room)
         head = http2.frame_head(room, http2.DATA, http2.END_STREAM if room == left else 0, self._stream)
         send_parts(self._socket, [*parts, head, held])
-        rest.send(self._socket, room - len(held))
+        remainder.send(self._socket, room - len(held))
         self._window -= room
         self._stream_window -= room
         return room

@@ -200,9 +200,8 @@ def test_one_that_several_models_share_has_a_socket_beside_its_port_which_goes_w
     [host] = shared.hosts._hosts.values()
     [server] = host.servers
     assert (server.grpc_port != 0, server.grpc_socket) == (True, str(shared.run_dir.grpc_socket("models-0")))
-    with socket.socket(
-        socket.AF_UNIX
-    ) as listener:  # closing it leaves the file, as a process that is killed does
+    # closing it leaves the file, as a process that is killed does
+    with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(server.grpc_socket)
     second = shared.load("b", 1)
     shared.hosts.remove(second)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from support.arriving import arriving
 from tfsd import incoming
-from tfsd.incoming import BodyGone
+from tfsd.incoming import BodyGone, Remainder
 from tfsd.worker.upstream import http2
 from tfsd.worker.upstream.backend import Piece
 from tfsd.worker.upstream.connection import CutOff
@@ -260,7 +260,7 @@ def test_a_body_that_is_arriving_is_sent_as_one_that_is_there(
     with pytest.MonkeyPatch.context() as patched, arriving(body, begun) as coming:
         patched.setattr(incoming, "_splices", lambda: False)  # for the server is none of the kernel's
         server = Strict(first, frame_size, updates)
-        answer = GrpcConnection(server).exchange(FIELDS, [b"head", coming.rest(begun // 2)])
+        answer = GrpcConnection(server).exchange(FIELDS, [b"head", Remainder(coming, begun // 2)])
     assert server.received == message(b"head" + body[begun // 2 :])
     assert answer.status == http2.OK
 
@@ -277,7 +277,7 @@ def test_a_body_that_is_arriving_is_sent_again_until_some_of_it_was_taken(
 ) -> None:
     monkeypatch.setattr(incoming, "_splices", lambda: False)
     with arriving(bytes(300_000), 100) as coming:
-        pieces: list[Piece] = [b"head", coming.rest(0)]
+        pieces: list[Piece] = [b"head", Remainder(coming, 0)]
         for server in (Closed(), Closed(), Script(frame(http2.SETTINGS, 0, 0))):
             with pytest.raises(CutOff):
                 GrpcConnection(server).exchange(FIELDS, pieces)
